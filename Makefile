@@ -1,0 +1,116 @@
+# The commands of a working day. Each one sets up what it needs first; none edits the tree, but `format`.
+#
+#   make demo       the main job on a TAP interface in a network namespace of its own
+#   make test       every test, the namespace ones too, against the installed package
+#   make lint       ruff, mypy strict, clang-format, gcc and clang with warnings as errors
+#   make sanitize   the unprivileged tests with the C under AddressSanitizer and UBSan
+#   make bench      barewire beside the kernel's sockets (ARGS="--quick --json out.json")
+#   make format     rewrites Python and C in the project's style
+#   make clean      removes what the others made
+#
+# PYTHON chooses the interpreter the virtual environment is made with (3.11 or later, with headers).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SANITIZED := .venv-sanitize
+PYTEST_ARGS ?=
+ARGS ?=
+
+PACKAGES := sockets_api stack l2 nic_drivers tools
+# Folders stand here too, so that a deleted file is noticed.
+SOURCES := pyproject.toml setup.py README.md $(shell find $(PACKAGES) \( -name __pycache__ -prune \) -o \
+	\( -type d -o -name '*.py' -o -name '*.[ch]' -o -name py.typed \) -print)
+C_SOURCES := $(shell find $(PACKAGES) -name '*.[ch]')
+# What is compiled: the engine is one translation unit that includes its other files.
+C_UNITS := $(wildcard stack/engine.c stack/drive/*.c nic_drivers/*.c nic_drivers/*/*.c)
+C_FLAGS := -std=gnu11 -O2 -Wall -Wextra -Wno-unused-parameter -Werror -fsyntax-only -pthread -I.
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: setup demo test lint lint-python lint-types lint-format lint-c sanitize bench format clean
+.DEFAULT_GOAL := setup
+
+setup: $(VENV)/installed
+
+# ---- the environment: system packages, interpreter, dependencies, barewire; a stamp file each ----
+
+$(VENV)/python: tools/setup/system.sh
+	sh tools/setup/system.sh "$(PYTHON)" build demo
+	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	touch $@
+
+$(VENV)/dependencies: $(VENV)/python pyproject.toml
+	$(BIN)/python tools/setup/requirements.py dev | $(BIN)/pip install --quiet --requirement /dev/stdin
+	touch $@
+
+$(VENV)/installed: $(VENV)/dependencies $(SOURCES)
+	rm -rf build barewire.egg-info
+	$(BIN)/pip install --quiet --no-build-isolation --no-deps --force-reinstall .
+	touch $@
+
+$(VENV)/test: tools/setup/system.sh
+	sh tools/setup/system.sh "$(PYTHON)" test
+	mkdir -p $(VENV) && touch $@
+
+$(VENV)/lint: tools/setup/system.sh
+	sh tools/setup/system.sh "$(PYTHON)" lint
+	mkdir -p $(VENV) && touch $@
+
+$(SANITIZED)/dependencies: $(VENV)/python pyproject.toml
+	test -x $(SANITIZED)/bin/python || "$(PYTHON)" -m venv $(SANITIZED)
+	$(BIN)/python tools/setup/requirements.py dev | $(SANITIZED)/bin/pip install --quiet --requirement /dev/stdin
+	touch $@
+
+$(SANITIZED)/installed: $(SANITIZED)/dependencies $(SOURCES)
+	rm -rf build barewire.egg-info
+	BAREWIRE_SANITIZE=1 $(SANITIZED)/bin/pip install --quiet --no-build-isolation --no-deps --force-reinstall .
+	rm -rf build
+	touch $@
+
+# ---- the commands ----------------------------------------------------------------------------------
+
+demo: $(VENV)/installed
+	@exec $(BIN)/barewire demo $(ARGS)
+
+bench: $(VENV)/installed
+	@exec $(BIN)/barewire bench $(ARGS)
+
+# In a namespace of its own as an ordinary user; as root the tests make their own.
+test: $(VENV)/installed $(VENV)/test
+	$(BIN)/python -P -m barewire.tools.netns $(BIN)/pytest tests fuzz $(PYTEST_ARGS)
+
+# In parts, so that `make -k lint` shows what each finds.
+lint: lint-python lint-types lint-format lint-c
+
+lint-python: $(VENV)/dependencies
+	$(BIN)/ruff check --output-format concise .
+	$(BIN)/ruff format --check .
+
+lint-types: $(VENV)/installed
+	$(BIN)/mypy --strict -p barewire
+
+lint-format: $(VENV)/dependencies
+	$(BIN)/clang-format --dry-run -Werror $(C_SOURCES)
+
+lint-c: $(VENV)/lint
+	for unit in $(C_UNITS); do \
+		gcc $(C_FLAGS) $$unit && clang $(C_FLAGS) $$unit || exit 1; done
+
+# Leaks are not searched for: an interpreter keeps much to its end, on purpose.
+sanitize: $(SANITIZED)/installed
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
+	ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1:strict_string_checks=1 \
+	UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+	$(SANITIZED)/bin/pytest tests fuzz -m "not netns and not tree" $(PYTEST_ARGS)
+
+format: $(VENV)/dependencies
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(C_SOURCES)
+
+clean:
+	rm -rf $(VENV) $(SANITIZED) build dist barewire.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,48 @@
+"""Network devices: the contract (netdev.h), the drivers, and naming them.
+
+`open_device("tap:tap0?host=198.18.0.1/24")` gives a Device, which a stack takes; `available()`
+lists the kinds; `with_pcap`, `with_faults` and `with_late` wrap any device. Without a stack, a
+Device is driven by hand with `send`, `recv`, `tx` and `rx`.
+"""
+
+from .device import Armed, Device, RxFrame, Tally, TxFrame, stable_mac
+from .errors import DeviceError
+from .fault.fault import Faults, with_faults
+from .late.late import with_late
+from .names import DeviceSpec, parse_device_name
+from .pcap.pcap import with_pcap
+from .pipe.pipe import PipeEnd, pipe_pair
+from .registry import (
+    DeviceInfo,
+    available,
+    common_options,
+    open_device,
+    register,
+    register_wrapper,
+)
+from .tap.tap import open_tap
+
+__all__ = [
+    "Armed",
+    "Device",
+    "DeviceError",
+    "DeviceInfo",
+    "DeviceSpec",
+    "Faults",
+    "PipeEnd",
+    "RxFrame",
+    "Tally",
+    "TxFrame",
+    "available",
+    "common_options",
+    "open_device",
+    "open_tap",
+    "parse_device_name",
+    "pipe_pair",
+    "register",
+    "register_wrapper",
+    "stable_mac",
+    "with_faults",
+    "with_late",
+    "with_pcap",
+]

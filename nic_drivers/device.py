@@ -1,0 +1,229 @@
+"""class Device: an open device, until a stack takes it; and driving one by hand."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ._netdev import ffi, lib
+from .errors import DeviceError
+
+_CAPS = {
+    "tx_csum": lib.NETDEV_TX_CSUM,
+    "rx_csum": lib.NETDEV_RX_CSUM,
+    "tso4": lib.NETDEV_TSO4,
+    "tso6": lib.NETDEV_TSO6,
+    "rx_gso": lib.NETDEV_RX_GSO,
+    "tx_async": lib.NETDEV_TX_ASYNC,
+    "thread_bound": lib.NETDEV_THREAD_BOUND,
+    "vnet_hdr": lib.NETDEV_VNET_HDR,
+    "loopback": lib.NETDEV_LOOPBACK,
+}
+
+
+class Tally:
+    """Counters of a device or middleware that stay readable after a stack took or closed it."""
+
+    def __init__(self, cdata: Any, names: Sequence[str]) -> None:
+        self._cdata = ffi.gc(cdata, lib.tally_drop)
+        self._names = tuple(names)
+
+    def read(self) -> dict[str, int]:
+        return {name: int(lib.tally_get(self._cdata, i)) for i, name in enumerate(self._names)}
+
+
+class RxFrame(NamedTuple):
+    """A received frame, copied. `csum` is one of BW_CSUM_* (0 unknown, 1 valid, 2 partial)."""
+
+    data: bytes
+    csum: int = 0
+    gso_size: int = 0
+
+
+class Armed(NamedTuple):
+    """What arm() answered: work is already there; a descriptor and its poll events (or -1); the
+    time (ns) at which the device has something to do by itself, or None."""
+
+    ready: bool
+    fd: int
+    events: int
+    deadline: int | None
+
+
+@dataclass(frozen=True)
+class TxFrame:
+    """A frame to transmit, in pieces. With `csum_start` the device finishes the checksum at
+    csum_start + csum_offset, over everything from csum_start."""
+
+    pieces: Sequence[bytes | bytearray | memoryview]
+    csum_start: int | None = None
+    csum_offset: int = 0
+    l3_off: int = 14
+    token: int = 0
+
+
+def stable_mac(name: str) -> bytes:
+    """A locally administered unicast MAC address that is always the same for a device name."""
+    mac = bytearray(hashlib.sha256(b"barewire:" + name.encode()).digest()[:6])
+    mac[0] = mac[0] & 0xFC | 0x02
+    return bytes(mac)
+
+
+class Device:
+    """An open network device: the owner of a `struct netdev *` until a stack takes it.
+
+    `mtu` is the largest IP packet in bytes, `layer` 2 (Ethernet frames) or 3 (bare IP packets),
+    `mac` six bytes. A device belongs to the process that opened it: a forked child's copy refuses
+    to work and its close() does nothing. (A child made by fork without exec keeps the descriptor
+    open, and with it a TAP interface, until it exits; descriptors are closed on exec.)
+    """
+
+    def __init__(self, kind: str, netdev: Any, tallies: Sequence[Tally] = ()) -> None:
+        self.kind = kind
+        self.name: str = ffi.string(netdev.name).decode()
+        self.layer = int(netdev.layer)
+        self.mtu = int(netdev.mtu)
+        self.mac = bytes(ffi.buffer(netdev.mac, 6))
+        self.caps = int(netdev.caps)
+        self._netdev = netdev
+        self._tallies = tuple(tallies)
+        self._pid = os.getpid()
+        self._lent: dict[int, list[Any]] = {}
+
+    def __repr__(self) -> str:
+        state = "" if self._netdev is not None else " (taken or closed)"
+        return f"<Device {self.kind}:{self.name} layer {self.layer} mtu {self.mtu}{state}>"
+
+    @property
+    def cap_names(self) -> list[str]:
+        return [name for name, bit in _CAPS.items() if self.caps & bit]
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What the middleware around the device did: `fault.rx.lost`, `pcap.frames`, … Stays
+        readable after a stack took or closed the device."""
+        return {name: value for tally in self._tallies for name, value in tally.read().items()}
+
+    @property
+    def tallies(self) -> tuple[Tally, ...]:
+        return self._tallies
+
+    def take(self) -> Any:
+        """Hands the `struct netdev *` over: whoever takes it closes it. Only once."""
+        netdev, self._netdev = self._open(), None
+        return netdev
+
+    def peek(self) -> Any:
+        """The `struct netdev *`, still this object's: for middleware that is about to take it."""
+        return self._open()
+
+    def close(self) -> None:
+        """Closes the device unless a stack has taken it. May be called again."""
+        netdev, self._netdev = self._netdev, None
+        if netdev is not None and self._pid == os.getpid():
+            netdev.close(netdev)
+            self._lent.clear()
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_netdev", None) is not None and self._pid == os.getpid():
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            self.close()
+
+    def _open(self) -> Any:
+        if self._netdev is None:
+            raise self._unusable("is closed or in use by a stack: open another")
+        if self._pid != os.getpid():
+            raise self._unusable("belongs to the process that opened it: open one after the fork")
+        return self._netdev
+
+    def _unusable(self, why: str) -> DeviceError:
+        return DeviceError(errno.EBADF, f"device {self.kind}:{self.name} {why}")
+
+    # ---- driving it by hand, without a stack: tests and tools -----------------------------------
+
+    @property
+    def stats(self) -> dict[str, int]:
+        """The device's own counters (struct netdev_stats); a stack that took it reports them
+        itself."""
+        stats = self._open().stats
+        return {name: int(getattr(stats, name)) for name, _ in ffi.typeof(stats).fields}
+
+    def rx(self, max: int = 64, now: int = 0) -> list[RxFrame]:
+        """One receive burst, copied. Raises DeviceError, ENETDOWN when the device is gone."""
+        netdev = self._open()
+        frames = ffi.new("struct rx_frame[]", max)
+        n = self._check(netdev.rx_burst(netdev, now, frames, max))
+        return [RxFrame(bytes(ffi.buffer(f.data, f.len)), f.csum, f.gso_size) for f in frames[0:n]]
+
+    def tx(self, frames: Sequence[bytes | TxFrame], now: int = 0) -> int:
+        """One transmit burst; how many the device accepted. Frames with a token on a TX_ASYNC
+        device are read until reclaim() names the token; mutable pieces show what the device
+        reads."""
+        netdev = self._open()
+        burst = ffi.new("struct tx_frame[]", len(frames))
+        alive = []
+        for slot, frame in zip(burst, frames, strict=True):
+            if isinstance(frame, bytes):
+                frame = TxFrame([frame])
+            views = [ffi.from_buffer("uint8_t[]", piece) for piece in frame.pieces]
+            for i, view in enumerate(views):
+                slot.piece[i].data, slot.piece[i].len = view, len(view)
+            slot.pieces, slot.len = len(views), sum(map(len, views))
+            slot.token, slot.l3_off = frame.token, frame.l3_off if self.layer == 2 else 0
+            if frame.csum_start is not None:
+                slot.csum_partial, slot.csum_start, slot.csum_offset = (
+                    1,
+                    frame.csum_start,
+                    frame.csum_offset,
+                )
+            alive.append((frame.token, views))
+        n = self._check(netdev.tx_burst(netdev, now, burst, len(frames)))
+        if self.caps & lib.NETDEV_TX_ASYNC:
+            for token, views in alive[:n]:
+                self._lent.setdefault(token, []).extend(views)
+        return n
+
+    def send(self, frame: bytes, now: int = 0) -> bool:
+        """One frame out; False: the device is full."""
+        return self.tx([frame], now) == 1
+
+    def recv(self, now: int = 0) -> bytes | None:
+        """One frame in; None: there is none now."""
+        frames = self.rx(1, now)
+        return frames[0].data if frames else None
+
+    def reclaim(self, max: int = 64) -> list[int]:
+        """Tokens of finished frames (TX_ASYNC devices; none on others)."""
+        netdev = self._open()
+        if netdev.reclaim == ffi.NULL:
+            return []
+        tokens = ffi.new("uint32_t[]", max)
+        found = [int(tokens[i]) for i in range(netdev.reclaim(netdev, tokens, max))]
+        for token in found:
+            self._lent.pop(token, None)
+        return found
+
+    def arm(self, now: int = 0, want_tx: bool = False) -> Armed:
+        """As before a sleep: kicks, re-arms, and says what to sleep on."""
+        netdev = self._open()
+        arm = ffi.new("struct netdev_arm *")
+        ready = self._check(netdev.arm(netdev, now, want_tx, arm))
+        deadline = None if arm.deadline == 2**63 - 1 else int(arm.deadline)
+        return Armed(bool(ready), int(arm.fd), int(arm.events), deadline)
+
+    def _check(self, result: int) -> int:
+        if result < 0:
+            what = "is gone" if result == -errno.ENETDOWN else os.strerror(-result)
+            raise DeviceError(-result, f"device {self.kind}:{self.name} {what}")
+        return result

@@ -1,0 +1,1 @@
+"""Middleware: a bad network around a device."""

@@ -1,0 +1,1 @@
+"""Test middleware: a device that completes transmits late and out of order."""

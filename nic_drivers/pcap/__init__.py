@@ -1,0 +1,1 @@
+"""Middleware: a capture file of what passes through a device."""

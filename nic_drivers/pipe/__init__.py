@@ -1,0 +1,1 @@
+"""Two devices joined in memory."""

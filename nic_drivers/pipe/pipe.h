@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* Two devices joined in memory: what one transmits, the other receives. No privileges, no kernel.
+ *
+ * Each direction is a bounded ring of fixed frame buffers with one producer and one consumer, so the
+ * two ends may live in two stacks on two threads without a lock. The copy into the ring finishes the
+ * checksum in the same pass; the receiver verifies it (BW_CSUM_UNKNOWN), as over a wire. An end whose
+ * peer has closed reports -ENETDOWN once it has received what was on the way. */
+#ifndef BW_PIPE_H
+#define BW_PIPE_H
+
+#include "../netdev.h"
+
+/* cdef:begin */
+struct pipe_config {
+    const char *name[2];
+    uint8_t mac[2][6];
+    uint8_t layer;   /* 2 or 3 */
+    uint8_t offload; /* 1: NETDEV_TX_CSUM: the copy into the ring finishes checksums */
+    uint8_t pad[2];
+    uint32_t mtu;
+    uint32_t ring; /* frames each way; rounded up to a power of two */
+};
+/* Both ends, or -ENOMEM, -EMFILE, -ENFILE. */
+int pipe_pair(const struct pipe_config *cfg, struct netdev *ends[2]);
+/* Frames this end has yet to receive (those lent to its stack included). */
+uint32_t pipe_waiting(struct netdev *end);
+int pipe_peer_closed(struct netdev *end);
+/* cdef:end */
+
+#endif

@@ -1,0 +1,106 @@
+"""The kinds of devices there are, and opening one by its name.
+
+A driver registers its kind when it is imported (nic_drivers/__init__.py imports those that are
+part of barewire). The options that wrap a device in middleware are the same for every kind, and
+are added here: `tap:tap0?loss=1%&delay=10ms&pcap=/tmp/x.pcap`. The capture is the outer layer: it
+shows what the stack sent, and what reached it.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .device import Device
+from .errors import DeviceError, invalid
+from .names import DeviceSpec, parse_device_name
+
+Factory = Callable[[DeviceSpec], Device]
+Probe = Callable[[], str]
+Wrapper = Callable[[DeviceSpec, Device], Device]
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """One kind, for `barewire devices`. `reason` says why it is not available, else it is
+    empty."""
+
+    kind: str
+    available: bool
+    reason: str
+    description: str
+    options: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    factory: Factory
+    probe: Probe
+    description: str
+    options: Mapping[str, str]
+
+
+_kinds: dict[str, _Kind] = {}
+_wrappers: list[tuple[int, Wrapper, Mapping[str, str]]] = []
+
+
+def register(
+    kind: str,
+    factory: Factory,
+    probe: Probe,
+    *,
+    description: str,
+    options: Mapping[str, str] | None = None,
+) -> None:
+    """Adds a kind. `factory` opens a device; `probe` says in one sentence why the kind cannot be
+    used here, or "" if it can; `options` are the names the factory reads, with a line of help
+    each."""
+    _kinds[kind] = _Kind(factory, probe, description, dict(options or {}))
+
+
+def register_wrapper(wrapper: Wrapper, options: Mapping[str, str], place: int) -> None:
+    """Adds middleware for every kind: `wrapper` gives back the device itself, or one around it. A
+    smaller `place` is nearer to the device."""
+    _wrappers.append((place, wrapper, dict(options)))
+    _wrappers.sort(key=lambda entry: entry[0])
+
+
+def common_options() -> dict[str, str]:
+    """The options every kind has, with a line of help each."""
+    return {name: text for _, _, options in _wrappers for name, text in options.items()}
+
+
+def available() -> list[DeviceInfo]:
+    """Every kind, by name, and whether it can be used here."""
+    found = []
+    for name, kind in sorted(_kinds.items()):
+        reason = kind.probe()
+        found.append(DeviceInfo(name, not reason, reason, kind.description, kind.options))
+    return found
+
+
+def open_device(device: str | DeviceSpec | Device) -> Device:
+    """Opens a device by name or spec; a Device is passed through. Raises DeviceError."""
+    if isinstance(device, Device):
+        return device
+    spec = parse_device_name(device) if isinstance(device, str) else device
+    kind = _kinds.get(spec.kind)
+    if kind is None:
+        known = ", ".join(sorted(_kinds))
+        raise DeviceError(errno.ENODEV, f"unknown kind of device {spec.kind!r}: known are {known}")
+    known_options = {**kind.options, **common_options()}
+    for option in spec.options:
+        if option not in known_options:
+            raise invalid(
+                f"unknown option {option!r} of device {spec.kind}:{spec.name}: known are "
+                f"{', '.join(sorted(known_options))}"
+            )
+    opened = kind.factory(spec)
+    try:
+        for _, wrapper, _ in _wrappers:
+            opened = wrapper(spec, opened)
+    except BaseException:
+        opened.close()
+        raise
+    return opened

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+#include "tap.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <linux/virtio_net.h>
+
+enum {
+    L2_HEADER = 14,
+    L2_TAG = 4,
+    IP_AT = 64, /* the IP header of a received frame starts a cache line of its slot */
+};
+
+struct tap {
+    struct netdev dev;
+    int fd;
+    uint32_t vnet;   /* bytes of virtio-net header before each frame, 0 or TAP_VNET_HDR_LEN */
+    uint32_t l2;     /* bytes of link header before the IP header */
+    uint32_t room;   /* longest frame */
+    uint32_t stride; /* bytes of a slot */
+    uint8_t *slots;  /* BW_RX_BURST of them, lent to the stack for a burst */
+};
+
+/* Has the descriptor lost its interface for good? Deleting it detaches the descriptor (EBADFD). */
+static int tap_gone(int err)
+{
+    return err == EBADFD || err == EBADF || err == ENODEV || err == ENXIO;
+}
+
+/* What the virtio-net header says of a received frame. 0: a frame we did not ask for (GSO). */
+static int tap_parse_vnet(const uint8_t *p, struct rx_frame *f)
+{
+    struct virtio_net_hdr hdr;
+    memcpy(&hdr, p, sizeof hdr);
+    if (hdr.gso_type != VIRTIO_NET_HDR_GSO_NONE)
+        return 0;
+    if (hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
+        f->csum = BW_CSUM_PARTIAL;
+    else if (hdr.flags & VIRTIO_NET_HDR_F_DATA_VALID)
+        f->csum = BW_CSUM_VALID;
+    return 1;
+}
+
+static int tap_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int max)
+{
+    struct tap *t = (struct tap *)dev;
+    int n = 0;
+    if (max > BW_RX_BURST)
+        max = BW_RX_BURST;
+    for (int reads = 0; reads < max; reads++) {
+        uint8_t *data = t->slots + (size_t)n * t->stride + IP_AT - t->l2;
+        /* One byte more than a frame may have: read() truncates without a word. */
+        ssize_t got = read(t->fd, data - t->vnet, t->vnet + t->room + 1);
+        if (got < 0) {
+            if (errno == EAGAIN || errno == EINTR || n)
+                break;
+            return tap_gone(errno) ? -ENETDOWN : -errno;
+        }
+        struct rx_frame *f = &frames[n];
+        *f = (struct rx_frame){.data = data, .len = (uint32_t)got - t->vnet, .csum = BW_CSUM_UNKNOWN};
+        if (got <= (ssize_t)t->vnet || f->len > t->room || (t->vnet && !tap_parse_vnet(data - t->vnet, f))) {
+            dev->stats.rx_dropped++;
+            continue;
+        }
+        dev->stats.rx_bytes += f->len;
+        n++;
+    }
+    dev->stats.rx_frames += (uint64_t)n;
+    return n;
+}
+
+/* Writes one frame; 0, or a positive errno. */
+static int tap_write(struct tap *t, const struct tx_frame *f)
+{
+    struct virtio_net_hdr hdr = {0};
+    struct iovec iov[BW_TX_PIECES + 1];
+    int n = 0;
+    if (t->vnet) {
+        if (f->csum_partial) {
+            hdr.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+            hdr.csum_start = f->csum_start;
+            hdr.csum_offset = f->csum_offset;
+        }
+        iov[n++] = (struct iovec){&hdr, t->vnet};
+    }
+    for (int i = 0; i < f->pieces; i++)
+        iov[n++] = (struct iovec){(void *)f->piece[i].data, f->piece[i].len};
+    return writev(t->fd, iov, n) < 0 ? errno : 0;
+}
+
+static int tap_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames, int n)
+{
+    struct tap *t = (struct tap *)dev;
+    int i;
+    for (i = 0; i < n; i++) {
+        int err = frames[i].len > t->room ? EMSGSIZE : tap_write(t, &frames[i]);
+        if (err == EAGAIN || err == ENOBUFS || err == EINTR) {
+            dev->stats.tx_full++;
+            break;
+        }
+        if (tap_gone(err))
+            return i ? i : -ENETDOWN;
+        if (err) { /* EIO: the interface is down for now, as a cable pulled; EINVAL: malformed */
+            dev->stats.tx_dropped++;
+            continue;
+        }
+        dev->stats.tx_frames++;
+        dev->stats.tx_bytes += frames[i].len;
+    }
+    return i;
+}
+
+static int tap_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *arm)
+{
+    /* poll() is level-triggered: a frame that came in since the last read wakes it at once. */
+    dev->stats.wakeups++;
+    *arm = (struct netdev_arm){
+        .fd = ((struct tap *)dev)->fd, .events = want_tx ? POLLIN | POLLOUT : POLLIN, .deadline = INT64_MAX};
+    return 0;
+}
+
+static void tap_close(struct netdev *dev)
+{
+    struct tap *t = (struct tap *)dev;
+    close(t->fd);
+    free(t->slots);
+    free(t);
+}
+
+struct netdev *tap_new(int fd, const struct tap_config *cfg)
+{
+    struct tap *t = calloc(1, sizeof *t);
+    if (!t)
+        return NULL;
+    t->fd = fd;
+    t->vnet = cfg->vnet ? TAP_VNET_HDR_LEN : 0;
+    t->l2 = cfg->layer == 2 ? L2_HEADER : 0;
+    t->room = cfg->mtu + (cfg->layer == 2 ? L2_HEADER + L2_TAG : 0);
+    t->stride = (IP_AT + t->room + 64) & ~63u; /* and the one byte more */
+    t->slots = aligned_alloc(64, (size_t)t->stride * BW_RX_BURST);
+    if (!t->slots) {
+        free(t);
+        return NULL;
+    }
+    t->dev = (struct netdev){.rx_burst = tap_rx_burst,
+                             .tx_burst = tap_tx_burst,
+                             .arm = tap_arm,
+                             .close = tap_close,
+                             .mtu = cfg->mtu,
+                             .layer = cfg->layer};
+    if (t->vnet)
+        t->dev.caps = NETDEV_VNET_HDR | (cfg->offload ? NETDEV_TX_CSUM | NETDEV_RX_CSUM : NETDEV_RX_CSUM);
+    memcpy(t->dev.mac, cfg->mac, 6);
+    snprintf(t->dev.name, sizeof t->dev.name, "%s", cfg->name);
+    return &t->dev;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* TAP and TUN: one read or writev a frame on a descriptor of /dev/net/tun.
+ *
+ * Python opens, names and configures the interface (tap.py) and hands the descriptor over. The
+ * device is TX_SYNC: writev gathers straight from the send queue, no copy of ours. With the
+ * virtio-net header, checksums stay unfinished in both directions: the data never leaves the
+ * machine, or the kernel finishes them when it forwards. */
+#ifndef BW_TAP_H
+#define BW_TAP_H
+
+#include "../netdev.h"
+
+/* cdef:begin */
+enum { TAP_VNET_HDR_LEN = 10 }; /* struct virtio_net_hdr, set by TUNSETVNETHDRSZ */
+struct tap_config {
+    const char *name;
+    uint32_t mtu;
+    uint8_t layer;   /* 2: TAP, 3: TUN */
+    uint8_t vnet;    /* 1: frames travel with a virtio-net header */
+    uint8_t offload; /* 1: TUN_F_CSUM is set: checksums may be left unfinished; needs vnet */
+    uint8_t mac[6];
+};
+/* fd: non-blocking, attached by TUNSETIFF; the device's from now on. NULL: no memory, the caller
+ * keeps fd. */
+struct netdev *tap_new(int fd, const struct tap_config *cfg);
+/* cdef:end */
+
+#endif

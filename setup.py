@@ -1,0 +1,37 @@
+"""The package map: top-level folders become one package, `barewire` (see ARCHITECTURE.md).
+
+pyproject.toml holds the metadata; what stands here is what it cannot say: the cffi modules, and a
+package list that follows the folders.
+"""
+
+import os
+
+from setuptools import find_packages, setup
+
+ROOTS = {
+    "barewire": "sockets_api",
+    "barewire.stack": "stack",
+    "barewire.l2": "l2",
+    "barewire.nic_drivers": "nic_drivers",
+    "barewire.tools": "tools",
+}
+
+
+def packages() -> list[str]:
+    found: list[str] = []
+    for name, folder in ROOTS.items():
+        if os.path.isfile(os.path.join(folder, "__init__.py")):
+            found += [name, *(f"{name}.{sub}" for sub in find_packages(folder))]
+    return found
+
+
+setup(
+    packages=packages(),
+    package_dir=ROOTS,
+    package_data={
+        "barewire": ["py.typed"],
+        "barewire.nic_drivers": ["*.h", "*.pyi"],
+        "barewire.stack": ["*.pyi"],
+    },
+    cffi_modules=["nic_drivers/netdev_build.py:ffi", "stack/engine_build.py:ffi"],
+)

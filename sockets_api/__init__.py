@@ -1,0 +1,52 @@
+"""barewire: a userspace TCP/IP stack for Python, and a drop-in `socket` module on top of it.
+
+    with barewire.Stack("tap:tap0", addresses=["198.18.0.2/24"]) as stack:
+        s = stack.socket()
+        s.connect(("198.18.0.1", 80))
+
+`barewire.socket`, `barewire.select` and `barewire.selectors` are drop-ins for the modules of those
+names; `barewire.default_stack()` is where their sockets live. They are loaded at their first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import select, selectors, socket
+    from ._default import default_stack, set_default_stack
+    from ._patch import patch, unpatch
+    from ._stack import Stack
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Stack",
+    "__version__",
+    "default_stack",
+    "patch",
+    "select",
+    "selectors",
+    "set_default_stack",
+    "socket",
+    "unpatch",
+]
+
+_WHERE = {
+    "Stack": "_stack",
+    "default_stack": "_default",
+    "set_default_stack": "_default",
+    "patch": "_patch",
+    "unpatch": "_patch",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("select", "selectors", "socket"):
+        return import_module(f".{name}", __name__)
+    if name in _WHERE:
+        value = getattr(import_module(f".{_WHERE[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,132 @@
+"""What Stack's arguments may be: each is checked here, with one clear sentence for each mistake."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Interface
+from typing import Any
+
+from barewire.nic_drivers import Device
+from barewire.stack import ffi, lib
+
+SPIN = 200e-6  # longer than a wake-up of the peer and the way back; see ARCHITECTURE.md
+BUFFER_BYTES = 256 << 20
+MAX_SOCKETS = 65_536
+MAX_NEIGHBOURS = 1024
+
+Address = str | IPv4Interface
+
+
+def host_config(
+    seed: bytes,
+    *,
+    now: int,
+    is_virtual: bool,
+    spin_ns: int,
+    buffer_bytes: int,
+    max_sockets: int,
+    ports: tuple[int, int],
+    header_prediction: bool,
+    poison: bool,
+) -> Any:
+    """C's struct host_config."""
+    first, last = _port_range(ports)
+    config = ffi.new("struct host_config *")
+    config.spin_ns, config.virtual_time = spin_ns, is_virtual
+    engine = config.engine
+    engine.seed, engine.now = seed, now
+    engine.buffer_bytes = integer("buffer_bytes", buffer_bytes, 1 << 20, 1 << 40)
+    engine.max_socks = integer("max_sockets", max_sockets, 1, 1 << 22)
+    engine.max_neighs = MAX_NEIGHBOURS
+    engine.port_first, engine.port_last = first, last
+    engine.port_mod, engine.port_value = 1, 0
+    engine.header_prediction = bool(header_prediction)
+    engine.poison = bool(poison)
+    return config
+
+
+def integer(name: str, value: int, low: int, high: int) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} {value}: it is from {low} to {high}")
+    return value
+
+
+def seconds(name: str, value: float, high: float) -> float:
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if not (math.isfinite(value) and 0 <= value <= high):
+        raise ValueError(f"{name} {value}: it is from 0 to {high:g} seconds")
+    return float(value)
+
+
+def nanoseconds(name: str, value: float, high: float) -> int:
+    return round(seconds(name, value, high) * 1e9)
+
+
+def seed_bytes(seed: int | str | bytes | None) -> bytes:
+    """32 bytes that stand for the seed."""
+    if seed is None:
+        return os.urandom(32)
+    if not isinstance(seed, (int, str, bytes)):
+        raise TypeError(f"seed must be int, str, bytes or None, not {type(seed).__name__}")
+    return hashlib.blake2b(repr(seed).encode(), digest_size=32).digest()
+
+
+def congestion(name: str) -> int:
+    """The engine's number of a congestion control algorithm."""
+    known = [ffi.string(lib.bw_cc_name(i)).decode() for i in range(lib.bw_cc_count())]
+    if name not in known:
+        raise ValueError(f"congestion {name!r}: known are {', '.join(known)}")
+    return known.index(name)
+
+
+def _port_range(ports: tuple[int, int]) -> tuple[int, int]:
+    try:
+        first, last = ports
+    except (TypeError, ValueError):
+        raise TypeError(f"ports {ports!r}: give (first, last)") from None
+    integer("ports", first, 1, 65535)
+    integer("ports", last, first, 65535)
+    return first, last
+
+
+def device_list(device: str | Device | Sequence[str | Device] | None) -> list[str | Device]:
+    if device is None:
+        return []
+    devices: list[Any] = list(device) if isinstance(device, (list, tuple)) else [device]
+    for d in devices:
+        if not isinstance(d, (str, Device)):
+            raise TypeError(f"device must be a name or a Device, not {type(d).__name__}")
+    return devices
+
+
+def address(value: Address) -> IPv4Interface:
+    """An address with its prefix length; without one it would be alone in its network."""
+    if isinstance(value, IPv4Interface):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"an address must be a str, not {type(value).__name__}")
+    if "/" not in value:
+        raise ValueError(f"address {value!r} has no prefix length: write it as 198.18.0.2/24")
+    try:
+        return IPv4Interface(value)
+    except ValueError:
+        raise ValueError(f"address {value!r} is no IPv4 address with prefix length") from None
+
+
+def address_list(
+    addresses: Iterable[Address | tuple[Address, str]],
+) -> list[tuple[Address, str | None]]:
+    """(address, interface name or None) for each; addresses are checked."""
+    if isinstance(addresses, str):
+        raise TypeError(f"addresses must be a list: write addresses=[{addresses!r}]")
+    found: list[tuple[Address, str | None]] = []
+    for entry in addresses:
+        value, name = entry if isinstance(entry, tuple) else (entry, None)
+        found.append((address(value), name))
+    return found

@@ -1,0 +1,101 @@
+"""The default stack, and the one line of text that configures it.
+
+`BAREWIRE="tap:tap0 address=198.18.0.2/24 gateway=198.18.0.1"`: a device, then what Stack() takes
+by keyword; `address=` and `route=PREFIX,GATEWAY` may repeat. Without it the default stack has its
+loopback only. It is made at the first use of barewire.socket.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ._stack import Stack
+
+VARIABLE = "BAREWIRE"
+
+
+def _route(text: str) -> tuple[str, str]:
+    prefix, comma, gateway = text.partition(",")
+    if not comma:
+        raise ValueError("write it as PREFIX,GATEWAY")
+    return prefix, gateway
+
+
+_ONE: dict[str, Callable[[str], Any]] = {
+    "gateway": str,
+    "mtu": int,
+    "seed": str,
+    "spin": float,
+    "exit_linger": float,
+    "congestion": str,
+    "name": str,
+    "buffer_bytes": int,
+    "max_sockets": int,
+}
+_MANY: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "address": ("addresses", str),
+    "route": ("routes", _route),
+}
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Stack()'s arguments from one line of words; ValueError says which word is wrong."""
+    arguments: dict[str, Any] = {}
+    for word in text.split():
+        key, equals, value = word.partition("=")
+        if not equals or ":" in key:
+            if "device" in arguments:
+                raise ValueError(f"{word!r}: a second device, or a word that is no option=value")
+            arguments["device"] = word
+            continue
+        try:
+            if key in _MANY:
+                name, convert = _MANY[key]
+                arguments.setdefault(name, []).append(convert(value))
+            elif key in _ONE:
+                arguments[key] = _ONE[key](value)
+            else:
+                known = ", ".join(sorted([*_ONE, *_MANY]))
+                raise ValueError(f"there is no option {key!r}; there are {known}")
+        except ValueError as problem:
+            raise ValueError(f"{word!r}: {problem}") from None
+    return arguments
+
+
+_default: Stack | None = None
+_lock = threading.Lock()
+
+
+def default_stack() -> Stack:
+    """The stack of sockets that name none; made now, if this is its first use.
+
+    Errors: ValueError (BAREWIRE is wrong), OSError (the device cannot be opened).
+    """
+    global _default
+    if _default is None:
+        with _lock:
+            if _default is None:
+                _default = from_environment()
+    return _default
+
+
+def set_default_stack(stack: Stack | None) -> None:
+    """Sockets that name no stack live in this one from now on; None: make one when needed."""
+    global _default
+    with _lock:
+        _default = stack
+
+
+def from_environment() -> Stack:
+    """A new stack as the variable BAREWIRE says."""
+    text = os.environ.get(VARIABLE, "")
+    try:
+        return Stack(**parse(text))
+    except ValueError as problem:
+        raise ValueError(f"{VARIABLE}={text!r}: {problem}") from None
+
+
+os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.Lock()))

@@ -1,0 +1,223 @@
+"""getsockopt and setsockopt: Linux's numbers and layouts outside, the engine's options inside.
+
+Most options are one int; the tables name those. The few with a layout of their own (SO_LINGER,
+TCP_CONGESTION, SO_BINDTODEVICE) or that only say what the socket is have a function each.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from operator import index
+from struct import Struct
+from typing import Any
+
+from barewire.stack import ffi, lib
+
+from ._errors import check, error
+from ._kernel import socket as sockets
+
+_INT = Struct("i")
+_LINGER = Struct("ii")  # struct linger: l_onoff, l_linger
+_NAME_MAX = 16  # TCP_CA_NAME_MAX and IFNAMSIZ
+_INT_MAX = 2**31 - 1
+
+SOCKET, IP, TCP = sockets.SOL_SOCKET, sockets.IPPROTO_IP, sockets.IPPROTO_TCP
+
+# 0 or 1, whatever was written.
+_FLAGS = {
+    (SOCKET, sockets.SO_REUSEADDR): lib.BW_OPT_REUSEADDR,
+    (SOCKET, sockets.SO_REUSEPORT): lib.BW_OPT_REUSEPORT,
+    (SOCKET, sockets.SO_KEEPALIVE): lib.BW_OPT_KEEPALIVE,
+    (SOCKET, sockets.SO_BROADCAST): lib.BW_OPT_BROADCAST,
+    (SOCKET, sockets.SO_OOBINLINE): lib.BW_OPT_OOBINLINE,
+    (IP, getattr(sockets, "IP_RECVERR", 11)): lib.BW_OPT_RECVERR,
+    (TCP, sockets.TCP_NODELAY): lib.BW_OPT_NODELAY,
+    (TCP, sockets.TCP_CORK): lib.BW_OPT_CORK,
+    (TCP, sockets.TCP_QUICKACK): lib.BW_OPT_QUICKACK,
+}
+
+_NUMBERS = {
+    (SOCKET, sockets.SO_SNDBUF): lib.BW_OPT_SNDBUF,
+    (SOCKET, sockets.SO_RCVBUF): lib.BW_OPT_RCVBUF,
+    (IP, sockets.IP_TTL): lib.BW_OPT_TTL,
+    (IP, sockets.IP_TOS): lib.BW_OPT_TOS,
+    (IP, getattr(sockets, "IP_MTU_DISCOVER", 10)): lib.BW_OPT_MTU_DISCOVER,
+    (TCP, sockets.TCP_MAXSEG): lib.BW_OPT_MAXSEG,
+    (TCP, sockets.TCP_KEEPIDLE): lib.BW_OPT_KEEPIDLE,
+    (TCP, sockets.TCP_KEEPINTVL): lib.BW_OPT_KEEPINTVL,
+    (TCP, sockets.TCP_KEEPCNT): lib.BW_OPT_KEEPCNT,
+    (TCP, sockets.TCP_SYNCNT): lib.BW_OPT_SYNCNT,
+    (TCP, sockets.TCP_LINGER2): lib.BW_OPT_LINGER2,
+    (TCP, sockets.TCP_DEFER_ACCEPT): lib.BW_OPT_DEFER_ACCEPT,
+    (TCP, sockets.TCP_USER_TIMEOUT): lib.BW_OPT_USER_TIMEOUT,
+}
+
+# Linux keeps room for its own bookkeeping and says so: what is read is twice what was written.
+_DOUBLED = {(SOCKET, sockets.SO_SNDBUF), (SOCKET, sockets.SO_RCVBUF)}
+
+
+def _engine_get(sock: Any, option: int) -> int:
+    value = ffi.new("int64_t *")
+    check(lib.host_getopt(sock._host, sock._sock, option, value))
+    return int(value[0])
+
+
+def _engine_set(sock: Any, option: int, value: int) -> None:
+    check(lib.host_setopt(sock._host, sock._sock, option, value))
+
+
+# ---- options with a layout, or an answer, of their own ---------------------------------------
+
+
+def _get_linger(sock: Any) -> bytes:
+    seconds = _engine_get(sock, lib.BW_OPT_LINGER)
+    return _LINGER.pack(0, 0) if seconds < 0 else _LINGER.pack(1, seconds)
+
+
+def _set_linger(sock: Any, value: bytes) -> None:
+    if len(value) < _LINGER.size:
+        raise error(-errno.EINVAL)
+    on, seconds = _LINGER.unpack_from(value)
+    _engine_set(sock, lib.BW_OPT_LINGER, min(max(seconds, 0), 65535) if on else -1)
+
+
+def congestion_names() -> list[str]:
+    """The congestion-control algorithms of the engine, by their index there."""
+    return [ffi.string(lib.bw_cc_name(i)).decode() for i in range(lib.bw_cc_count())]
+
+
+def _get_congestion(sock: Any) -> bytes:
+    name = congestion_names()[_engine_get(sock, lib.BW_OPT_CONGESTION)]
+    return name.encode().ljust(_NAME_MAX, b"\0")
+
+
+def _set_congestion(sock: Any, value: bytes) -> None:
+    name = value.split(b"\0")[0].decode("ascii", "replace")
+    if name not in congestion_names():
+        raise error(-errno.ENOENT)
+    _engine_set(sock, lib.BW_OPT_CONGESTION, congestion_names().index(name))
+
+
+def _get_device(sock: Any) -> bytes:
+    index = _engine_get(sock, lib.BW_OPT_BINDTOIF)
+    names = [i.name for i in sock._stack.interfaces if i.index == index]
+    return names[0].encode() + b"\0" if names else b""
+
+
+def _set_device(sock: Any, value: bytes) -> None:
+    name = value.split(b"\0")[0].decode("utf-8", "replace")
+    index = {i.name: i.index for i in sock._stack.interfaces}.get(name, 0)
+    if name and not index:
+        raise error(-errno.ENODEV)
+    _engine_set(sock, lib.BW_OPT_BINDTOIF, index)
+
+
+def _get_error(sock: Any) -> bytes:
+    return _INT.pack(check(lib.host_take_error(sock._host, sock._sock)))
+
+
+def _get_protocol(sock: Any) -> bytes:
+    stream = sock._type == sockets.SOCK_STREAM
+    return _INT.pack(sockets.IPPROTO_TCP if stream else sockets.IPPROTO_UDP)
+
+
+def _get_accepting(sock: Any) -> bytes:
+    stream = sock._type == sockets.SOCK_STREAM
+    return _INT.pack(_engine_get(sock, lib.BW_OPT_ACCEPTCONN) if stream else 0)
+
+
+_GETTERS: dict[tuple[int, int], Callable[[Any], bytes]] = {
+    (SOCKET, sockets.SO_ERROR): _get_error,
+    (SOCKET, sockets.SO_TYPE): lambda sock: _INT.pack(sock._type),
+    (SOCKET, sockets.SO_DOMAIN): lambda sock: _INT.pack(sockets.AF_INET),
+    (SOCKET, sockets.SO_PROTOCOL): _get_protocol,
+    (SOCKET, sockets.SO_ACCEPTCONN): _get_accepting,
+    (SOCKET, sockets.SO_LINGER): _get_linger,
+    (SOCKET, sockets.SO_BINDTODEVICE): _get_device,
+    (TCP, sockets.TCP_CONGESTION): _get_congestion,
+}
+
+_SETTERS: dict[tuple[int, int], Callable[[Any, bytes], None]] = {
+    (SOCKET, sockets.SO_LINGER): _set_linger,
+    (SOCKET, sockets.SO_BINDTODEVICE): _set_device,
+    (TCP, sockets.TCP_CONGESTION): _set_congestion,
+}
+
+
+# ---- the two calls -------------------------------------------------------------------------------
+
+
+def _known_level(sock: Any, level: int) -> bool:
+    return level in (SOCKET, IP) or (level == TCP and sock._type == sockets.SOCK_STREAM)
+
+
+def _read(sock: Any, level: int, name: int) -> bytes:
+    """The option as the kernel lays it out."""
+    check(lib.host_readiness(sock._host, sock._sock))  # a closed socket says EBADF first
+    if not _known_level(sock, level):
+        raise error(-errno.EOPNOTSUPP)
+    key = (level, name)
+    getter = _GETTERS.get(key)
+    if getter:
+        return getter(sock)
+    number = _FLAGS.get(key) or _NUMBERS.get(key)
+    if number is None:
+        raise error(-errno.ENOPROTOOPT)
+    return _INT.pack(_engine_get(sock, number))
+
+
+def getsockopt(sock: Any, level: int, name: int, buflen: int = 0) -> int | bytes:
+    """An option's value as int, or with buflen (1-1024) its first buflen bytes.
+
+    Errors: ENOPROTOOPT for an option that is not known, EOPNOTSUPP for such a level.
+    """
+    if index(buflen) and not 0 < buflen <= 1024:
+        raise OSError("getsockopt buflen out of range")
+    value = _read(sock, level, name)
+    if buflen:
+        return value[:buflen]
+    return int(_INT.unpack(value[: _INT.size].ljust(_INT.size, b"\0"))[0])
+
+
+def _int_of(level: int, value: bytes) -> int:
+    if len(value) >= _INT.size:
+        return int(_INT.unpack_from(value)[0])
+    if level == IP and value:
+        return value[0]  # ip(7): options of this level take one byte as well
+    raise error(-errno.EINVAL)
+
+
+def _bytes_of(value: Any, optlen: int | None) -> bytes:
+    """The value argument in the kernel's layout."""
+    if value is None and optlen is not None:
+        raise error(-errno.EFAULT)  # a null pointer; no option here takes one
+    if optlen is not None:
+        raise TypeError("setsockopt() takes exactly 3 arguments (4 given)")
+    if isinstance(value, int) and -_INT_MAX - 1 <= value <= _INT_MAX:
+        return _INT.pack(value)
+    try:
+        return bytes(memoryview(value))
+    except TypeError:
+        kind = type(value).__name__
+        raise TypeError(f"a bytes-like object is required, not '{kind}'") from None
+
+
+def setsockopt(sock: Any, level: int, name: int, value: Any, optlen: int | None = None) -> None:
+    """Sets an option from an int or from bytes in the kernel's layout.
+
+    Errors: ENOPROTOOPT for an option that is not known, EINVAL for a value it cannot have.
+    """
+    raw = _bytes_of(value, optlen)
+    key = (level, name)
+    if key in _SETTERS and _known_level(sock, level):
+        return _SETTERS[key](sock, raw)
+    if (key not in _FLAGS and key not in _NUMBERS) or not _known_level(sock, level):
+        check(lib.host_readiness(sock._host, sock._sock))
+        raise error(-errno.ENOPROTOOPT)
+    number = _int_of(level, raw)
+    if key in _FLAGS:
+        return _engine_set(sock, _FLAGS[key], int(number != 0))
+    if key in _DOUBLED:
+        number = min(2 * max(number, 0), _INT_MAX) if number >= 0 else _INT_MAX
+    return _engine_set(sock, _NUMBERS[key], number)

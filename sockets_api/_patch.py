@@ -1,0 +1,39 @@
+"""Puts barewire's modules in the place of the standard library's, for programs that never heard of it.
+
+It must come before the program's imports: a module that is loaded already keeps the socket module
+it took. Of the standard library's, those that barewire's own libraries load are forgotten, so that
+the program's import gives it a copy that takes ours; asyncio cannot be loaded twice and stays on
+the kernel's sockets.
+"""
+
+from __future__ import annotations
+
+import sys
+
+MODULES = ("socket", "select", "selectors")
+LOADED_AGAIN = ("logging.handlers", "ssl")
+
+
+def patch() -> None:
+    """From now on `import socket`, `select` and `selectors` give barewire's."""
+    from . import select, selectors, socket
+
+    replacements = {"socket": socket, "select": select, "selectors": selectors}
+    sys.modules.update(replacements)
+    for name in LOADED_AGAIN:
+        sys.modules.pop(name, None)
+
+
+def unpatch() -> None:
+    """From now on the imports give the kernel's modules again."""
+    from . import _kernel
+
+    for name in MODULES:
+        sys.modules[name] = getattr(_kernel, name)
+    for name in LOADED_AGAIN:
+        sys.modules.pop(name, None)
+
+
+def is_patched() -> bool:
+    """Whether `import socket` gives barewire's."""
+    return getattr(sys.modules.get("socket"), "__name__", "") == "barewire.socket"

@@ -1,0 +1,431 @@
+"""barewire.Stack: one userspace TCP/IP stack, its devices, addresses and sockets."""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import logging
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from barewire.nic_drivers import Device, open_device
+from barewire.stack import ffi, lib
+from barewire.stack.control import ControlPlane, Interface
+from barewire.stack.ip.routes import IfAddr, Route
+from barewire.stack.port import EnginePort
+from barewire.stack.worker import ControlWorker
+
+from . import _config, _errors
+
+if TYPE_CHECKING:
+    from .socket import socket as Socket
+
+log = logging.getLogger("barewire")
+Address = str | IPv4Interface
+NEVER: int = 2**63 - 1
+
+
+class Stack:
+    """A TCP/IP stack in this process.
+
+    device: `kind:name?option=value` (`tap:tap0`), an open Device, a list of either, or None: only
+        the loopback (127.0.0.0/8 inside the stack).
+    addresses: "198.18.0.2/24" for the first device, or ("198.18.0.2/24", "tap1") for a named one.
+    gateway: of the default route. routes: (prefix, gateway) pairs.
+    clock: a function that returns ns; the stack then lives in virtual time: it has no threads and
+        moves only in `poll()`.
+    seed: int, str or bytes that every random choice comes from; None: from the system.
+    mtu: largest IP packet on the devices, if smaller than theirs.
+    spin: seconds a blocking call looks for its answer before it sleeps, at most 1 ms.
+    exit_linger: seconds that close() and interpreter exit give closed sockets' data to arrive.
+    buffer_bytes: bound of what all send and receive queues hold together (committed when used).
+    ports: ephemeral range, inclusive. congestion: "cubic" or "reno", of new sockets.
+    probe_addresses: RFC 5227: addresses are probed for some seconds before they are used.
+    header_prediction, poison: for tests, without TCP's fast path, with freed memory overwritten.
+
+    Raises ValueError or TypeError for arguments that make no sense, OSError (DeviceError) for a
+    device that cannot be opened or an address that cannot be used. Every method raises OSError
+    EBADF once the stack is closed, and in a forked child: a stack belongs to its process.
+    """
+
+    def __init__(
+        self,
+        device: str | Device | Sequence[str | Device] | None = None,
+        *,
+        addresses: Iterable[Address | tuple[Address, str]] = (),
+        gateway: str | IPv4Address | None = None,
+        routes: Iterable[tuple[str | IPv4Network, str | IPv4Address]] = (),
+        clock: Callable[[], int] | None = None,
+        seed: int | str | bytes | None = None,
+        mtu: int | None = None,
+        spin: float = _config.SPIN,
+        exit_linger: float = 3.0,
+        buffer_bytes: int = _config.BUFFER_BYTES,
+        max_sockets: int = _config.MAX_SOCKETS,
+        ports: tuple[int, int] = (32768, 60999),
+        congestion: str = "cubic",
+        probe_addresses: bool = False,
+        header_prediction: bool = True,
+        poison: bool = False,
+        name: str | None = None,
+    ) -> None:
+        self._pid = os.getpid()
+        self._closed = True  # until it is whole
+        self._clock = clock
+        self._close_lock = threading.Lock()
+        self.exit_linger = _config.seconds("exit_linger", exit_linger, 3600.0)
+        self.spin_ns: int = _config.nanoseconds("spin", spin, 1e-3)
+        self.congestion: int = _config.congestion(congestion)
+        self.is_virtual = clock is not None
+        self.polling_thread = threading.get_ident()
+        self.name = name
+        key = _config.seed_bytes(seed)
+        config = _config.host_config(
+            key,
+            now=0 if clock is None else _read(clock),
+            is_virtual=self.is_virtual,
+            spin_ns=self.spin_ns,
+            buffer_bytes=buffer_bytes,
+            max_sockets=max_sockets,
+            ports=ports,
+            header_prediction=header_prediction,
+            poison=poison,
+        )
+        wanted = _config.address_list(addresses)
+        out = ffi.new("struct host **")
+        _errors.check(lib.host_new(config, out))
+        self.host: Any = out[0]
+        """C's side of the stack, `struct host *`."""
+        try:
+            interfaces = [self._attach(d, mtu) for d in _config.device_list(device)]
+            self._port = EnginePort(self.host)
+            plane = ControlPlane(self._port, interfaces, self.now(), key, probe=probe_addresses)
+            # Not self.now: the worker's thread must not keep a forgotten stack alive.
+            self._worker = ControlWorker(self.host, plane, partial(_now, self.host))
+            self._closed = False
+            self._configure(wanted, gateway, routes)
+            if not self.is_virtual:
+                _errors.check(lib.host_start(self.host))
+                self._worker.start(f"barewire-control{f'-{name}' if name else ''}")
+        except BaseException:
+            self._closed = True
+            lib.host_close(self.host, 0)
+            raise
+        _open.add(self)
+
+    def _attach(self, wanted: str | Device, mtu: int | None) -> Interface:
+        device = open_device(wanted)
+        if mtu is not None and not 68 <= mtu <= device.mtu:
+            device.close()
+            raise ValueError(
+                f"mtu {mtu}: device {device.name} takes IP packets of 68 to {device.mtu} bytes"
+            )
+        netdev = device.take()
+        netdev.mtu = device.mtu if mtu is None else mtu
+        index = _errors.check(lib.host_add_netdev(self.host, netdev))
+        return Interface(index, device.name, device.layer, device.mac, int(mtu or device.mtu))
+
+    def _configure(
+        self,
+        addresses: list[tuple[Address, str | None]],
+        gateway: str | IPv4Address | None,
+        routes: Iterable[tuple[str | IPv4Network, str | IPv4Address]],
+    ) -> None:
+        for address, interface in addresses:
+            self.add_address(address, interface)
+        for prefix, via in routes:
+            self.add_route(prefix, via)
+        if gateway is not None:
+            self.add_route("default", gateway)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "foreign" if self._pid != os.getpid() else "open"
+        names = ", ".join(i.name for i in self._worker.plane.interfaces)
+        return f"<barewire.Stack {self.name + ' ' if self.name else ''}on {names}, {state}>"
+
+    # ---- sockets ---------------------------------------------------------------------------
+
+    def socket(self, family: int = 2, type: int = 1, proto: int = 0) -> Socket:
+        """A socket of this stack: a drop-in for `socket.socket(family, type, proto)`."""
+        self._check()
+        from .socket import socket
+
+        return socket(family, type, proto, stack=self)
+
+    def create_connection(
+        self,
+        address: tuple[str, int],
+        timeout: float | None = None,
+        source_address: tuple[str, int] | None = None,
+    ) -> Socket:
+        """As `socket.create_connection`, on this stack; timeout None waits for ever."""
+        sock = self.socket()
+        try:
+            sock.settimeout(timeout)
+            if source_address:
+                sock.bind(source_address)
+            sock.connect(address)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def create_server(
+        self, address: tuple[str, int], *, backlog: int | None = None, reuse_port: bool = False
+    ) -> Socket:
+        """As `socket.create_server`, on this stack."""
+        from . import _kernel
+
+        kernel = _kernel.socket
+        sock = self.socket()
+        try:
+            sock.setsockopt(kernel.SOL_SOCKET, kernel.SO_REUSEADDR, 1)
+            if reuse_port:
+                sock.setsockopt(kernel.SOL_SOCKET, kernel.SO_REUSEPORT, 1)
+            sock.bind(address)
+            sock.listen() if backlog is None else sock.listen(backlog)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def open_handle(self, type: int) -> Any:
+        """A new socket of C (BW_SOCK_TCP, BW_SOCK_UDP) with this stack's defaults; for the socket
+        class, which owns it from here."""
+        self._check()
+        out = ffi.new("struct bw_sock **")
+        _errors.check(lib.host_socket(self.host, type, out))
+        if self.congestion and type == lib.BW_SOCK_TCP:
+            lib.host_setopt(self.host, out[0], lib.BW_OPT_CONGESTION, self.congestion)
+        return out[0]
+
+    # ---- time ------------------------------------------------------------------------------
+
+    def now(self) -> int:
+        """The stack's clock in ns: CLOCK_MONOTONIC, or what the last poll() read."""
+        return _now(self.host)
+
+    def poll(self) -> bool:
+        """Virtual time: reads the clock once and runs C and Python to rest at that time, in a fixed
+        order; whether anything moved. The thread that polls must not block on this stack."""
+        self._check()
+        if self._clock is None:
+            raise RuntimeError(
+                "poll() is for stacks in virtual time: make this one with Stack(clock=…)"
+            )
+        self.polling_thread = threading.get_ident()
+        now = _read(self._clock)
+        if lib.host_set_now(self.host, now) < 0:
+            raise ValueError(f"the clock went back: from {self.now()} to {now} ns")
+        moved = False
+        while lib.host_poll(self.host) == 1 or self._worker.drain():
+            moved = True
+        return moved
+
+    def next_deadline(self) -> int | None:
+        """The earliest time (ns) at which something happens by itself, in C, in Python or to a
+        blocked call; None: nothing will. Not after the present: there is work now."""
+        self._check()
+        found = [int(lib.host_next_deadline(self.host)), self._worker.next_deadline()]
+        return min((d for d in found if d is not None and d != NEVER), default=None)
+
+    def drain(self) -> bool:
+        """Runs the work that C has for Python; waiting calls and `poll()` do this by themselves."""
+        return self._worker.drain()
+
+    # ---- configuration ---------------------------------------------------------------------
+
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        """All interfaces, the loopback first."""
+        return tuple(self._worker.plane.interfaces)
+
+    @property
+    def addresses(self) -> tuple[IfAddr, ...]:
+        """All addresses, with interface index, and whether still probed (tentative)."""
+        return tuple(self._worker.plane.routes.addresses)
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """All routes, the connected ones of the addresses first."""
+        return tuple(self._worker.plane.routes.routes())
+
+    @property
+    def control(self) -> ControlPlane:
+        """The control plane, to look at; it is changed only through this class."""
+        return self._worker.plane
+
+    def add_address(self, address: Address, interface: str | None = None) -> None:
+        """An IPv4 address with prefix length; on the first device if no interface is named."""
+        self._check()
+        index = self._index(interface)
+        with self._worker.locked() as plane:
+            plane.add_address(self.now(), index, _config.address(address))
+
+    def remove_address(self, address: Address, interface: str | None = None) -> None:
+        self._check()
+        index = self._index(interface)
+        with self._worker.locked() as plane:
+            plane.remove_address(self.now(), index, _config.address(address))
+
+    def add_route(
+        self,
+        prefix: str | IPv4Network,
+        gateway: str | IPv4Address | None = None,
+        *,
+        interface: str | None = None,
+        source: str | IPv4Address | None = None,
+        mtu: int = 0,
+        metric: int = 0,
+        unreachable: bool = False,
+    ) -> Route:
+        """A route; prefix "default" is 0.0.0.0/0. Raises OSError as Linux's netlink would."""
+        self._check()
+        index = None if interface is None else self._index(interface)
+        with self._worker.locked() as plane:
+            return plane.add_route(prefix, gateway, index, source, mtu, metric, unreachable)
+
+    def remove_route(self, prefix: str | IPv4Network, metric: int | None = None) -> None:
+        self._check()
+        with self._worker.locked() as plane:
+            plane.remove_route(prefix, metric)
+
+    def _index(self, name: str | None) -> int:
+        interfaces = self.interfaces
+        if name is None:
+            return interfaces[min(1, len(interfaces) - 1)].index
+        for interface in interfaces:
+            if interface.name == name:
+                return interface.index
+        known = ", ".join(i.name for i in interfaces)
+        raise OSError(errno.ENODEV, f"no interface {name!r} in this stack: there are {known}")
+
+    # ---- seeing ----------------------------------------------------------------------------
+
+    def counters(self) -> dict[str, int]:
+        """Every counter by name: of the engine (drops with their reasons) and the control plane."""
+        names = [ffi.string(lib.bw_counter_name(i)).decode() for i in range(lib.bw_counter_count())]
+        found = {n: int(lib.host_counter(self.host, i)) for i, n in enumerate(names)}
+        for n, value in self._worker.plane.counters.items():
+            found[n] = found.get(n, 0) + value
+        return found
+
+    def stats(self) -> dict[str, int]:
+        """How the stack is driven (bursts, sleeps, hand-overs) and the C memory in use (bytes)."""
+        stats = ffi.new("struct host_stats *")
+        _errors.check(lib.host_get_stats(self.host, stats))
+        found = {n: int(getattr(stats, n)) for n, _ in ffi.typeof("struct host_stats").fields}
+        for i, n in enumerate(("memory_control_blocks", "memory_chunks", "sockets")):
+            found[n] = int(lib.host_memory_used(self.host, i))
+        return found
+
+    def interface_stats(self, name: str | None = None) -> Mapping[str, int]:
+        """Frames, bytes and drops that the device of an interface counted."""
+        self._check()
+        stats = ffi.new("struct netdev_stats *")
+        _errors.check(lib.host_netdev_stats(self.host, self._index(name), stats))
+        return {n: int(getattr(stats, n)) for n, _ in ffi.typeof("struct netdev_stats").fields}
+
+    # ---- the end ---------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def close(self, linger: float | None = None) -> None:
+        """Closes every socket and drives on until their data and FINs are acknowledged, at most
+        `linger` seconds (exit_linger); resets the rest and closes the devices. Idempotent.
+
+        In a forked child it does nothing. A stack in virtual time runs to rest once, then resets.
+        """
+        seconds = self.exit_linger if linger is None else _config.seconds("linger", linger, 3600.0)
+        if self._pid != os.getpid():
+            return
+        with self._close_lock:
+            if self._closed:
+                return
+            try:
+                self._drain_sockets(seconds)
+            finally:
+                self._closed = True
+                _open.discard(self)
+                if lib.host_close(self.host, 0) == -errno.ETIMEDOUT and seconds:
+                    log.warning(
+                        "%r: not all data was acknowledged within %g s, reset", self, seconds
+                    )
+                self._worker.stop()
+
+    def _drain_sockets(self, linger: float) -> None:
+        """In C calls that a signal ends, so that Ctrl-C works; Python's work goes on meanwhile."""
+        end = self.now() + round(linger * 1e9)
+        while lib.host_drain(self.host, max(0, end - self.now())) == -errno.EINTR:
+            pass
+        if self.is_virtual:
+            while lib.host_poll(self.host) == 1 or self._worker.drain():
+                pass
+
+    def __enter__(self) -> Self:
+        self._check()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self, _free: Any = lib.host_free, _null: Any = ffi.NULL) -> None:
+        if not getattr(self, "_closed", True) and self._pid == os.getpid():
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            self.close()
+        # By hand: ffi.gc would free it before other finalisers of a garbage cycle have run. What a
+        # socket's handle needs stays until that is closed.
+        host, self.host = getattr(self, "host", _null), _null
+        if hasattr(self, "_port"):
+            self._port.detach()
+        _free(host)
+
+    def _check(self) -> None:
+        if self._pid != os.getpid():
+            raise OSError(
+                errno.EBADF,
+                f"this stack belongs to process {self._pid}: make a new Stack in the child",
+            )
+        if self._closed:
+            raise OSError(errno.EBADF, "this stack is closed")
+
+
+def _now(host: Any) -> int:
+    return int(lib.host_now(host))
+
+
+def _read(clock: Callable[[], int]) -> int:
+    now = clock()
+    if not isinstance(now, int):
+        raise TypeError(f"clock() must return int nanoseconds, not {type(now).__name__}")
+    if not 0 <= now < NEVER:
+        raise ValueError(f"clock() returned {now}: ns from 0 to 2**63 - 2")
+    return now
+
+
+_open: weakref.WeakSet[Stack] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Before the interpreter is torn down: what was sent arrives, as on the kernel."""
+    _errors.interpreter_ends()
+    for stack in list(_open):
+        stack.close()
+
+
+os.register_at_fork(after_in_child=_open.clear)

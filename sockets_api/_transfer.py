@@ -1,0 +1,264 @@
+"""Moving bytes: the receiving and sending half of the socket class.
+
+Each method is one call into C, which drives the stack for the calling thread; where C answers
+EAGAIN and the timeout allows it, a wait and another try. Blocking is decided in `_wait` and nowhere
+else.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+from barewire.stack import ffi, lib
+
+from . import _messages, _waiting
+from ._address import argument, unpack
+from ._buffers import KEEP, fresh, give, readable, take, writable
+from ._errors import check, error
+from ._kernel import select as _poll
+from ._kernel import socket as _std
+
+IN, OUT = _poll.POLLIN, _poll.POLLOUT
+EAGAIN, BW_WORK = -errno.EAGAIN, -lib.BW_WORK
+NOT_ASKED = -(1 << 30)  # no answer of C
+STREAM, DGRAM = int(_std.SOCK_STREAM), int(_std.SOCK_DGRAM)
+RECV_FLAGS: int = lib.BW_MSG_PEEK | lib.BW_MSG_TRUNC
+SEND_FLAGS: int = lib.BW_MSG_MORE
+
+_recv, _recvfrom = lib.host_recv, lib.host_recvfrom
+_send, _sendto = lib.host_send, lib.host_sendto
+_bytes = ffi.unpack
+
+
+def _received(data: Any, n: int, bufsize: int) -> bytes:
+    """The bytes of an answer n; with MSG_TRUNC n may exceed the buffer: the length is the news."""
+    return bytes(_bytes(data, min(n, bufsize))).ljust(n, b"\0")
+
+
+class Transfer:
+    """What a socket needs to move bytes, and the methods that do."""
+
+    __slots__ = ("_host", "_sock", "_spin", "_stack", "_timeout", "_type")
+
+    _stack: Any
+    _host: Any  # struct host *
+    _sock: Any  # the handle, struct bw_sock *; NULL once closed: C answers EBADF
+    _type: int  # SOCK_STREAM or SOCK_DGRAM
+    _timeout: float | None  # seconds
+    _spin: int  # ns a call may drive before it answers EAGAIN; 0 for non-blocking sockets
+
+    # ---- waiting -----------------------------------------------------------------------------
+
+    def _wait(self, answer: int, events: int, until: int | None, flags: int = 0) -> int | None:
+        """After an answer below zero: returns the deadline when a new try makes sense, or raises.
+
+        Timeouts and MSG_DONTWAIT act as in CPython: the flag counts only on blocking sockets.
+        """
+        if answer == BW_WORK:
+            self._stack.drain()
+            return until
+        if answer != EAGAIN or self._timeout == 0:
+            raise error(answer)
+        if self._timeout is None and flags & _std.MSG_DONTWAIT:
+            raise error(answer)
+        if until is None:
+            until = _waiting.deadline(self._stack, self._timeout)
+        if not _waiting.wait_one(self._stack, self._sock, events, until):
+            raise TimeoutError("timed out")
+        return until
+
+    # ---- receiving ---------------------------------------------------------------------------
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """Up to bufsize bytes; b"" at the end of the stream."""
+        if flags or not 0 < bufsize <= KEEP:
+            return self._recv_rare(bufsize, flags)
+        scratch = take()
+        try:
+            data = scratch[0]
+            n = _recv(self._host, self._sock, data, bufsize, 0, self._spin)
+            if n < 0:
+                n = self._receive(n, data, bufsize, 0)
+            return _bytes(data, n)  # type: ignore[no-any-return]
+        finally:
+            give(scratch)
+
+    def _recv_rare(self, bufsize: int, flags: int) -> bytes:
+        if bufsize < 0:
+            raise ValueError("negative buffersize in recv")
+        if bufsize == 0:
+            return b""
+        data = fresh(bufsize).data
+        n = self._receive(NOT_ASKED, data, bufsize, flags)
+        return _received(data, n, bufsize)
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """As recv, into a writable buffer (at most nbytes, 0: all of it); the number of bytes."""
+        data = writable("recv_into", buffer)
+        size = len(data)
+        if nbytes:
+            if nbytes < 0:
+                raise ValueError("negative buffersize in recv_into")
+            if nbytes > size:
+                raise ValueError("buffer too small for requested bytes")
+            size = nbytes
+        if not size:
+            return 0
+        if flags:
+            return self._receive(NOT_ASKED, data, size, flags)
+        n: int = _recv(self._host, self._sock, data, size, 0, self._spin)
+        return n if n >= 0 else self._receive(n, data, size, 0)
+
+    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
+        """(data, sender's address); a datagram longer than bufsize loses the rest."""
+        if flags or not 0 <= bufsize <= KEEP:
+            return self._recvfrom_rare(bufsize, flags)
+        scratch = take()
+        try:
+            data, addr, raw = scratch
+            n = _recvfrom(self._host, self._sock, data, bufsize, 0, addr, self._spin)
+            if n < 0:
+                n = self._receive(n, data, bufsize, 0, addr)
+            return _bytes(data, n), unpack(raw[:]) if self._type == DGRAM else None
+        finally:
+            give(scratch)
+
+    def _recvfrom_rare(self, bufsize: int, flags: int) -> tuple[bytes, Any]:
+        if bufsize < 0:
+            raise ValueError("negative buffersize in recvfrom")
+        data, addr, raw = fresh(max(bufsize, 1))
+        n = self._receive(NOT_ASKED, data, bufsize, flags, addr)
+        return _received(data, n, bufsize), unpack(raw[:]) if self._type == DGRAM else None
+
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        """As recvfrom, into a writable buffer; (number of bytes, sender's address)."""
+        data = writable("recvfrom_into", buffer)
+        if nbytes < 0:
+            raise ValueError("negative buffersize in recvfrom_into")
+        if nbytes > len(data):
+            raise ValueError("nbytes is greater than the length of the buffer")
+        addr = ffi.new("struct bw_addr *")
+        n = self._receive(NOT_ASKED, data, nbytes or len(data), flags, addr)
+        return n, unpack(ffi.buffer(addr)[:]) if self._type == DGRAM else None
+
+    def _receive(self, answer: int, data: Any, size: int, flags: int, addr: Any = None) -> int:
+        """Goes on after C answered so (NOT_ASKED: nothing yet) until bytes came; their number."""
+        engine = int(flags) & RECV_FLAGS if flags else 0
+        if flags & (_std.MSG_OOB | _std.MSG_ERRQUEUE):
+            self._no_such_queue(flags)
+        if flags & _std.MSG_WAITALL and self._type == STREAM and self._timeout is None:
+            return self._receive_all(data, size, flags & ~_std.MSG_WAITALL)
+        until = None
+        while True:
+            if answer != NOT_ASKED:
+                until = self._wait(answer, IN, until, flags)
+            if addr is None:
+                answer = _recv(self._host, self._sock, data, size, engine, self._spin)
+            else:
+                answer = _recvfrom(self._host, self._sock, data, size, engine, addr, self._spin)
+            if answer >= 0:
+                return answer
+
+    def _receive_all(self, data: Any, size: int, flags: int) -> int:
+        """MSG_WAITALL: until size bytes came, or the stream ended or failed."""
+        got = 0
+        if flags & _std.MSG_PEEK:
+            return self._receive(NOT_ASKED, data, size, flags)
+        while got < size:
+            try:
+                n = self._receive(NOT_ASKED, data + got, size - got, flags)
+            except OSError:
+                if got:
+                    break  # what came counts; the error comes again
+                raise
+            if n == 0:
+                break
+            got += n
+        return got
+
+    def _no_such_queue(self, flags: int) -> None:
+        """There is no urgent data and no error queue here: both are always empty."""
+        check(lib.host_readiness(self._host, self._sock))
+        empty = flags & _std.MSG_ERRQUEUE or self._type == DGRAM
+        raise error(-errno.EAGAIN if empty else -errno.EINVAL)
+
+    # ---- sending -----------------------------------------------------------------------------
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        """Sends bytes and says how many were taken: all of them on a blocking socket."""
+        raw = data if type(data) is bytes else readable(data)
+        size = len(raw)
+        engine = self._send_flags(flags) if flags else 0
+        n: int = _send(self._host, self._sock, raw, size, engine, self._spin)
+        if n == size:
+            return n
+        whole = self._timeout is None and not flags & _std.MSG_DONTWAIT
+        return self._send_on(n, raw, size, flags, whole)
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """Sends all of the bytes within the timeout; after an error nobody knows how many went."""
+        raw = data if type(data) is bytes else readable(data)
+        size = len(raw)
+        engine = self._send_flags(flags) if flags else 0
+        n = _send(self._host, self._sock, raw, size, engine, self._spin)
+        if n != size and self._send_on(n, raw, size, flags, True, must=True) != size:
+            raise error(EAGAIN)
+
+    def sendto(self, data: Any, *flags_and_address: Any) -> int:
+        """sendto(data[, flags], address): sends a datagram there; its number of bytes."""
+        if len(flags_and_address) == 1:
+            flags, address = 0, flags_and_address[0]
+        elif len(flags_and_address) == 2:
+            flags, address = flags_and_address
+        else:
+            given = 1 + len(flags_and_address)
+            raise TypeError(f"sendto() takes 2 or 3 arguments ({given} given)")
+        raw = data if type(data) is bytes else readable(data)
+        size = len(raw)
+        engine = self._send_flags(flags) if flags else 0
+        addr = argument("sendto", address)
+        n: int = _sendto(self._host, self._sock, raw, size, engine, addr, self._spin)
+        if n == size:
+            return n
+        whole = self._timeout is None and not flags & _std.MSG_DONTWAIT
+        return self._send_on(n, raw, size, flags, whole, addr)
+
+    def _send_flags(self, flags: int) -> int:
+        if flags & _std.MSG_OOB:
+            raise error(-errno.EOPNOTSUPP)
+        return int(flags) & SEND_FLAGS
+
+    def _send_on(
+        self, answer: int, raw: Any, size: int, flags: int, whole: bool, addr: Any = None,
+        must: bool = False,
+    ) -> int:  # fmt: skip
+        """Goes on after C answered so: until some bytes are sent, or (whole) all of them are.
+
+        An error after the first bytes waits for the next call, except for sendall (must).
+        """
+        data = ffi.from_buffer("char[]", raw) if type(raw) is bytes else raw
+        engine = self._send_flags(flags)
+        sent, until = 0, None
+        while True:
+            if answer >= 0:
+                sent += answer
+                if sent == size or not whole:
+                    return sent
+            else:
+                try:
+                    until = self._wait(answer, OUT, until, flags)
+                except OSError:
+                    if sent and not must:
+                        return sent
+                    raise
+            rest = size - sent
+            if addr is None:
+                answer = _send(self._host, self._sock, data + sent, rest, engine, self._spin)
+            else:
+                answer = _sendto(
+                    self._host, self._sock, data + sent, rest, engine, addr, self._spin
+                )
+
+    recvmsg, recvmsg_into = _messages.recvmsg, _messages.recvmsg_into
+    sendmsg, sendfile = _messages.sendmsg, _messages.sendfile

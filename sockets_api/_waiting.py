@@ -1,0 +1,169 @@
+"""Waiting: the Python half. C enlists, drives and sleeps; here signal handlers and Python work run.
+
+`lib.wait_begin` and `lib.wait_sleep` return to the interpreter so that handlers run (and may
+raise); then the wait goes on with the same deadline (PEP 475). Work for Python is drained between.
+Deadlines are absolute, in ns of the stack's clock: `deadline(stack, timeout)`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from barewire.stack import ffi, lib
+
+from . import _errors
+
+if TYPE_CHECKING:
+    from ._stack import Stack
+
+NEVER: int = 2**63 - 1
+POLLNVAL = 0x020
+
+
+class Watched(NamedTuple):
+    """One thing to wait for: a socket handle of a stack, or (stack None) a descriptor."""
+
+    stack: Stack | None
+    target: Any
+    events: int  # poll(2)'s bits
+
+
+class _Waiter:
+    """C's waiter and room for its items; used by one wait at a time."""
+
+    __slots__ = ("cdata", "items", "room")
+
+    def __init__(self) -> None:
+        cdata = lib.waiter_new()
+        if cdata == ffi.NULL:
+            raise OSError(
+                errno.EMFILE, "too many open files: a thread that waits needs one descriptor"
+            )
+        self.cdata = ffi.gc(cdata, lib.waiter_free)
+        self.room = 0
+        self.reserve(1)
+
+    def reserve(self, n: int) -> None:
+        if n > self.room:
+            self.items = ffi.new("struct wait_item[]", n)
+            self.room = n
+
+
+class _Spare(threading.local):
+    """A thread's waiters that are not in use: several only if a signal handler waits in a wait."""
+
+    def __init__(self) -> None:
+        self.waiters: list[_Waiter] = []
+
+
+_spare = _Spare()
+_main_waits: list[Any] = []  # C waiters the main thread waits in
+
+
+def _forget() -> None:
+    """In a forked child: the waiters' descriptors are shared with the parent."""
+    global _spare
+    _spare = _Spare()
+    _main_waits.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def deadline(stack: Stack | None, timeout: float | None) -> int:
+    """When a timeout of seconds is over; None is never. Negative timeouts are over already."""
+    if timeout is None:
+        return NEVER
+    now = time.monotonic_ns() if stack is None else stack.now()
+    return min(NEVER, now + max(0, round(timeout * 1e9)))
+
+
+def wait_one(stack: Stack, handle: Any, events: int, until: int, spin_ns: int = 0) -> int:
+    """Waits for one socket; its revents, or 0 when the deadline is over. `spin_ns`: how long it spins
+    before it sleeps, for calls that did not spin themselves (accept, connect)."""
+    waiter = _take()
+    item = waiter.items[0]
+    item.host, item.sock, item.events = stack.host, handle, events
+    try:
+        answer = _wait(waiter, 1, until, (stack,), spin_ns)
+        return int(item.revents) if answer > 0 else 0
+    finally:
+        _spare.waiters.append(waiter)
+
+
+def wait_many(watched: Sequence[Watched], timeout: float | None) -> list[int]:
+    """Waits for any of them; the revents of each, in order, all 0 when the time is over.
+
+    With stacks in virtual time among them the timeout is in the first one's time.
+    """
+    waiter = _take()
+    waiter.reserve(len(watched))
+    stacks: dict[Stack, None] = {}
+    for item, (stack, target, events) in zip(waiter.items, watched, strict=False):
+        item.events, item.revents = events, 0
+        if stack is None:
+            item.host, item.fd = ffi.NULL, target
+        else:
+            item.host, item.sock = stack.host, target
+            stacks[stack] = None
+    clock = next((s for s in stacks if s.is_virtual), next(iter(stacks), None))
+    spin = max((s.spin_ns for s in stacks), default=0)
+    try:
+        _wait(waiter, len(watched), deadline(clock, timeout), tuple(stacks), spin)
+        return [int(waiter.items[i].revents) for i in range(len(watched))]
+    finally:
+        _spare.waiters.append(waiter)
+
+
+def _take() -> _Waiter:
+    return _spare.waiters.pop() if _spare.waiters else _Waiter()
+
+
+def _wait(waiter: _Waiter, n: int, until: int, stacks: tuple[Stack, ...], spin_ns: int) -> int:
+    """Items ready (> 0), or 0 when the deadline is over; raises OSError."""
+    cdata = waiter.cdata
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main:
+        _main_waits.append(cdata)
+    try:
+        answer = lib.wait_begin(cdata, waiter.items, n, until, spin_ns)
+        while answer <= 0:
+            if answer == 0 or answer == -errno.EINTR:  # handlers run here
+                if answer and not is_main:
+                    _wake_main()
+                _refuse_polling_thread(stacks)
+                answer = lib.wait_sleep(cdata)
+            elif answer == -lib.BW_WORK:
+                lib.wait_end(cdata)
+                for stack in stacks:
+                    stack.drain()
+                answer = lib.wait_begin(cdata, waiter.items, n, until, 0)
+            elif answer == -errno.ETIMEDOUT:
+                return 0
+            else:
+                raise _errors.error(answer)
+        return int(answer)
+    finally:
+        lib.wait_end(cdata)
+        if is_main:
+            _main_waits.pop()
+
+
+def _wake_main() -> None:
+    """A signal of the process was given to this thread: its handler runs in the main thread."""
+    for cdata in _main_waits[-1:]:
+        lib.waiter_interrupt(cdata)
+
+
+def _refuse_polling_thread(stacks: tuple[Stack, ...]) -> None:
+    for stack in stacks:
+        if stack.is_virtual and stack.polling_thread == threading.get_ident():
+            raise RuntimeError(
+                "this call would wait for ever: its stack lives in virtual time and this is the "
+                "thread that polls it; use a non-blocking socket, or wait in another thread"
+            )

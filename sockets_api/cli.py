@@ -1,0 +1,202 @@
+"""The command line: `barewire run | devices | ping | demo | bench`.
+
+What a user does wrong gets one sentence on stderr and status 2; a program's own exceptions are its
+own. Ctrl-C ends with 130 and no traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import __version__
+
+USAGE_ERROR, INTERRUPTED = 2, 130
+
+
+class UserError(Exception):
+    """A mistake of the user's, in one sentence."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] in (["demo"], ["bench"]):  # they have options of their own
+        return _tool(*arguments)
+    options = _parser().parse_args(arguments)
+    try:
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except UserError as problem:
+        print(f"barewire {options.name}: {problem}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _tool(name: str, *arguments: str) -> int:
+    from importlib import import_module
+
+    try:
+        tool = import_module(f"barewire.tools.{name}")
+        return int(tool.main(list(arguments)))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+# ---- options -------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="barewire", description="A userspace TCP/IP stack for Python."
+    )
+    parser.add_argument("--version", action="version", version=f"barewire {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="name")
+
+    run = commands.add_parser(
+        "run", help="run an unmodified program, its sockets on the stack",
+        usage="barewire run [options] (SCRIPT | -m MODULE) [ARGUMENT ...]",
+    )  # fmt: skip
+    _add_stack_options(run)
+    run.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE",
+                     help="run a module as a program, with the arguments that follow")  # fmt: skip
+    run.add_argument("program", nargs=argparse.REMAINDER, metavar="SCRIPT",
+                     help="the program, and its arguments")  # fmt: skip
+    run.set_defaults(command=_run)
+
+    devices = commands.add_parser("devices", help="list the kinds of devices and their options")
+    devices.add_argument("-v", "--verbose", action="store_true", help="with every option")
+    devices.add_argument("--json", action="store_true", help="as JSON")
+    devices.set_defaults(command=_devices)
+
+    ping = commands.add_parser("ping", help="send ICMP echo requests from the stack")
+    _add_stack_options(ping)
+    ping.add_argument("host", metavar="ADDRESS", help="IPv4 address to ask")
+    ping.add_argument("-c", "--count", type=int, help="requests to send (until interrupted)")
+    ping.add_argument("-i", "--interval", type=float, default=1.0, help="seconds between (1)")
+    ping.add_argument("-s", "--size", type=int, default=56, help="bytes of data (56)")
+    ping.add_argument("-W", "--wait", type=float, default=1.0, help="seconds for an answer (1)")
+    ping.set_defaults(command=_ping)
+
+    commands.add_parser("demo", help="the main job on a TAP interface, beside the kernel")
+    commands.add_parser("bench", help="measure barewire and the kernel side by side")
+    return parser
+
+
+def _add_stack_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("the stack (default: the variable BAREWIRE)").add_argument
+    add("--device", metavar="KIND:NAME", help="such as tap:tap0; see `barewire devices`")
+    add("--address", action="append", default=[], metavar="ADDRESS/LENGTH", help="may repeat")
+    add("--gateway", metavar="ADDRESS", help="of the default route")
+    add("--route", action="append", default=[], metavar="PREFIX,GATEWAY", help="may repeat")
+    add("--mtu", help="largest IP packet in bytes")
+    add("--congestion", metavar="NAME", help="congestion control of new sockets")
+    add("--seed", help="number or text that every random choice comes from")
+    add("--spin", metavar="SECONDS", help="how long a blocking call looks before it sleeps")
+    add("--pcap", metavar="FILE", help="write what the device sends and receives to a capture")
+
+
+def _open_stack(options: argparse.Namespace) -> Any:
+    """A stack made from the options, without any from the environment."""
+    from ._default import from_environment, parse
+    from ._stack import Stack
+
+    words = [options.device] if options.device else []
+    words += [f"address={a}" for a in options.address] + [f"route={r}" for r in options.route]
+    words += [
+        f"{name}={value}"
+        for name in ("gateway", "mtu", "congestion", "seed", "spin")
+        if (value := getattr(options, name)) is not None
+    ]
+    if options.pcap and not options.device:
+        raise UserError("--pcap needs --device: it captures what a device sends and receives")
+    if (options.address or options.gateway or options.route) and not options.device:
+        raise UserError("--address, --gateway and --route need --device")
+    if options.pcap:
+        from urllib.parse import quote
+
+        words[0] += ("&" if "?" in words[0] else "?") + f"pcap={quote(options.pcap)}"
+    if any(any(c.isspace() for c in word) for word in words):
+        raise UserError("the stack's options cannot have spaces in them")
+    try:
+        return Stack(**parse(" ".join(words))) if words else from_environment()
+    except (OSError, ValueError, TypeError) as problem:
+        raise UserError(_sentence(problem)) from problem
+
+
+def _sentence(problem: BaseException) -> str:
+    return getattr(problem, "strerror", None) or str(problem)
+
+
+# ---- run -----------------------------------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace) -> int:
+    from ._default import set_default_stack
+    from ._run import run_module, run_script
+
+    if not options.module and not options.program:
+        raise UserError("which program? Give a script, or -m and a module")
+    if options.module is None and not os.path.exists(options.program[0]):
+        raise UserError(f"there is no file {options.program[0]!r}")
+    set_default_stack(_open_stack(options))
+    if options.module:
+        return run_module(options.module[0], options.module[1:])
+    return run_script(options.program[0], options.program[1:])
+
+
+# ---- devices -------------------------------------------------------------------------------------
+
+
+def _devices(options: argparse.Namespace) -> int:
+    from barewire.nic_drivers import available, common_options
+
+    found = available()
+    if options.json:
+        common = dict(common_options())
+        kinds = [{**vars(info), "options": {**info.options, **common}} for info in found]
+        print(json.dumps(kinds, indent=2))
+        return 0
+    for info in found:
+        state = "available" if info.available else f"not available: {info.reason}"
+        print(f"{info.kind}:  {info.description} ({state})")
+        if options.verbose:
+            _print_options(info.options)
+    if options.verbose:
+        print("options of every kind:")
+        _print_options(common_options())
+    return 0
+
+
+def _print_options(options: Any) -> None:
+    width = max((len(name) for name in options), default=0)
+    for name, text in options.items():
+        print(f"    {name:{width}}  {text}")
+
+
+# ---- ping ----------------------------------------------------------------------------------------
+
+
+def _ping(options: argparse.Namespace) -> int:
+    from ._ping import MAX_SIZE, ping
+
+    if options.count is not None and options.count < 1:
+        raise UserError("-c: at least one request")
+    if not 0 <= options.size <= MAX_SIZE:
+        raise UserError(f"-s: from 0 to {MAX_SIZE} bytes")
+    if not options.interval >= 0.01 or not options.wait >= 0:
+        raise UserError("-i: at least 0.01 seconds; -W: not negative")
+    with _open_stack(options) as stack:
+        try:
+            count, interval = options.count, options.interval
+            return ping(stack, options.host, count, interval, options.size, options.wait)
+        except OSError as problem:
+            raise UserError(_sentence(problem)) from problem

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* Every counter of a stack, by name: the drop reasons first, then what else is counted.
+ * X(SYMBOL, "name people see"). A packet is never an error: it is dropped with one of these. */
+#ifndef BW_COUNTERS_H
+#define BW_COUNTERS_H
+
+#define BW_DROPS(X) \
+    X(DROP_ETH_SHORT, "drop_eth_short") \
+    X(DROP_ETH_NOT_OURS, "drop_eth_not_ours") \
+    X(DROP_ETH_TYPE, "drop_eth_type") \
+    X(DROP_VLAN, "drop_vlan_tagged") \
+    X(DROP_ARP_MALFORMED, "drop_arp_malformed") \
+    X(DROP_ARP_NOT_OURS, "drop_arp_not_ours") \
+    X(DROP_IP_SHORT, "drop_ip_short") \
+    X(DROP_IP_VERSION, "drop_ip_version") \
+    X(DROP_IP_HEADER, "drop_ip_header") \
+    X(DROP_IP_CHECKSUM, "drop_ip_checksum") \
+    X(DROP_IP_LENGTH, "drop_ip_length") \
+    X(DROP_IP_OPTIONS, "drop_ip_options") \
+    X(DROP_IP_SOURCE, "drop_ip_bad_source") \
+    X(DROP_IP_NOT_OURS, "drop_ip_not_ours") \
+    X(DROP_IP_PROTOCOL, "drop_ip_protocol") \
+    X(DROP_IP_LOOPBACK, "drop_ip_martian_loopback") \
+    X(DROP_ICMP_SHORT, "drop_icmp_short") \
+    X(DROP_ICMP_CHECKSUM, "drop_icmp_checksum") \
+    X(DROP_ICMP_NOT_OURS, "drop_icmp_no_owner") \
+    X(DROP_ICMP_BROADCAST, "drop_icmp_broadcast") \
+    X(DROP_UDP_SHORT, "drop_udp_short") \
+    X(DROP_UDP_CHECKSUM, "drop_udp_checksum") \
+    X(DROP_UDP_NO_SOCKET, "drop_udp_no_socket") \
+    X(DROP_UDP_RCVBUF, "drop_udp_receive_buffer_full") \
+    X(DROP_TCP_SHORT, "drop_tcp_short") \
+    X(DROP_TCP_HEADER, "drop_tcp_header") \
+    X(DROP_TCP_CHECKSUM, "drop_tcp_checksum") \
+    X(DROP_TCP_BROADCAST, "drop_tcp_broadcast") \
+    X(DROP_TCP_NO_SOCKET, "drop_tcp_no_socket") \
+    X(DROP_TCP_NO_ACK, "drop_tcp_segment_without_ack") \
+    X(DROP_TCP_PAWS, "drop_tcp_paws") \
+    X(DROP_TCP_WINDOW, "drop_tcp_out_of_window") \
+    X(DROP_TCP_RST, "drop_tcp_rst_not_exact") \
+    X(DROP_TCP_SYN, "drop_tcp_syn_in_window") \
+    X(DROP_TCP_ACK, "drop_tcp_unacceptable_ack") \
+    X(DROP_TCP_BACKLOG, "drop_tcp_accept_queue_full") \
+    X(DROP_TCP_SYN_QUEUE, "drop_tcp_syn_queue_full") \
+    X(DROP_TCP_NO_MEMORY, "drop_tcp_no_socket_memory") \
+    X(DROP_TCP_OOO, "drop_tcp_out_of_order_memory") \
+    X(DROP_TCP_RCV_MEMORY, "drop_tcp_receive_memory") \
+    X(DROP_TCP_AFTER_CLOSE, "drop_tcp_data_after_close") \
+    X(DROP_TX_QUEUE, "drop_transmit_queue_full") \
+    X(DROP_TX_DOWN, "drop_transmit_interface_down") \
+    X(DROP_TX_MEMORY, "drop_transmit_memory") \
+    X(DROP_PUNT_ARP, "drop_punt_arp_full") \
+    X(DROP_PUNT_RESOLVE, "drop_punt_resolve_full") \
+    X(DROP_PUNT_ICMP, "drop_punt_icmp_full") \
+    X(DROP_PUNT_FRAGMENT, "drop_punt_fragment_full") \
+    X(DROP_PUNT_ERROR, "drop_punt_error_full") \
+    X(DROP_PUNT_OTHER, "drop_punt_other_full")
+
+#define BW_COUNTS(X) \
+    X(COUNT_RX_FRAMES, "rx_frames") \
+    X(COUNT_TX_FRAMES, "tx_frames") \
+    X(COUNT_ARP_REPLIES, "arp_replies_sent") \
+    X(COUNT_ECHO_REPLIES, "icmp_echo_replies_sent") \
+    X(COUNT_ICMP_APPLIED, "icmp_errors_applied") \
+    X(COUNT_IP_FRAGMENTS_SENT, "ip_fragments_sent") \
+    X(COUNT_UDP_RX, "udp_datagrams_received") \
+    X(COUNT_UDP_TX, "udp_datagrams_sent") \
+    X(COUNT_TCP_RX_SEGMENTS, "tcp_segments_received") \
+    X(COUNT_TCP_RX_MERGED, "tcp_segments_merged") \
+    X(COUNT_TCP_TX_SEGMENTS, "tcp_segments_sent") \
+    X(COUNT_TCP_FAST_PATH, "tcp_header_prediction_hits") \
+    X(COUNT_TCP_ACTIVE_OPENS, "tcp_active_opens") \
+    X(COUNT_TCP_PASSIVE_OPENS, "tcp_passive_opens") \
+    X(COUNT_TCP_RETRANSMITS, "tcp_segments_retransmitted") \
+    X(COUNT_TCP_FAST_RECOVERIES, "tcp_fast_recoveries") \
+    X(COUNT_TCP_TIMEOUTS, "tcp_retransmission_timeouts") \
+    X(COUNT_TCP_TAIL_PROBES, "tcp_tail_loss_probes") \
+    X(COUNT_TCP_TAIL_REPAIRS, "tcp_tail_loss_repairs") \
+    X(COUNT_TCP_UNDOS, "tcp_spurious_recoveries_undone") \
+    X(COUNT_TCP_DSACKS, "tcp_dsacks_sent") \
+    X(COUNT_TCP_PROBES, "tcp_zero_window_probes") \
+    X(COUNT_TCP_KEEPALIVES, "tcp_keepalive_probes") \
+    X(COUNT_TCP_DELAYED_ACKS, "tcp_delayed_acks") \
+    X(COUNT_TCP_CHALLENGE_ACKS, "tcp_challenge_acks") \
+    X(COUNT_TCP_RST_SENT, "tcp_resets_sent") \
+    X(COUNT_TCP_RST_RECEIVED, "tcp_resets_received") \
+    X(COUNT_TCP_OOO_QUEUED, "tcp_out_of_order_queued") \
+    X(COUNT_TCP_OOO_PRUNED, "tcp_out_of_order_pruned") \
+    X(COUNT_TCP_BAD_TRANSITION, "tcp_bad_state_transition") \
+    X(COUNT_TCP_WINDOW_BROKEN, "tcp_announced_window_not_kept") \
+    X(COUNT_TCP_TIMEWAIT_RECYCLED, "tcp_time_wait_recycled")
+
+#define BW_AS_ENUM(symbol, name) symbol,
+enum bw_counter_id { BW_DROPS(BW_AS_ENUM) BW_COUNTS(BW_AS_ENUM) BW_COUNTERS };
+#undef BW_AS_ENUM
+
+#endif

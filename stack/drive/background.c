@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/* The background thread: drives when nobody waits, stands by when somebody does.
+ *
+ * Standing by it naps for 1 ms at a time. After a nap in which no role changed hands and no call
+ * ran a burst, it takes the role if it is free, and then sleeps on the devices' descriptors without
+ * a time-out of its own. Beside one wait that lasts longer than DEEP_NAPS naps it sleeps until it is
+ * kicked. So an idle program costs nothing, and a busy one no system call to arm this thread. */
+#include "host.h"
+
+#include <time.h>
+
+/* Locked at entry and exit; not in between. */
+static void sleep_until(struct host *h, struct pollfd *polls, int n, int64_t until)
+{
+    host_unlock(h);
+    polls[0] = (struct pollfd){.fd = h->thread_fd, .events = POLLIN};
+    int64_t left = until == NEVER ? 0 : until - monotonic();
+    struct timespec ts = {left > 0 ? left / 1000000000 : 0, left > 0 ? left % 1000000000 : 0};
+    if (ppoll(polls, (nfds_t)n, until == NEVER ? NULL : &ts, NULL) > 0 && polls[0].revents)
+        event_drain(h->thread_fd);
+    host_lock(h);
+    h->thread_asleep = 0;
+}
+
+static void drive(struct host *h)
+{
+    struct pollfd polls[1 + HOST_NETDEVS];
+    int n = 1;
+    int64_t until = NEVER;
+    h->sleep_until = AWAKE;
+    h->stats.background_bursts++;
+    int busy = burst(h, 1) == MORE;
+    publish(h);
+    if (bw_punt_pending(h->st))
+        tell_work(h);
+    if (busy || arm_devices(h, 1, polls, &n, &until)) {
+        host_unlock(h);
+        host_lock(h);
+        return;
+    }
+    h->thread_asleep = 1;
+    h->sleep_until = until;
+    h->sleep_full = h->full;
+    sleep_until(h, polls, n, until);
+    if (h->role == ROLE_BACKGROUND && monotonic() - h->call_at < NAP_NS)
+        h->role = ROLE_NOBODY; /* a program that polls moves its frames itself: stand by */
+}
+
+/* One nap without the lock; 1: nothing happened in it. */
+static int nap(struct host *h, unsigned role_count, unsigned epoch)
+{
+    struct pollfd poll = {.fd = h->thread_fd, .events = POLLIN};
+    struct timespec ts = {0, NAP_NS};
+    if (ppoll(&poll, 1, &ts, NULL) > 0) {
+        event_drain(h->thread_fd);
+        return 1; /* kicked: look at once */
+    }
+    return atomic_load_explicit(&h->role_count, memory_order_relaxed) == role_count &&
+           atomic_load_explicit(&h->epoch, memory_order_relaxed) == epoch;
+}
+
+/* Locked at entry and exit. */
+static void stand_by(struct host *h, int *quiet)
+{
+    unsigned role_count = atomic_load_explicit(&h->role_count, memory_order_relaxed);
+    unsigned epoch = atomic_load_explicit(&h->epoch, memory_order_relaxed);
+    h->stats.naps++;
+    if (*quiet >= DEEP_NAPS && h->role != ROLE_NOBODY) {
+        struct pollfd poll;
+        h->thread_asleep = 1;
+        sleep_until(h, &poll, 1, NEVER);
+        *quiet = 0;
+        return;
+    }
+    host_unlock(h);
+    while (!nap(h, role_count, epoch)) {
+        role_count = atomic_load_explicit(&h->role_count, memory_order_relaxed);
+        epoch = atomic_load_explicit(&h->epoch, memory_order_relaxed);
+        *quiet = 0;
+    }
+    host_lock(h);
+    int same = atomic_load_explicit(&h->role_count, memory_order_relaxed) == role_count &&
+               atomic_load_explicit(&h->epoch, memory_order_relaxed) == epoch;
+    if (h->role == ROLE_NOBODY && (same || h->thread_urgent)) {
+        h->role = ROLE_BACKGROUND;
+        h->thread_urgent = 0;
+        h->stats.background_takeovers++;
+        *quiet = 0;
+    } else {
+        *quiet = same && h->role != ROLE_NOBODY ? *quiet + 1 : 0;
+    }
+}
+
+static void *background(void *arg)
+{
+    struct host *h = arg;
+    int quiet = 0;
+    host_lock(h);
+    while (!h->thread_stops) {
+        if (h->bound)
+            h->role = ROLE_BACKGROUND;
+        if (h->role == ROLE_BACKGROUND)
+            drive(h);
+        else
+            stand_by(h, &quiet);
+    }
+    for (int i = LOOPBACK + 1; i <= h->devs; i++) { /* the others are closed by host_close */
+        if (h->dev[i] && h->dev[i]->caps & NETDEV_THREAD_BOUND) {
+            h->dev[i]->close(h->dev[i]);
+            h->dev[i] = NULL;
+        }
+    }
+    host_unlock(h);
+    return NULL;
+}
+
+void thread_kick(struct host *h)
+{
+    h->thread_asleep = 0;
+    event_write(h->thread_fd);
+}
+
+int thread_start(struct host *h)
+{
+    sigset_t old;
+    block_all_signals(&old);
+    int rc = pthread_create(&h->thread, NULL, background, h);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (rc)
+        return -rc;
+    h->thread_runs = 1;
+    h->role = ROLE_BACKGROUND; /* it drives until somebody waits */
+    pthread_setname_np(h->thread, "barewire");
+    return 0;
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/* The engine's control calls and counters under the lock, for Python's control plane and people. */
+#include "host.h"
+
+/* The call, then whatever it made ready to send. */
+#define CONTROL_CALL(h, call) \
+    int rc = host_enter(h); \
+    if (rc) \
+        return rc; \
+    rc = (call); \
+    host_leave(h); \
+    return rc
+
+int host_set_addrs(struct host *h, const struct bw_ifaddr *addrs, int n)
+{
+    CONTROL_CALL(h, bw_set_addrs(h->st, addrs, n));
+}
+
+int host_set_routes(struct host *h, const struct bw_route *routes, int n)
+{
+    CONTROL_CALL(h, bw_set_routes(h->st, routes, n));
+}
+
+int host_set_path_mtu(struct host *h, const uint8_t *ip, uint32_t mtu)
+{
+    CONTROL_CALL(h, bw_set_path_mtu(h->st, ip, mtu));
+}
+
+int host_neigh_set(struct host *h, int ifindex, const uint8_t *ip, const uint8_t *mac)
+{
+    CONTROL_CALL(h, bw_neigh_set(h->st, ifindex, ip, mac));
+}
+
+int host_neigh_del(struct host *h, int ifindex, const uint8_t *ip)
+{
+    CONTROL_CALL(h, bw_neigh_del(h->st, ifindex, ip));
+}
+
+int host_neigh_get(struct host *h, int ifindex, const uint8_t *ip, struct bw_neigh_info *info)
+{
+    CONTROL_CALL(h, bw_neigh_get(h->st, ifindex, ip, info));
+}
+
+int host_send_frame(struct host *h, int ifindex, const uint8_t *frame, uint32_t len)
+{
+    CONTROL_CALL(h, bw_send_frame(h->st, ifindex, frame, len));
+}
+
+int host_send_packet(struct host *h, const uint8_t *packet, uint32_t len)
+{
+    CONTROL_CALL(h, bw_send_packet(h->st, packet, len));
+}
+
+int host_input_packet(struct host *h, int ifindex, const uint8_t *packet, uint32_t len)
+{
+    CONTROL_CALL(h, (bw_input_packet(h->st, ifindex, packet, len), 0));
+}
+
+int host_local_error(struct host *h, const uint8_t *packet, uint32_t len, int err)
+{
+    CONTROL_CALL(h, (bw_local_error(h->st, packet, len, err), 0));
+}
+
+int host_select_source(struct host *h, const uint8_t *dst, uint8_t *src)
+{
+    CONTROL_CALL(h, bw_select_source(h->st, dst, src));
+}
+
+/* ---- driving by hand, work for Python ---------------------------------------------------------- */
+int host_burst(struct host *h)
+{
+    int rc = host_enter(h);
+    if (rc)
+        return rc;
+    if (!h->virtual_time && (h->role == ROLE_NOBODY || h->role == ROLE_BACKGROUND))
+        rc = call_burst(h) != QUIET;
+    host_leave(h);
+    return rc;
+}
+
+int host_work_fd(struct host *h)
+{
+    int rc = host_enter(h);
+    if (rc)
+        return rc;
+    rc = h->work_fd;
+    host_unlock(h);
+    return rc;
+}
+
+uint32_t host_take_gone(struct host *h)
+{
+    if (host_enter(h))
+        return 0;
+    uint32_t gone = h->gone_news;
+    h->gone_news = 0;
+    host_unlock(h);
+    return gone;
+}
+
+int host_tell_work(struct host *h)
+{
+    int rc = host_look(h);
+    if (rc)
+        return rc;
+    tell_work(h);
+    host_unlock(h);
+    return 0;
+}
+
+int host_punt_pop(struct host *h, struct bw_punt *punt, uint8_t *data, uint32_t size)
+{
+    int rc = host_enter(h);
+    if (rc)
+        return rc;
+    rc = bw_punt_pop(h->st, punt, data, size);
+    if (!rc && h->work_told) {
+        h->work_told = 0;
+        event_drain(h->work_fd);
+    }
+    host_unlock(h);
+    return rc;
+}
+
+/* ---- seeing; after close too ------------------------------------------------------------------- */
+#define LOOK(h, type, expression) \
+    if (host_look(h)) \
+        return 0; \
+    type value = (expression); \
+    host_unlock(h); \
+    return value
+
+uint64_t host_counter(struct host *h, int i)
+{
+    LOOK(h, uint64_t, bw_counter(h->st, i));
+}
+
+uint64_t host_memory_used(struct host *h, int what)
+{
+    LOOK(h, uint64_t, bw_memory_used(h->st, what));
+}
+
+int host_trace_pop(struct host *h, struct bw_trace_entry *out)
+{
+    LOOK(h, int, bw_trace_pop(h->st, out));
+}
+
+int host_get_stats(struct host *h, struct host_stats *out)
+{
+    int rc = host_look(h);
+    if (rc)
+        return rc;
+    *out = h->stats;
+    host_unlock(h);
+    return 0;
+}
+
+int host_netdev_stats(struct host *h, int ifindex, struct netdev_stats *out)
+{
+    int rc = host_look(h);
+    if (rc)
+        return rc;
+    if (ifindex < LOOPBACK || ifindex > h->devs || !h->dev[ifindex])
+        rc = -ENODEV;
+    else
+        *out = h->dev[ifindex]->stats;
+    host_unlock(h);
+    return rc;
+}

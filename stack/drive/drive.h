@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/* Who drives: the lock, the driver role, waiting, and the background thread (DESIGN section 4).
+ *
+ * This is the only place of the stack that makes system calls and reads the clock. Python calls
+ * these functions through cffi (which releases the GIL around each); every one that takes a host
+ * checks first that the process is the one that made it (a page with MADV_WIPEONFORK) and returns
+ * -BW_FOREIGN if not. Socket calls take the lock, set the time, call the engine, send what became
+ * ready, and wake waiters; they never sleep. Sleeping is wait_begin / wait_sleep / wait_end. */
+#ifndef BW_DRIVE_H
+#define BW_DRIVE_H
+
+#include "../engine.h"
+
+/* cdef:begin */
+struct host;
+struct waiter;
+
+enum { BW_FOREIGN = 10001, BW_WORK = 10002 };
+
+struct host_config {
+    struct bw_config engine;
+    int64_t spin_ns;      /* how long a waiting call spins before it sleeps; at most 1 ms */
+    uint8_t virtual_time; /* 1: no clock, no thread: host_set_now and host_poll */
+    uint8_t pad[7];
+};
+
+/* ---- life ---- */
+int host_new(const struct host_config *cfg, struct host **out);
+/* Takes ownership of the device (also on failure, then it is closed). Interface index or -errno. */
+int host_add_netdev(struct host *h, struct netdev *dev);
+int host_start(struct host *h); /* starts the background C thread */
+/* Drives until closed sockets' data and FIN are acknowledged or linger_ns is over, then resets the
+ * rest, joins the thread, reclaims, closes the devices. 0, or -ETIMEDOUT if something was reset.
+ * Waiters on its sockets wake with POLLNVAL. Idempotent. */
+int host_close(struct host *h, int64_t linger_ns);
+/* The first half of it: closes all sockets and drives until they are drained. 0, -ETIMEDOUT,
+ * -EINTR (a signal came, or one may have: let handlers run and call again). No socket can be opened afterwards. */
+int host_drain(struct host *h, int64_t linger_ns);
+/* After host_close; frees all memory, but a little until the last handle is closed: garbage collectors
+ * finalise a stack and its sockets in any order. In between calls answer -EBADF, as with NULL. */
+void host_free(struct host *h);
+int64_t host_now(struct host *h); /* the stack's clock: CLOCK_MONOTONIC or the last host_set_now */
+
+/* ---- virtual time ---- */
+int host_set_now(struct host *h, int64_t now);
+/* Runs receive, timers and transmit to rest at the time set. 1: something moved, 0: nothing did. */
+int host_poll(struct host *h);
+/* Earliest of engine, devices, and blocked calls' timeouts; INT64_MAX: none. Real time too. */
+int64_t host_next_deadline(struct host *h);
+
+/* ---- one burst of driving by the calling thread, if nobody else drives; 1 moved, 0 not ---- */
+int host_burst(struct host *h);
+
+/* ---- work for Python ---- */
+/* Descriptor (eventfd) that becomes readable when work for Python waits that no waiting call will take. */
+int host_work_fd(struct host *h);
+int host_tell_work(struct host *h); /* makes it readable, for whoever drains it to look */
+/* Interfaces whose device has gone since the last call, as bits 1 << index. */
+uint32_t host_take_gone(struct host *h);
+int host_punt_pop(struct host *h, struct bw_punt *punt, uint8_t *data, uint32_t size);
+
+/* ---- control: each is the engine's bw_ function under the lock ---- */
+int host_set_addrs(struct host *h, const struct bw_ifaddr *addrs, int n);
+int host_set_routes(struct host *h, const struct bw_route *routes, int n);
+int host_set_path_mtu(struct host *h, const uint8_t *ip, uint32_t mtu);
+int host_neigh_set(struct host *h, int ifindex, const uint8_t *ip, const uint8_t *mac);
+int host_neigh_del(struct host *h, int ifindex, const uint8_t *ip);
+int host_neigh_get(struct host *h, int ifindex, const uint8_t *ip, struct bw_neigh_info *info);
+int host_send_frame(struct host *h, int ifindex, const uint8_t *frame, uint32_t len);
+int host_send_packet(struct host *h, const uint8_t *packet, uint32_t len);
+int host_input_packet(struct host *h, int ifindex, const uint8_t *packet, uint32_t len);
+int host_local_error(struct host *h, const uint8_t *packet, uint32_t len, int err);
+int host_select_source(struct host *h, const uint8_t *dst, uint8_t *src);
+
+/* ---- sockets: errors are -errno, -BW_FOREIGN; never block. A `struct bw_sock *` here is a handle,
+ * never an address: one that was closed answers -EBADF, also after its place was used again. Each must be
+ * given back to host_sock_close, even after host_close ---- */
+int host_socket(struct host *h, int type, struct bw_sock **out);
+int host_bind(struct host *h, struct bw_sock *s, const struct bw_addr *addr);
+int host_listen(struct host *h, struct bw_sock *s, int backlog);
+int host_accept(struct host *h, struct bw_sock *s, struct bw_sock **out, struct bw_addr *peer);
+int host_connect(struct host *h, struct bw_sock *s, const struct bw_addr *addr);
+/* These four try, run one burst and try again; with spin_ns > 0 they go on driving so for up to
+ * spin_ns (at most 1 ms) while the answer is -EAGAIN, the calling thread is the driver, and no work
+ * for Python waits. Then -EAGAIN (or -BW_WORK: drain the punts and call again). */
+int64_t host_send(struct host *h, struct bw_sock *s, const void *buf, size_t len, int flags, int64_t spin_ns);
+int64_t host_recv(struct host *h, struct bw_sock *s, void *buf, size_t len, int flags, int64_t spin_ns);
+int64_t host_sendto(struct host *h, struct bw_sock *s, const void *buf, size_t len, int flags,
+                    const struct bw_addr *to, int64_t spin_ns);
+int64_t host_recvfrom(struct host *h, struct bw_sock *s, void *buf, size_t len, int flags,
+                      struct bw_addr *from, int64_t spin_ns);
+int host_shutdown(struct host *h, struct bw_sock *s, int how);
+int host_sock_close(struct host *h, struct bw_sock *s); /* waiters on it wake with POLLNVAL */
+int host_sock_abort(struct host *h, struct bw_sock *s);
+int host_sockname(struct host *h, struct bw_sock *s, struct bw_addr *addr);
+int host_peername(struct host *h, struct bw_sock *s, struct bw_addr *addr);
+int host_setopt(struct host *h, struct bw_sock *s, int opt, int64_t value);
+int host_getopt(struct host *h, struct bw_sock *s, int opt, int64_t *value);
+int host_take_error(struct host *h, struct bw_sock *s);
+int host_readiness(struct host *h, struct bw_sock *s);
+int host_snapshot(struct host *h, struct bw_sock *s, struct bw_tcp_snapshot *out);
+int64_t host_queued_bytes(struct host *h, struct bw_sock *s, int which);
+/* A descriptor for foreign select/poll/epoll, made at the first call: one end of an AF_UNIX stream
+ * pair that the driver keeps in step on changes (a byte in it: readable; full: not writable; shut:
+ * HUP). It belongs to the socket and is closed with it. */
+int host_sock_fileno(struct host *h, struct bw_sock *s);
+
+/* ---- waiting: on any mix of sockets of any stacks, and of descriptors ---- */
+struct wait_item {
+    struct host *host; /* with sock; NULL: an ordinary descriptor */
+    struct bw_sock *sock;
+    int fd;           /* if host is NULL */
+    uint32_t events;  /* POLLIN | POLLOUT | ..., POLLERR and POLLHUP always */
+    uint32_t revents; /* filled in */
+    uint32_t pad;
+};
+/* One per thread, with an eventfd; waiter_free when the thread ends. */
+struct waiter *waiter_new(void);
+void waiter_free(struct waiter *w);
+/* Enlists on all items, drives (where the role is free) and spins up to spin_ns.
+ * > 0: that many items have revents. Then still call wait_end.
+ * 0: nothing yet; this thread's signals are now blocked: return to the interpreter once (so that
+ *    handlers of signals that came before run), then wait_sleep.
+ * -BW_WORK: nothing yet, and work for Python waits: wait_end, drain it, begin again.
+ * deadline: in real stacks' CLOCK_MONOTONIC ns; with virtual stacks among the items, in their time
+ * (it takes part in host_next_deadline and ends the wait when polled past). INT64_MAX: none.
+ * -ETIMEDOUT once the deadline is over. -BW_FOREIGN, -EBADF (a socket was closed). */
+int wait_begin(struct waiter *w, struct wait_item *items, int n, int64_t deadline, int64_t spin_ns);
+/* One sleep, in ppoll with signals unblocked only inside it, driving after each wake-up; may loop
+ * inside as long as no signal came. As wait_begin, and -EINTR: a signal came; run its handler by
+ * returning to the interpreter, then call again. 0: likewise (a signal may have gone to another
+ * thread while this one drove with signals blocked, or waiter_interrupt was called). Before the first and after
+ * each return signals are blocked until wait_end. */
+int wait_sleep(struct waiter *w);
+/* From another thread: its wait_sleep returns 0. (A signal meant for the process may be given
+ * to any thread that waits; that thread interrupts the main thread's waiter, which runs handlers.) */
+void waiter_interrupt(struct waiter *w);
+/* Delists, hands the driver role on (another waiter at once, else the background thread by a
+ * store), unblocks signals. Safe to call at any time, any number of times. */
+void wait_end(struct waiter *w);
+
+/* ---- seeing ---- */
+int bw_counter_count(void);
+const char *bw_counter_name(int i);
+uint64_t host_counter(struct host *h, int i);
+struct host_stats {
+    uint64_t bursts, driver_spins, driver_sleeps, follower_sleeps, handoffs, background_takeovers,
+        background_bursts, naps, work_to_caller, work_to_daemon;
+};
+int host_get_stats(struct host *h, struct host_stats *out);
+int host_netdev_stats(struct host *h, int ifindex, struct netdev_stats *out);
+int host_trace_pop(struct host *h, struct bw_trace_entry *out);
+int bw_cc_count(void);
+const char *bw_cc_name(int i);
+/* 0: control blocks in bytes, 1: chunks in bytes, 2: sockets in use */
+uint64_t host_memory_used(struct host *h, int what);
+/* cdef:end */
+
+#endif

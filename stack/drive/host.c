@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/* A host's life: memory, the fair lock, the clock, the process it belongs to, virtual time. */
+#include "host.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { ALIVE = 0x62617265 };
+
+int64_t monotonic(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * 1000000000ll + ts.tv_nsec;
+}
+
+int host_foreign(const struct host *h)
+{
+    return *h->alive != ALIVE;
+}
+
+void host_lock(struct host *h)
+{
+    pthread_mutex_lock(&h->turnstile);
+    pthread_mutex_lock(&h->mutex);
+    pthread_mutex_unlock(&h->turnstile);
+}
+
+void host_unlock(struct host *h)
+{
+    pthread_mutex_unlock(&h->mutex);
+}
+
+static void release_memory(struct host *h);
+
+void host_unlock_last(struct host *h)
+{
+    int last = h->freed && !h->held;
+    host_unlock(h);
+    if (last)
+        release_memory(h);
+}
+
+static int64_t clock_now(const struct host *h)
+{
+    return h->virtual_time ? h->virtual_now : monotonic();
+}
+
+int host_look(struct host *h)
+{
+    if (!h)
+        return -EBADF;
+    if (host_foreign(h))
+        return -BW_FOREIGN;
+    host_lock(h);
+    if (h->freed) {
+        host_unlock(h);
+        return -EBADF;
+    }
+    return 0;
+}
+
+int host_enter(struct host *h)
+{
+    int rc = host_look(h);
+    if (rc)
+        return rc;
+    if (h->closed) {
+        host_unlock(h);
+        return -EBADF;
+    }
+    bw_set_now(h->st, clock_now(h));
+    return 0;
+}
+
+/* Signals that a fault of this very thread raises stay open: blocking them only hides the fault. */
+void block_all_signals(sigset_t *old)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+    sigset_t all;
+    sigfillset(&all);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(&all, faults[i]);
+    pthread_sigmask(SIG_BLOCK, &all, old);
+}
+
+void event_write(int fd)
+{
+    uint64_t one = 1;
+    if (write(fd, &one, sizeof one) < 0) {
+        /* EAGAIN: the counter is full, so whoever polls it wakes anyway */
+    }
+}
+
+void event_drain(int fd)
+{
+    uint64_t count;
+    if (read(fd, &count, sizeof count) < 0) {
+        /* EAGAIN: somebody was faster */
+    }
+}
+
+/* ---- making ------------------------------------------------------------------------------------ */
+static void *map(size_t size, int advice)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    if (madvise(p, size, advice) < 0) {
+        munmap(p, size);
+        return NULL;
+    }
+    return p;
+}
+
+static void init_mutex(pthread_mutex_t *m)
+{
+    pthread_mutexattr_t attr;
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP); /* a burst is shorter than a sleep */
+    pthread_mutex_init(m, &attr);
+    pthread_mutexattr_destroy(&attr);
+}
+
+static size_t records_size(const struct host *h)
+{
+    return (size_t)h->records_cap * sizeof(struct record);
+}
+
+static int allocate(struct host *h, const struct bw_config *cfg)
+{
+    uint32_t *alive = map((size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK);
+    if (!alive)
+        return -ENOMEM;
+    *alive = ALIVE;
+    h->alive = alive;
+    h->arena_size = bw_arena_size(cfg);
+    h->arena = map(h->arena_size, MADV_DONTFORK);
+    h->records_cap = cfg->max_socks;
+    h->records = map(records_size(h), MADV_DONTFORK);
+    if (!h->arena || !h->records)
+        return -ENOMEM;
+    h->thread_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    h->work_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (h->thread_fd < 0 || h->work_fd < 0)
+        return -errno;
+    h->st = bw_new(cfg, h->arena);
+    return h->st ? 0 : -ENOMEM;
+}
+
+/* What only an open host needs, and what a handle needs. */
+static void release_engine(struct host *h)
+{
+    if (h->thread_fd >= 0)
+        close(h->thread_fd);
+    if (h->work_fd >= 0)
+        close(h->work_fd);
+    if (h->arena)
+        munmap(h->arena, h->arena_size);
+}
+
+static void release_memory(struct host *h)
+{
+    if (h->records)
+        munmap(h->records, records_size(h));
+    if (h->alive)
+        munmap((void *)(uintptr_t)h->alive, (size_t)sysconf(_SC_PAGESIZE));
+    pthread_mutex_destroy(&h->mutex);
+    pthread_mutex_destroy(&h->turnstile);
+    free(h);
+}
+
+int host_new(const struct host_config *cfg, struct host **out)
+{
+    struct host *h = calloc(1, sizeof *h);
+    if (!h)
+        return -ENOMEM;
+    init_mutex(&h->turnstile);
+    init_mutex(&h->mutex);
+    h->thread_fd = h->work_fd = -1;
+    h->virtual_time = cfg->virtual_time;
+    h->virtual_now = cfg->engine.now;
+    h->enlisted_tail = &h->enlisted;
+    h->sleep_until = AWAKE;
+    struct bw_config engine = cfg->engine;
+    engine.now = clock_now(h);
+    int rc = allocate(h, &engine);
+    if (rc) {
+        release_engine(h);
+        release_memory(h);
+        return rc;
+    }
+    h->dev[LOOPBACK] = bw_loopback(h->st);
+    h->devs = LOOPBACK;
+    *out = h;
+    return 0;
+}
+
+int host_add_netdev(struct host *h, struct netdev *dev)
+{
+    int rc = host_enter(h);
+    if (rc) {
+        if (rc != -BW_FOREIGN)
+            dev->close(dev);
+        return rc;
+    }
+    int index = h->devs < HOST_NETDEVS ? bw_if_add(h->st, dev) : -ENOSPC;
+    if (index > HOST_NETDEVS)
+        index = -ENOSPC;
+    if (index < 0) {
+        dev->close(dev);
+    } else {
+        h->dev[index] = dev;
+        h->devs = index;
+        if (dev->caps & NETDEV_THREAD_BOUND)
+            h->bound = 1;
+        role_wake(h); /* whoever sleeps does not know its descriptor */
+    }
+    host_unlock(h);
+    return index;
+}
+
+int host_start(struct host *h)
+{
+    int rc = host_enter(h);
+    if (rc)
+        return rc;
+    rc = h->virtual_time || h->thread_runs ? 0 : thread_start(h);
+    host_unlock(h);
+    return rc;
+}
+
+int64_t host_now(struct host *h)
+{
+    if (h && !h->virtual_time)
+        return monotonic();
+    int rc = host_look(h);
+    if (rc)
+        return rc;
+    int64_t now = h->virtual_now;
+    host_unlock(h);
+    return now;
+}
+
+/* ---- virtual time ------------------------------------------------------------------------------ */
+int host_set_now(struct host *h, int64_t now)
+{
+    int rc = host_enter(h);
+    if (rc)
+        return rc;
+    if (!h->virtual_time || now < h->virtual_now)
+        rc = -EINVAL;
+    else
+        h->virtual_now = now;
+    host_unlock(h);
+    return rc;
+}
+
+int host_poll(struct host *h)
+{
+    int rc = host_enter(h);
+    if (rc)
+        return rc;
+    int moved = 0;
+    for (int round = 0; round < REST_ROUNDS && burst(h, 0) != QUIET; round++)
+        moved = 1;
+    publish(h);
+    for (struct enlist *e = h->enlisted; e; e = e->next)
+        if (e->waiter->deadline <= h->virtual_now)
+            waiter_wake(e->waiter);
+    host_unlock(h);
+    return moved;
+}
+
+int64_t host_next_deadline(struct host *h)
+{
+    int rc = host_enter(h);
+    if (rc)
+        return rc;
+    struct pollfd polls[HOST_NETDEVS];
+    int n = 0;
+    int64_t deadline = NEVER;
+    if (arm_devices(h, 0, polls, &n, &deadline) || bw_punt_pending(h->st))
+        deadline = clock_now(h);
+    for (struct enlist *e = h->enlisted; e; e = e->next)
+        if (e->waiter->deadline < deadline)
+            deadline = e->waiter->deadline;
+    host_unlock(h);
+    return deadline;
+}
+
+/* ---- the end, after close.c ------------------------------------------------------------------- */
+void host_free(struct host *h)
+{
+    if (!h || host_foreign(h))
+        return; /* a forked child's copy: its parent's devices, threads and memory stay untouched */
+    host_close(h, 0);
+    host_lock(h);
+    bw_free(h->st);
+    release_engine(h);
+    h->freed = 1;
+    host_unlock_last(h);
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* What the driver's files share: the host, the records of open sockets, the waiters, the role.
+ *
+ * Rules: a function whose comment says "locked" is called with the host's lock held. No thread
+ * holds two hosts' locks, and nobody sleeps with one. Everything in struct host is under the lock
+ * unless it says otherwise. */
+#ifndef BW_HOST_H
+#define BW_HOST_H
+
+#define _GNU_SOURCE /* ppoll, pthread_setname_np */
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "drive.h"
+
+#define NEVER INT64_MAX
+#define AWAKE INT64_MIN  /* host.sleep_until of a driver that is not asleep */
+#define NAP_NS 1000000ll /* stand-by naps, and sleeps where a device has no descriptor */
+#define SPIN_MAX_NS 1000000ll
+#define SIGNAL_GAP_NS 50000000ll /* see wait_sleep */
+
+enum {
+    HOST_NETDEVS = 16,
+    LOOPBACK = 1,        /* its interface index */
+    CALL_ROUNDS = 16,    /* bursts a call runs at most while its own frames loop back */
+    TX_ROUNDS = 4,       /* tx_bursts of one interface in one burst of driving */
+    DEEP_NAPS = 10,      /* naps beside one unbroken wait before the background thread sleeps deep */
+    REST_ROUNDS = 65536, /* bursts of one host_poll at most */
+};
+
+/* What a burst did. */
+enum moved { QUIET, MOVED, MORE /* and the next one will likely find something */ };
+
+/* Who must wake up for devices and timers. Whoever holds the lock may run a burst at any time. */
+enum role { ROLE_NOBODY, ROLE_BACKGROUND, ROLE_CALL /* a call that spins */, ROLE_WAITER };
+
+/* One socket of a program: what Python holds as `struct bw_sock *` is no address but the record's
+ * index and generation, so that a handle used after close gives EBADF and nothing else. It is held
+ * until the program closes the handle, also if host_close has closed the socket before. */
+struct record {
+    struct bw_sock *sock;       /* NULL: closed */
+    struct interest *interests; /* of waiters enlisted on it */
+    uint32_t generation;
+    uint32_t next_free;
+    int user_fd, own_fd; /* the fileno pair, -1: none */
+    uint8_t pair;        /* PAIR_*: what the pair says now */
+    uint8_t held;        /* the program has the handle */
+};
+
+struct interest {
+    struct interest *next, **link;
+    struct waiter *waiter;
+    struct record *record; /* NULL: the socket was closed */
+    uint32_t events;
+};
+
+/* A waiter's place in one host. */
+struct enlist {
+    struct enlist *next, **link;
+    struct host *host;
+    struct waiter *waiter;
+    int listed;  /* the waiter's own: it is in the host's list */
+    int present; /* its thread is in wait_begin or wait_sleep: it can be given the role */
+};
+
+enum { WAITER_IDLE, WAITER_SLEEPING, WAITER_WOKEN };
+
+struct waiter {
+    atomic_int state;       /* WAITER_*: only a sleeping one costs a write to wake */
+    atomic_int hit;         /* something it waits for may have happened */
+    atomic_int interrupted; /* waiter_interrupt was called */
+    int event_fd;
+    /* the rest belongs to the waiter's thread */
+    struct wait_item *items;
+    int n, fds; /* items; those of them that are descriptors */
+    int active, virtual_time;
+    enum moved moved; /* what the last drive() met: this, ... */
+    int work, error;  /* ... punts, -errno */
+    int drains;       /* the caller was told -BW_WORK */
+    int64_t deadline;
+    struct enlist *enlists;
+    int hosts, hosts_cap;
+    struct interest *interests;
+    int interests_cap;
+    struct pollfd *polls;
+    int polls_cap;
+    int blocked; /* counts in this thread's depth of blocked signals */
+};
+
+struct host {
+    pthread_mutex_t turnstile, mutex; /* see host_lock */
+    const uint32_t *alive;            /* a page the kernel wipes in a forked child */
+    struct bw_stack *st;
+    void *arena;
+    size_t arena_size;
+    uint8_t virtual_time, draining, closed, freed;
+    uint8_t bound; /* a device is THREAD_BOUND */
+    int64_t virtual_now;
+
+    struct netdev *dev[HOST_NETDEVS + 1]; /* by interface index; [1] is the engine's loopback */
+    int devs;                             /* highest index in use */
+    uint32_t down, full;                  /* bits by index: gone; took fewer frames than offered */
+    uint32_t gone_news;                   /* of down, what Python has not been told */
+    struct rx_frame rx[BW_RX_BURST];
+
+    struct record *records;
+    uint32_t records_cap, records_touched, record_free; /* free list: index + 1, 0 ends it */
+    uint32_t held;                                      /* handles that programs have */
+
+    enum role role;
+    struct waiter *driver; /* with ROLE_WAITER */
+    int64_t sleep_until;   /* when the sleeping driver wakes by itself, or AWAKE */
+    uint32_t sleep_full;   /* interfaces it waits for room on */
+    struct enlist *enlisted, **enlisted_tail;
+    atomic_uint role_count; /* changes with each claim and release; read without the lock */
+    atomic_uint epoch;      /* changes with each burst of a call; read without the lock */
+    int64_t call_at;        /* the last of them */
+
+    pthread_t thread;
+    int thread_runs, thread_stops, thread_asleep, thread_urgent;
+    int thread_fd; /* eventfd */
+
+    int work_fd, work_told;
+    struct host_stats stats;
+};
+
+/* ---- host.c -------------------------------------------------------------------------------- */
+int64_t monotonic(void);
+int host_foreign(const struct host *h);
+/* A fair lock: whoever wants it queues at the turnstile, so a driver that unlocks and locks again
+ * at once lets in whoever came meanwhile. */
+void host_lock(struct host *h);
+void host_unlock(struct host *h);
+/* Lock and set the time. 0, -BW_FOREIGN, -EBADF after host_close. */
+int host_enter(struct host *h);
+/* Lock to look at something, closed or not. 0, -BW_FOREIGN, -EBADF after host_free. */
+int host_look(struct host *h);
+/* Unlocks; after host_free and the last handle the host's memory goes. */
+void host_unlock_last(struct host *h);
+void block_all_signals(sigset_t *old);
+void event_write(int fd);
+void event_drain(int fd);
+
+/* ---- pump.c: all locked -------------------------------------------------------------------- */
+/* Receives, runs timers, transmits: one burst on each interface. */
+enum moved burst(struct host *h, int on_thread);
+/* A burst that a socket call runs by itself, whoever has the role. */
+enum moved call_burst(struct host *h);
+/* Transmits what is ready. */
+void flush(struct host *h, int on_thread);
+/* After every engine section: wakes whoever waits for what changed. */
+void publish(struct host *h);
+/* End of a call: flush, rounds of the loopback, publish, wake the driver if it must know; unlock. */
+void host_leave(struct host *h);
+/* Before a sleep: arms the devices, appends descriptors to polls, lowers *deadline. 1: do not
+ * sleep, work is there. */
+int arm_devices(struct host *h, int on_thread, struct pollfd *polls, int *n, int64_t *deadline);
+void tell_work(struct host *h);
+
+/* ---- role.c: all locked -------------------------------------------------------------------- */
+/* Takes the role if nobody in the foreground has it. 1: it is ours. */
+int role_claim(struct host *h, enum role role, struct waiter *w);
+int role_is_mine(const struct host *h, const struct waiter *w);
+/* Gives it up: to a waiter that is present, at once; else nobody, and the background thread looks. */
+void role_release(struct host *h);
+/* The driver sleeps and must look again. */
+void role_wake(struct host *h);
+
+/* ---- background.c -------------------------------------------------------------------------- */
+int thread_start(struct host *h);
+void thread_kick(struct host *h); /* locked */
+
+/* ---- calls.c ------------------------------------------------------------------------------- */
+struct record *record_find(struct host *h, const struct bw_sock *handle); /* locked; NULL: closed */
+void record_close(struct host *h, struct record *r, int abort);           /* locked */
+
+/* ---- wait.c -------------------------------------------------------------------------------- */
+void waiter_wake(struct waiter *w);
+void waiters_notify(struct host *h, struct record *r, uint32_t ready); /* locked */
+void waiters_closed(struct host *h, struct record *r);                 /* locked */
+void record_observe(struct record *r);                                 /* locked */
+
+/* ---- fileno.c: locked ---------------------------------------------------------------------- */
+void pair_update(struct record *r, uint32_t ready);
+void pair_close(struct record *r);
+
+#endif

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/* The engine's public face: a stack that is told the time and handed frames.
+ *
+ * Nothing here makes a system call, reads a clock or calls Python; nothing here locks. The caller
+ * (stack/drive/) holds one lock a stack, calls bw_set_now() first, and moves frames between the
+ * engine and its devices: rx_burst -> bw_input -> bw_run_timers -> bw_output -> tx_burst.
+ * Addresses are 16 bytes (IPv4 mapped: ::ffff:a.b.c.d) with a zone; ports are in host byte order.
+ * Calls that can fail return -errno. Times are nanoseconds; INT64_MAX means never. */
+#ifndef BW_ENGINE_H
+#define BW_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../nic_drivers/netdev.h"
+
+/* cdef:begin */
+struct bw_stack;
+struct bw_sock;
+
+struct bw_addr {
+    uint8_t ip[16];
+    uint32_t zone; /* interface index for link-local addresses, else 0 */
+    uint16_t port;
+    uint16_t pad;
+};
+
+struct bw_config {
+    uint8_t seed[32];               /* every key and random number comes from here */
+    int64_t now;                    /* the first reading of the clock */
+    uint64_t buffer_bytes;          /* chunk pool: what all send and receive queues may hold together */
+    uint32_t max_socks;             /* connections, listeners and UDP sockets together */
+    uint32_t max_neighs;            /* next-hop entries */
+    uint16_t port_first, port_last; /* ephemeral range, inclusive (RFC 6056) */
+    uint16_t port_mod, port_value;  /* only ports with port % mod == value; mod 1: all */
+    uint8_t header_prediction;      /* 0 switches the fast path off */
+    uint8_t poison;                 /* tests: memory given back is overwritten, so that a late reader shows */
+    uint8_t pad[2];
+};
+
+/* Addresses and routes are published whole: each call replaces the previous table. */
+enum { BW_ADDR_TENTATIVE = 1 }; /* under RFC 5227 probing: not answered for, not usable */
+struct bw_ifaddr {
+    uint8_t ip[16];
+    uint32_t ifindex;
+    uint8_t prefix_len; /* of 128 */
+    uint8_t flags;      /* BW_ADDR_* */
+    uint16_t pad;
+};
+
+enum { BW_ROUTE_GATEWAY = 1, BW_ROUTE_BROADCAST = 2, BW_ROUTE_LOCAL = 4, BW_ROUTE_UNREACHABLE = 8 };
+struct bw_route {
+    uint8_t prefix[16];
+    uint8_t gateway[16]; /* with BW_ROUTE_GATEWAY */
+    uint8_t source[16];  /* preferred source address; all zero: none */
+    uint32_t ifindex;
+    uint32_t mtu;       /* path MTU known for this route; 0: the interface's */
+    uint32_t metric;    /* the table is searched by longest prefix, then lowest metric */
+    uint8_t prefix_len; /* of 128 */
+    uint8_t flags;      /* BW_ROUTE_* */
+    uint16_t pad;
+};
+
+/* Work for Python: one bounded queue a class, each with a rate of its own. */
+enum {
+    BW_PUNT_ARP =
+        0, /* an ARP frame worth knowing: reply, announcement, probe, conflict. data: Ethernet payload (ARP packet) */
+    BW_PUNT_RESOLVE,  /* nexthop has no neighbour entry. data: the IP packet that waits */
+    BW_PUNT_ICMP,     /* an ICMP message for this host (not echo requests). data: the IP packet */
+    BW_PUNT_FRAGMENT, /* an IPv4 fragment for this host. data: the IP packet */
+    BW_PUNT_ERROR,    /* send an ICMP error about this packet: arg = type << 8 | code. data: IP packet head */
+    BW_PUNT_OTHER,    /* a packet of a protocol C does not speak, for this host. data: the IP packet */
+    BW_PUNT_CLASSES,
+};
+struct bw_punt {
+    int64_t when;
+    uint32_t ifindex;
+    uint32_t len; /* bytes of data copied out */
+    uint32_t arg;
+    uint8_t cls;          /* BW_PUNT_* */
+    uint8_t l2_broadcast; /* arrived as a link-layer broadcast or multicast */
+    uint8_t src_mac[6];
+    uint8_t nexthop[16]; /* BW_PUNT_RESOLVE */
+};
+
+struct bw_neigh_info {
+    uint8_t ip[16];
+    uint32_t ifindex;
+    uint8_t mac[6];
+    uint8_t pad[2];
+    int64_t used;      /* last transmit through it */
+    int64_t confirmed; /* last forward progress (TCP) through it; INT64_MIN: never */
+};
+
+enum { BW_SOCK_TCP = 1, BW_SOCK_UDP = 2 };
+
+/* Readiness, in poll(2)'s numbers. */
+enum { BW_IN = 0x001, BW_PRI = 0x002, BW_OUT = 0x004, BW_ERR = 0x008, BW_HUP = 0x010, BW_RDHUP = 0x2000 };
+
+/* Message flags, in Linux's numbers. BW_MSG_TRUNC comes back as part of nothing: recvfrom returns
+ * the datagram's full length when asked with it. */
+enum { BW_MSG_PEEK = 0x2, BW_MSG_TRUNC = 0x20, BW_MSG_MORE = 0x8000 };
+
+/* Socket options; values are ints, times in the unit the Linux option has. */
+enum {
+    BW_OPT_REUSEADDR = 1,
+    BW_OPT_REUSEPORT,
+    BW_OPT_KEEPALIVE,
+    BW_OPT_BROADCAST,
+    BW_OPT_SNDBUF,
+    BW_OPT_RCVBUF,
+    BW_OPT_LINGER /* seconds, -1: off */,
+    BW_OPT_OOBINLINE,
+    BW_OPT_TTL,
+    BW_OPT_TOS,
+    BW_OPT_MTU_DISCOVER,
+    BW_OPT_RECVERR,
+    BW_OPT_BINDTOIF /* interface index */,
+    BW_OPT_NODELAY = 32,
+    BW_OPT_MAXSEG,
+    BW_OPT_CORK,
+    BW_OPT_KEEPIDLE,
+    BW_OPT_KEEPINTVL,
+    BW_OPT_KEEPCNT,
+    BW_OPT_SYNCNT,
+    BW_OPT_LINGER2,
+    BW_OPT_DEFER_ACCEPT,
+    BW_OPT_QUICKACK,
+    BW_OPT_USER_TIMEOUT /* ms */,
+    BW_OPT_CONGESTION /* index of the algorithm */,
+    BW_OPT_TCP_STATE /* read only: BW_TCP_* */,
+    BW_OPT_ACCEPTCONN,
+    BW_OPT_TIMESTAMPS,
+    BW_OPT_SACK,
+    BW_OPT_WSCALE /* these three: offered at SYN, 0 or 1 */,
+};
+
+/* RFC 9293 states, numbered as Linux's TCP_ESTABLISHED .. TCP_CLOSING. */
+enum {
+    BW_TCP_ESTABLISHED = 1,
+    BW_TCP_SYN_SENT,
+    BW_TCP_SYN_RCVD,
+    BW_TCP_FIN_WAIT_1,
+    BW_TCP_FIN_WAIT_2,
+    BW_TCP_TIME_WAIT,
+    BW_TCP_CLOSED,
+    BW_TCP_CLOSE_WAIT,
+    BW_TCP_LAST_ACK,
+    BW_TCP_LISTEN,
+    BW_TCP_CLOSING,
+};
+
+/* What a connection looks like, for tests and people. */
+struct bw_tcp_snapshot {
+    uint32_t state, iss, irs, snd_una, snd_nxt, snd_wnd, rcv_nxt, rcv_wnd, cwnd, ssthresh, mss;
+    uint32_t snd_queued, rcv_queued, retransmits, flags;
+    uint8_t snd_wscale, rcv_wscale, timestamps, sack;
+    int64_t srtt, rttvar, rto;
+};
+
+struct bw_trace_entry {
+    int64_t when;
+    uint32_t code; /* drop reason, or 0x10000 | old state << 8 | new state */
+    uint32_t arg;  /* drops: frame length; states: local port << 16 | remote port */
+};
+/* cdef:end */
+
+/* ---- life -------------------------------------------------------------------------------- */
+/* Bytes of zeroed, lazily committed memory that bw_new needs. */
+size_t bw_arena_size(const struct bw_config *cfg);
+struct bw_stack *bw_new(const struct bw_config *cfg, void *arena);
+/* Drops every connection without a word to the peer; the arena is the caller's again. */
+void bw_free(struct bw_stack *st);
+void bw_set_now(struct bw_stack *st, int64_t now);
+
+/* ---- interfaces: 1 is the loopback, made by bw_new ------------------------------------------ */
+/* Returns the new interface index (from 2), -ENOSPC. The engine never calls the device. */
+int bw_if_add(struct bw_stack *st, const struct netdev *dev);
+/* The device is gone: its sockets get -err (ENETDOWN), its routes are unusable. */
+void bw_if_down(struct bw_stack *st, int ifindex, int err);
+int bw_if_count(const struct bw_stack *st); /* highest index in use */
+/* The device of interface 1: the stack's own, pumped by the driver as any other. */
+struct netdev *bw_loopback(struct bw_stack *st);
+
+/* ---- frames -------------------------------------------------------------------------------- */
+void bw_input(struct bw_stack *st, int ifindex, struct rx_frame *frames, int n);
+void bw_run_timers(struct bw_stack *st);
+int64_t bw_next_deadline(struct bw_stack *st);
+/* Frames waiting for this interface, oldest first: up to max of them are shown in *frames (one
+ * contiguous run; call again after bw_transmitted). */
+int bw_output(struct bw_stack *st, int ifindex, const struct tx_frame **frames, int max);
+/* The device took the first n frames shown. */
+void bw_transmitted(struct bw_stack *st, int ifindex, int n);
+void bw_reclaimed(struct bw_stack *st, int ifindex, const uint32_t *tokens, int n);
+
+/* ---- control, from Python ------------------------------------------------------------------- */
+int bw_set_addrs(struct bw_stack *st, const struct bw_ifaddr *addrs, int n);
+int bw_set_routes(struct bw_stack *st, const struct bw_route *routes, int n);
+int bw_set_path_mtu(struct bw_stack *st, const uint8_t ip[16], uint32_t mtu); /* 0 forgets */
+int bw_neigh_set(struct bw_stack *st, int ifindex, const uint8_t ip[16], const uint8_t mac[6]);
+int bw_neigh_del(struct bw_stack *st, int ifindex, const uint8_t ip[16]);
+int bw_neigh_get(struct bw_stack *st, int ifindex, const uint8_t ip[16], struct bw_neigh_info *info);
+/* Next punt of any class, round robin; copies at most size bytes of data. 1: one, 0: none. */
+int bw_punt_pop(struct bw_stack *st, struct bw_punt *punt, uint8_t *data, uint32_t size);
+int bw_punt_pending(const struct bw_stack *st);
+/* A whole frame for that interface (layer 2: with Ethernet header). */
+int bw_send_frame(struct bw_stack *st, int ifindex, const uint8_t *frame, uint32_t len);
+/* An IPv4 packet with a finished header: routed, resolved, fragmented if it must be (never with
+ * DF: -EMSGSIZE). */
+int bw_send_packet(struct bw_stack *st, const uint8_t *packet, uint32_t len);
+/* A packet as if it had just arrived on that interface (a reassembled datagram). */
+void bw_input_packet(struct bw_stack *st, int ifindex, const uint8_t *packet, uint32_t len);
+/* The packet (ours, as sent) could not be delivered: err goes to the socket it belongs to. */
+void bw_local_error(struct bw_stack *st, const uint8_t *packet, uint32_t len, int err);
+/* Source address for a destination, as a connect would choose it. 0 or -ENETUNREACH. */
+int bw_select_source(struct bw_stack *st, const uint8_t dst[16], uint8_t src[16]);
+
+/* ---- sockets -------------------------------------------------------------------------------- */
+int bw_socket(struct bw_stack *st, int type, struct bw_sock **out);
+int bw_bind(struct bw_sock *s, const struct bw_addr *addr);
+int bw_listen(struct bw_sock *s, int backlog);
+int bw_accept(struct bw_sock *s, struct bw_sock **out, struct bw_addr *peer);
+/* TCP: 0 (already done), -EINPROGRESS, -EALREADY, -EISCONN, -errno; UDP: 0 or -errno.
+ * UDP with ip all zero and port 0: dissolves the association. */
+int bw_connect(struct bw_sock *s, const struct bw_addr *addr);
+/* Bytes taken or given, 0 at end of stream, -EAGAIN, -errno. */
+int64_t bw_send(struct bw_sock *s, const void *buf, size_t len, int flags);
+int64_t bw_recv(struct bw_sock *s, void *buf, size_t len, int flags);
+int64_t bw_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to);
+int64_t bw_recvfrom(struct bw_sock *s, void *buf, size_t len, int flags, struct bw_addr *from);
+int bw_shutdown(struct bw_sock *s, int how); /* SHUT_RD 0, SHUT_WR 1, SHUT_RDWR 2 */
+/* The user lets go; the pointer is dead. TCP goes on by itself as far as it must. */
+void bw_close(struct bw_sock *s);
+/* Resets the connection at once and lets go (linger 0). */
+void bw_abort(struct bw_sock *s);
+void bw_sockname(struct bw_sock *s, struct bw_addr *addr);
+int bw_peername(struct bw_sock *s, struct bw_addr *addr); /* -ENOTCONN */
+int bw_setopt(struct bw_sock *s, int opt, int64_t value);
+int bw_getopt(struct bw_sock *s, int opt, int64_t *value);
+int bw_take_error(struct bw_sock *s); /* SO_ERROR: positive errno or 0, and clears it */
+uint32_t bw_readiness(struct bw_sock *s);
+int bw_snapshot(struct bw_sock *s, struct bw_tcp_snapshot *out);
+int64_t bw_queued_bytes(struct bw_sock *s, int which); /* 0: to read (FIONREAD), 1: unsent or unacked */
+/* Orphans (closed by their user) that still have data or a FIN to deliver. */
+uint32_t bw_draining(const struct bw_stack *st);
+/* Resets every connection; used when the linger time is over. */
+void bw_abort_all(struct bw_stack *st);
+
+/* ---- observers, for the driver ----------------------------------------------------------- */
+/* `observed` says whether readiness changes of this socket must be listed. user is the driver's. */
+void bw_observe(struct bw_sock *s, int observed);
+void **bw_sock_user(struct bw_sock *s);
+struct bw_stack *bw_sock_stack(struct bw_sock *s);
+/* Next observed socket whose readiness may have changed since it was last popped, or NULL. */
+struct bw_sock *bw_pop_changed(struct bw_stack *st);
+
+/* ---- seeing ---------------------------------------------------------------------------------- */
+int bw_counter_count(void);
+const char *bw_counter_name(int i);
+uint64_t bw_counter(const struct bw_stack *st, int i);
+int bw_trace_pop(struct bw_stack *st, struct bw_trace_entry *out);
+int bw_cc_count(void);
+const char *bw_cc_name(int i);
+/* 0: control blocks in bytes, 1: chunks in bytes, 2: sockets in use */
+uint64_t bw_memory_used(const struct bw_stack *st, int what);
+
+#endif

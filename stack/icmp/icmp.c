@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* ICMP in (RFC 792, RFC 1122 section 3.2.2): echo requests are answered here, errors reach the socket
+ * whose packet they quote, and every message but an echo request goes on to Python, which owns policy
+ * (path MTU, rate limits, ping). */
+#include "../stack.h"
+
+enum {
+    ICMP_ECHO_REPLY = 0,
+    ICMP_UNREACHABLE = 3,
+    ICMP_ECHO = 8,
+    ICMP_TIME_EXCEEDED = 11,
+    ICMP_PARAMETER = 12,
+    ICMP_FRAG_NEEDED = 4, /* code of ICMP_UNREACHABLE */
+    ICMP_HLEN = 8,
+    ICMP_TTL = 64,
+};
+
+/* ---- echo ------------------------------------------------------------------------------------------ */
+
+static void icmp_echo(struct bw_stack *st, const struct packet *pkt)
+{
+    if (pkt->ip_broadcast || pkt->l2_broadcast) {
+        drop(st, DROP_ICMP_BROADCAST, pkt->l4_len);
+        return;
+    }
+    struct ip_path path = {0};
+    struct ip_send ip = {.src = pkt->dst, .dst = pkt->src, .proto = 1, .ttl = ICMP_TTL, .tos = pkt->tos};
+    uint8_t reply[ICMP_HLEN];
+    memcpy(reply, pkt->l4, ICMP_HLEN);
+    reply[0] = ICMP_ECHO_REPLY;
+    if (ip_path_find(st, pkt->src, 0, &path))
+        return;
+    if (ip_send_datagram(st, &path, &ip, reply, ICMP_HLEN, 2, pkt->l4 + ICMP_HLEN, pkt->l4_len - ICMP_HLEN) ==
+        0)
+        count(st, COUNT_ECHO_REPLIES);
+}
+
+/* ---- errors ---------------------------------------------------------------------------------------- */
+
+struct icmp_meaning {
+    uint8_t err, hard;
+};
+
+/* What a destination-unreachable code says to a socket: Linux's errno; hard as RFC 1122 section
+ * 4.2.3.9 and, for the codes that came later, Linux have it. */
+static struct icmp_meaning unreachable_means(uint8_t code)
+{
+    static const struct icmp_meaning meaning[] = {
+        {ENETUNREACH, 0},  {EHOSTUNREACH, 0},
+        {ENOPROTOOPT, 1},  {ECONNREFUSED, 1}, /* net, host, protocol, port */
+        {EMSGSIZE, 1},     {EOPNOTSUPP, 0},   /* frag needed, source route */
+        {ENETUNREACH, 1},  {EHOSTDOWN, 1},
+        {ENONET, 1},       {ENETUNREACH, 1}, /* unknown, isolated, prohibited */
+        {EHOSTUNREACH, 1}, {ENETUNREACH, 0},
+        {EHOSTUNREACH, 0}, {EHOSTUNREACH, 1}, /* host prohibited, TOS, filtered */
+        {EHOSTUNREACH, 1}, {EHOSTUNREACH, 1}, /* precedence */
+    };
+    return code < sizeof meaning / sizeof *meaning ? meaning[code] : (struct icmp_meaning){EHOSTUNREACH, 0};
+}
+
+/* RFC 1191 section 7: a router that does not say gets the next plateau below the packet's length. */
+static uint32_t next_hop_mtu(uint32_t said, uint32_t packet_len)
+{
+    static const uint16_t plateau[] = {32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296};
+    if (said)
+        return said < 68 ? 68 : said;
+    for (unsigned i = 0; i < sizeof plateau / sizeof *plateau; i++)
+        if (plateau[i] < packet_len)
+            return plateau[i];
+    return 68;
+}
+
+/* The packet of ours that p quotes: its header and at least 8 transport bytes. 0, or -1. */
+static int parse_sent(struct bw_stack *st, uint8_t *p, uint32_t len, uint32_t ifindex, struct packet *sent)
+{
+    if (len < 28 || p[0] >> 4 != 4)
+        return -1;
+    uint32_t hlen = (p[0] & 15u) * 4;
+    if (hlen < 20 || len < hlen + 8 || (get16(p + 6) & 0x1fff))
+        return -1;
+    *sent = (struct packet){.l3 = p, .l4 = p + hlen, .l4_len = len - hlen, .ifindex = ifindex};
+    sent->proto = p[9];
+    sent->ttl = p[8];
+    sent->tos = p[1];
+    ip_from_v4(sent->src, p + 12);
+    ip_from_v4(sent->dst, p + 16);
+    return ip_is_ours(st, sent->src) ? 0 : -1;
+}
+
+static void apply_error(struct bw_stack *st, const struct packet *sent, int err, int hard, uint32_t mtu)
+{
+    if (sent->proto == 6)
+        tcp_error(st, sent, err, hard, mtu);
+    else if (sent->proto == 17)
+        udp_error(st, sent, err, hard);
+    else
+        return;
+    count(st, COUNT_ICMP_APPLIED);
+}
+
+static void icmp_error(struct bw_stack *st, struct packet *pkt)
+{
+    struct packet sent;
+    uint8_t type = pkt->l4[0], code = pkt->l4[1];
+    uint32_t mtu = 0;
+    struct icmp_meaning means = {EHOSTUNREACH, 0}; /* time exceeded */
+    if (pkt->ip_broadcast) {
+        drop(st, DROP_ICMP_BROADCAST, pkt->l4_len);
+        return;
+    }
+    if (parse_sent(st, pkt->l4 + ICMP_HLEN, pkt->l4_len - ICMP_HLEN, pkt->ifindex, &sent)) {
+        drop(st, DROP_ICMP_NOT_OURS, pkt->l4_len);
+        return;
+    }
+    if (type == ICMP_UNREACHABLE) {
+        means = unreachable_means(code);
+        if (code == ICMP_FRAG_NEEDED)
+            mtu = next_hop_mtu(get16(pkt->l4 + 6), get16(sent.l3 + 2));
+    } else if (type == ICMP_PARAMETER) {
+        means = (struct icmp_meaning){EPROTO, 0};
+    }
+    apply_error(st, &sent, means.err, means.hard, mtu);
+    punt(st, BW_PUNT_ICMP, pkt, 0, pkt->l3, (uint32_t)(pkt->l4 - pkt->l3) + pkt->l4_len);
+}
+
+void icmp_input(struct bw_stack *st, struct packet *pkt)
+{
+    if (pkt->l4_len < ICMP_HLEN) {
+        drop(st, DROP_ICMP_SHORT, pkt->l4_len);
+        return;
+    }
+    if (pkt->csum == BW_CSUM_UNKNOWN && bw_sum_fold(bw_sum(pkt->l4, pkt->l4_len, 0)) != 0) {
+        drop(st, DROP_ICMP_CHECKSUM, pkt->l4_len);
+        return;
+    }
+    switch (pkt->l4[0]) {
+    case ICMP_ECHO: icmp_echo(st, pkt); break;
+    case ICMP_UNREACHABLE:
+    case ICMP_TIME_EXCEEDED:
+    case ICMP_PARAMETER: icmp_error(st, pkt); break;
+    default: punt(st, BW_PUNT_ICMP, pkt, 0, pkt->l3, (uint32_t)(pkt->l4 - pkt->l3) + pkt->l4_len);
+    }
+}
+
+/* The neighbour or the route failed: as final for a connection being opened as a router's word. */
+void bw_local_error(struct bw_stack *st, const uint8_t *packet, uint32_t len, int err)
+{
+    struct packet sent;
+    if (parse_sent(st, (uint8_t *)packet, len, 0, &sent) == 0)
+        apply_error(st, &sent, err < 0 ? -err : err, sent.proto == 6, 0);
+}

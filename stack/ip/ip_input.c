@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/* IPv4 packets in (RFC 791, RFC 1122 section 3.2.1): each length and address is checked here once,
+ * then the packet goes to its protocol. Fragments and unknown protocols go to Python. */
+#include "../stack.h"
+
+enum { IP_PROTO_ICMP = 1, IP_PROTO_TCP = 6, IP_PROTO_UDP = 17 };
+
+/* Options are walked, not obeyed; a source route or a broken length condemns the packet (RFC 6274
+ * section 3.13). 0: fine. */
+static int check_options(const uint8_t *p, uint32_t len)
+{
+    enum { END = 0, NOP = 1, LSRR = 131, SSRR = 137 };
+    for (uint32_t i = 0; i < len && p[i] != END;) {
+        if (p[i] == NOP) {
+            i++;
+            continue;
+        }
+        if (p[i] == LSRR || p[i] == SSRR || i + 1 >= len || p[i + 1] < 2 || p[i + 1] > len - i)
+            return -1;
+        i += p[i + 1];
+    }
+    return 0;
+}
+
+/* Where the packet claims to come from. 0: plausible. */
+static int check_source(struct bw_stack *st, const struct iface *in, const struct packet *pkt)
+{
+    int loops = (in->caps & NETDEV_LOOPBACK) != 0;
+    if (!loops && (pkt->src[12] == 127 || pkt->dst[12] == 127)) {
+        drop(st, DROP_IP_LOOPBACK, pkt->l4_len);
+        return -1;
+    }
+    /* RFC 1122 section 3.2.1.3: no broadcast, no multicast, not "this host"; and not ourselves. */
+    if (pkt->src[12] == 0 || ip_is_broadcast(st, pkt->src) || (!loops && ip_is_ours(st, pkt->src))) {
+        drop(st, DROP_IP_SOURCE, pkt->l4_len);
+        return -1;
+    }
+    return 0;
+}
+
+/* Is the packet for this host? Of the groups, only all-hosts (RFC 1112) is joined. */
+static int check_destination(struct bw_stack *st, struct packet *pkt)
+{
+    if (likely(ip_is_ours(st, pkt->dst)))
+        return 0;
+    if (ip_is_broadcast(st, pkt->dst) &&
+        ((pkt->dst[12] & 0xf0) != 0xe0 || get32(pkt->dst + 12) == 0xe0000001)) {
+        pkt->ip_broadcast = 1;
+        return 0;
+    }
+    drop(st, DROP_IP_NOT_OURS, pkt->l4_len);
+    return -1;
+}
+
+/* 0 if the header is as it was sent; nearly all have 20 bytes, which sum in five steps. */
+static uint16_t header_sum(const uint8_t *p, uint32_t hlen)
+{
+    return bw_sum_fold(likely(hlen == 20) ? bw_sum(p, 20, 0) : bw_sum(p, hlen, 0));
+}
+
+/* The header's fields; *total is the packet's length without link padding. 0, or -1: dropped. */
+static int check_header(struct bw_stack *st, const struct iface *in, const uint8_t *p, uint32_t len,
+                        uint32_t *hlen, uint32_t *total)
+{
+    enum bw_counter_id why = BW_COUNTERS;
+    if (len < 20) {
+        drop(st, DROP_IP_SHORT, len);
+        return -1;
+    }
+    *hlen = (p[0] & 15u) * 4;
+    *total = get16(p + 2);
+    if (p[0] >> 4 != 4)
+        why = DROP_IP_VERSION;
+    else if (*hlen < 20 || *hlen > len)
+        why = DROP_IP_HEADER;
+    else if (!(in->caps & NETDEV_LOOPBACK) && header_sum(p, *hlen) != 0)
+        why = DROP_IP_CHECKSUM;
+    else if (*total < *hlen || *total > len)
+        why = DROP_IP_LENGTH;
+    else if (*hlen > 20 && check_options(p + 20, *hlen - 20))
+        why = DROP_IP_OPTIONS;
+    if (likely(why == BW_COUNTERS))
+        return 0;
+    drop(st, why, len);
+    return -1;
+}
+
+static void dispatch(struct bw_stack *st, struct packet *pkt, uint32_t total)
+{
+    if (unlikely(get16(pkt->l3 + 6) & 0x3fff)) { /* more fragments, or an offset */
+        punt(st, BW_PUNT_FRAGMENT, pkt, 0, pkt->l3, total);
+        return;
+    }
+    switch (pkt->proto) {
+    case IP_PROTO_TCP: tcp_input(st, pkt); break;
+    case IP_PROTO_UDP: udp_input(st, pkt); break;
+    case IP_PROTO_ICMP: icmp_input(st, pkt); break;
+    default: punt(st, BW_PUNT_OTHER, pkt, 0, pkt->l3, total); drop(st, DROP_IP_PROTOCOL, total);
+    }
+}
+
+void ip_input(struct bw_stack *st, struct iface *in, uint8_t *l3, uint32_t len, const struct rx_frame *f,
+              const uint8_t *src_mac, int l2_broadcast)
+{
+    uint32_t hlen, total;
+    struct packet pkt;
+    if (check_header(st, in, l3, len, &hlen, &total))
+        return;
+    pkt.l3 = l3;
+    pkt.l4 = l3 + hlen;
+    pkt.l4_len = total - hlen;
+    pkt.ifindex = in->index;
+    ip_from_v4(pkt.src, l3 + 12);
+    ip_from_v4(pkt.dst, l3 + 16);
+    pkt.gso_size = f->gso_size;
+    pkt.proto = l3[9];
+    pkt.ttl = l3[8];
+    pkt.tos = l3[1];
+    pkt.csum = f->csum;
+    pkt.l2_broadcast = (uint8_t)l2_broadcast;
+    pkt.ip_broadcast = 0;
+    memcpy(pkt.src_mac, src_mac, 6);
+    if (check_source(st, in, &pkt) || check_destination(st, &pkt))
+        return;
+    dispatch(st, &pkt, total);
+}

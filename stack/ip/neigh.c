@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/* The next-hop table C transmits through: a bounded hash table of what Python published. The
+ * neighbour state machine (RFC 4861 states, for ARP too) lives in Python; an entry stays in use until
+ * Python withdraws it. C notes only when an entry was used and when progress confirmed it.
+ * Bucket and chain links hold an index + 1, so that zeroed memory is an empty table. */
+#include "../stack.h"
+
+static uint32_t *neigh_chain(struct bw_stack *st, uint32_t ifindex, const uint8_t *ip)
+{
+    uint8_t key[20];
+    memcpy(key, ip, 16);
+    memcpy(key + 16, &ifindex, 4);
+    return &st->neigh_bucket[(uint32_t)siphash(st->hash_key, key, sizeof key) & st->neigh_mask];
+}
+
+struct neigh *neigh_find(struct bw_stack *st, uint32_t ifindex, const uint8_t *ip)
+{
+    for (uint32_t i = *neigh_chain(st, ifindex, ip); i; i = st->neighs[i - 1].hash_next) {
+        struct neigh *n = &st->neighs[i - 1];
+        if (n->ifindex == ifindex && ip_equal(n->ip, ip))
+            return n;
+    }
+    return NULL;
+}
+
+struct neigh *ip_path_neigh(struct bw_stack *st, struct ip_path *path)
+{
+    if (unlikely(path->neigh_gen != st->neigh_gen || st->neigh_gen == 0)) {
+        struct neigh *n = neigh_find(st, path->ifindex, path->nexthop);
+        path->neigh = n ? (uint32_t)(n - st->neighs) : NEIGH_NONE;
+        path->neigh_gen = st->neigh_gen;
+    }
+    return path->neigh == NEIGH_NONE ? NULL : &st->neighs[path->neigh];
+}
+
+void ip_path_confirm(struct bw_stack *st, struct ip_path *path)
+{
+    if (path->gen != st->route_gen || st->iface[path->ifindex].layer != 2)
+        return;
+    struct neigh *n = ip_path_neigh(st, path);
+    if (n)
+        n->confirmed = st->now;
+}
+
+/* Cached entries of paths are looked up again; 0 is kept for "never". */
+static void neigh_changed(struct bw_stack *st)
+{
+    if (++st->neigh_gen == 0)
+        st->neigh_gen = 1;
+}
+
+/* A place for a new entry, or NULL: the table is full. */
+static struct neigh *neigh_place(struct bw_stack *st)
+{
+    if (st->neigh_used == st->cfg.max_neighs)
+        return NULL;
+    for (uint32_t i = 0; i < st->cfg.max_neighs; i++)
+        if (!st->neighs[i].ifindex)
+            return &st->neighs[i];
+    return NULL;
+}
+
+int bw_neigh_set(struct bw_stack *st, int ifindex, const uint8_t ip[16], const uint8_t mac[6])
+{
+    if (ifindex < 1 || ifindex > st->ifaces || st->iface[ifindex].layer != 2 || (mac[0] & 1))
+        return -EINVAL;
+    struct neigh *n = neigh_find(st, (uint32_t)ifindex, ip);
+    if (n) {
+        if (memcmp(n->mac, mac, 6) != 0) {
+            memcpy(n->mac, mac, 6);
+            n->confirmed = INT64_MIN;
+        }
+        return 0;
+    }
+    n = neigh_place(st);
+    if (!n)
+        return -ENOSPC;
+    uint32_t *chain = neigh_chain(st, (uint32_t)ifindex, ip);
+    *n = (struct neigh){
+        .ifindex = (uint32_t)ifindex, .used = st->now, .confirmed = INT64_MIN, .hash_next = *chain};
+    memcpy(n->ip, ip, 16);
+    memcpy(n->mac, mac, 6);
+    *chain = (uint32_t)(n - st->neighs) + 1;
+    st->neigh_used++;
+    neigh_changed(st);
+    return 0;
+}
+
+int bw_neigh_del(struct bw_stack *st, int ifindex, const uint8_t ip[16])
+{
+    struct neigh *n = neigh_find(st, (uint32_t)ifindex, ip);
+    if (!n)
+        return -ENOENT;
+    uint32_t *at = neigh_chain(st, n->ifindex, n->ip);
+    while (&st->neighs[*at - 1] != n)
+        at = &st->neighs[*at - 1].hash_next;
+    *at = n->hash_next;
+    n->ifindex = 0;
+    st->neigh_used--;
+    neigh_changed(st);
+    return 0;
+}
+
+int bw_neigh_get(struct bw_stack *st, int ifindex, const uint8_t ip[16], struct bw_neigh_info *info)
+{
+    const struct neigh *n = neigh_find(st, (uint32_t)ifindex, ip);
+    if (!n)
+        return -ENOENT;
+    *info = (struct bw_neigh_info){.ifindex = n->ifindex, .used = n->used, .confirmed = n->confirmed};
+    memcpy(info->ip, n->ip, 16);
+    memcpy(info->mac, n->mac, 6);
+    return 0;
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* The chunked byte queue (see byteq.h). map[] is a ring of chunk numbers: entry (first + i) holds
+ * bytes [i * CHUNK_SIZE - off, ...). Entries from first to first + span may be CHUNK_NONE only
+ * beyond len, where out-of-order data has left holes. */
+#include "byteq.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void byteq_init(struct byteq *q)
+{
+    memset(q, 0, sizeof *q);
+    q->cap = BYTEQ_INLINE;
+}
+
+/* The map is inline until it outgrows it, so an idle queue owns no memory and may be copied never. */
+static uint32_t *map_of(const struct byteq *q)
+{
+    return q->map ? q->map : (uint32_t *)q->inl;
+}
+
+static uint32_t *entry(const struct byteq *q, uint32_t i)
+{
+    return &map_of(q)[(q->first + i) & (q->cap - 1)];
+}
+
+static void shrink(struct byteq *q)
+{
+    if (q->held == 0) {
+        free(q->map);
+        q->map = NULL;
+        q->cap = BYTEQ_INLINE;
+        q->first = q->span = q->off = 0;
+    }
+}
+
+void byteq_free(struct byteq *q, struct chunk_pool *pool)
+{
+    q->len = 0;
+    byteq_trim(q, pool);
+    for (uint32_t i = 0; i < q->span; i++)
+        if (*entry(q, i) != CHUNK_NONE)
+            chunk_put(pool, *entry(q, i));
+    q->held = 0;
+    shrink(q);
+}
+
+/* Makes entries [0, span) exist. 0 or -1. */
+static int grow_span(struct byteq *q, uint32_t span)
+{
+    if (span > q->cap) {
+        uint32_t cap = q->cap;
+        while (cap < span)
+            cap *= 2;
+        uint32_t *map = malloc(cap * sizeof *map);
+        if (!map)
+            return -1;
+        for (uint32_t i = 0; i < q->span; i++)
+            map[i] = *entry(q, i);
+        free(q->map);
+        q->map = map;
+        q->cap = cap;
+        q->first = 0;
+    }
+    while (q->span < span)
+        *entry(q, q->span++) = CHUNK_NONE;
+    return 0;
+}
+
+/* The chunk of byte position `pos` (counted from the start of the first chunk), made if missing. */
+static uint8_t *place(struct byteq *q, struct chunk_pool *pool, uint32_t pos)
+{
+    uint32_t i = pos >> CHUNK_SHIFT;
+    if (i >= q->span && grow_span(q, i + 1))
+        return NULL;
+    uint32_t *e = entry(q, i);
+    if (*e == CHUNK_NONE) {
+        uint32_t chunk = chunk_get(pool, q->held == 0);
+        if (chunk == CHUNK_NONE)
+            return NULL;
+        *e = chunk;
+        q->held++;
+    }
+    return chunk_data(pool, *e) + (pos & (CHUNK_SIZE - 1));
+}
+
+static uint32_t run_at(uint32_t pos, uint32_t n)
+{
+    uint32_t run = CHUNK_SIZE - (pos & (CHUNK_SIZE - 1));
+    return run < n ? run : n;
+}
+
+uint32_t byteq_append(struct byteq *q, struct chunk_pool *pool, const void *src, uint32_t n)
+{
+    uint32_t done = 0;
+    while (done < n) {
+        uint32_t pos = q->off + q->len, run = run_at(pos, n - done);
+        uint8_t *dst = place(q, pool, pos);
+        if (!dst)
+            break;
+        memcpy(dst, (const uint8_t *)src + done, run);
+        q->len += run;
+        done += run;
+    }
+    return done;
+}
+
+int byteq_store(struct byteq *q, struct chunk_pool *pool, uint32_t at, const void *src, uint32_t n)
+{
+    uint32_t pos = q->off + at;
+    for (uint32_t p = pos; p < pos + n; p += run_at(p, pos + n - p))
+        if (!place(q, pool, p))
+            return -1;
+    for (uint32_t done = 0; done < n;) {
+        uint32_t run = run_at(pos + done, n - done);
+        memcpy(place(q, pool, pos + done), (const uint8_t *)src + done, run);
+        done += run;
+    }
+    q->ahead += n;
+    return 0;
+}
+
+void byteq_extend(struct byteq *q, uint32_t n)
+{
+    q->len += n;
+    q->ahead -= n;
+}
+
+void byteq_trim(struct byteq *q, struct chunk_pool *pool)
+{
+    q->ahead = 0;
+    uint32_t keep = q->len ? (q->off + q->len + CHUNK_SIZE - 1) >> CHUNK_SHIFT : 0;
+    while (q->span > keep) {
+        uint32_t chunk = *entry(q, --q->span);
+        if (chunk != CHUNK_NONE) {
+            chunk_put(pool, chunk);
+            q->held--;
+        }
+    }
+    shrink(q);
+}
+
+void byteq_copy(const struct byteq *q, const struct chunk_pool *pool, uint32_t at, void *dst, uint32_t n)
+{
+    for (uint32_t pos = q->off + at, done = 0; done < n;) {
+        uint32_t run = run_at(pos, n - done);
+        memcpy((uint8_t *)dst + done,
+               chunk_data(pool, *entry(q, pos >> CHUNK_SHIFT)) + (pos & (CHUNK_SIZE - 1)), run);
+        pos += run;
+        done += run;
+    }
+}
+
+void byteq_drop(struct byteq *q, struct chunk_pool *pool, uint32_t n)
+{
+    q->len -= n;
+    q->off += n;
+    while (q->off >= CHUNK_SIZE && q->span) {
+        if (*entry(q, 0) != CHUNK_NONE) {
+            chunk_put(pool, *entry(q, 0));
+            q->held--;
+        }
+        q->first = (q->first + 1) & (q->cap - 1);
+        q->span--;
+        q->off -= CHUNK_SIZE;
+    }
+    /* A queue that has run empty gives its last chunk back, unless data waits ahead of a hole. */
+    if (q->len == 0 && q->span <= 1 && q->held == q->span && !q->ahead) {
+        if (q->span)
+            chunk_put(pool, *entry(q, 0));
+        q->held = 0;
+        shrink(q);
+    }
+}
+
+int byteq_pieces(const struct byteq *q, const struct chunk_pool *pool, uint32_t at, uint32_t n,
+                 struct tx_piece *piece, uint32_t *chunk, int max, uint32_t *covered)
+{
+    uint32_t pos = q->off + at, done = 0;
+    int i = 0;
+    while (done < n && i < max) {
+        uint32_t run = run_at(pos, n - done);
+        chunk[i] = *entry(q, pos >> CHUNK_SHIFT);
+        piece[i].data = chunk_data(pool, chunk[i]) + (pos & (CHUNK_SIZE - 1));
+        piece[i].len = run;
+        pos += run;
+        done += run;
+        i++;
+    }
+    *covered = done;
+    return i;
+}

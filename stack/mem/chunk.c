@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* The chunk pool (see chunk.h). */
+#include "chunk.h"
+
+#include <string.h>
+
+enum { GUARANTEED = 0x8000 };
+
+uint32_t chunk_get(struct chunk_pool *pool, int guaranteed)
+{
+    uint32_t chunk;
+    if (!guaranteed && pool->taken >= pool->common)
+        return CHUNK_NONE;
+    if (pool->nfree)
+        chunk = pool->free[--pool->nfree];
+    else if (pool->touched < pool->count)
+        chunk = pool->touched++;
+    else
+        return CHUNK_NONE;
+    pool->refs[chunk] = (uint16_t)(1 | (guaranteed ? GUARANTEED : 0));
+    pool->used++;
+    pool->taken += !guaranteed;
+    return chunk;
+}
+
+void chunk_ref(struct chunk_pool *pool, uint32_t chunk)
+{
+    pool->refs[chunk]++;
+}
+
+void chunk_put(struct chunk_pool *pool, uint32_t chunk)
+{
+    uint16_t refs = --pool->refs[chunk];
+    if (refs & ~GUARANTEED)
+        return;
+    pool->used--;
+    pool->taken -= !(refs & GUARANTEED);
+    if (pool->poison)
+        memset(chunk_data(pool, chunk), 0xdb, CHUNK_SIZE);
+    pool->free[pool->nfree++] = chunk;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* The timer wheel (see wheel.h). Level 0 holds the next 256 ticks, level n slots of 256^n ticks.
+ * w->tick is the tick being worked on: its level-0 slot may still hold timers of later
+ * nanoseconds of that tick. */
+#include "wheel.h"
+
+#include <string.h>
+
+enum { TICK_SHIFT = 16, LEVELS = 4 };
+
+void wheel_init(struct wheel *w, int64_t now)
+{
+    memset(w, 0, sizeof *w);
+    w->tick = now >> TICK_SHIFT;
+}
+
+static void link_timer(struct wheel *w, struct timer *t)
+{
+    int64_t tick = t->when >> TICK_SHIFT;
+    if (tick < w->tick)
+        tick = w->tick;
+    int level = 0;
+    while (level < LEVELS - 1 && (tick >> (8 * level)) - (w->tick >> (8 * level)) >= 256)
+        level++;
+    int64_t limit = (w->tick >> (8 * level)) + 255; /* beyond the last level: parked at its end */
+    int64_t at = tick >> (8 * level);
+    int slot = (int)((at > limit ? limit : at) & 255);
+    struct timer **head = &w->slot[level][slot];
+    t->next = *head;
+    if (t->next)
+        t->next->pprev = &t->next;
+    t->pprev = head;
+    *head = t;
+    w->busy[level][slot >> 6] |= 1ull << (slot & 63);
+}
+
+static void unlink_timer(struct wheel *w, struct timer *t)
+{
+    *t->pprev = t->next;
+    if (t->next)
+        t->next->pprev = t->pprev;
+    uintptr_t base = (uintptr_t)w->slot, at = (uintptr_t)t->pprev;
+    if (!t->next && at >= base && at < base + sizeof w->slot) { /* the slot is empty now */
+        size_t index = (at - base) / sizeof(struct timer *);
+        w->busy[index >> 8][(index & 255) >> 6] &= ~(1ull << (index & 63));
+    }
+    t->pprev = NULL;
+}
+
+void timer_set(struct wheel *w, struct timer *t, int64_t when)
+{
+    if (timer_is_set(t)) {
+        if (t->when == when)
+            return;
+        unlink_timer(w, t);
+    } else {
+        w->count++;
+    }
+    t->when = when;
+    link_timer(w, t);
+}
+
+void timer_cancel(struct wheel *w, struct timer *t)
+{
+    if (!timer_is_set(t))
+        return;
+    unlink_timer(w, t);
+    w->count--;
+}
+
+/* Distance (0..255) from `from` to the next busy slot of a level, or -1. */
+static int next_busy(const struct wheel *w, int level, int from)
+{
+    for (int step = 0; step < 5; step++) {
+        int word = ((from >> 6) + step) & 3;
+        uint64_t bits = w->busy[level][word];
+        if (step == 0)
+            bits &= ~0ull << (from & 63);
+        else if (step == 4)
+            bits &= ~(~0ull << (from & 63));
+        if (bits)
+            return ((word << 6) + __builtin_ctzll(bits) - from) & 255;
+    }
+    return -1;
+}
+
+/* Moves the timers of the upper levels' current slots down; called when w->tick has entered them. */
+static void cascade(struct wheel *w)
+{
+    for (int level = LEVELS - 1; level >= 1; level--) {
+        int slot = (int)((w->tick >> (8 * level)) & 255);
+        struct timer *t = w->slot[level][slot];
+        w->slot[level][slot] = NULL;
+        w->busy[level][slot >> 6] &= ~(1ull << (slot & 63));
+        while (t) {
+            struct timer *next = t->next;
+            link_timer(w, t);
+            t = next;
+        }
+    }
+}
+
+/* The next tick at which something happens in levels [lowest, LEVELS): a busy level-0 slot, or a
+ * busy upper slot to cascade; INT64_MAX: nothing. */
+static int64_t next_tick(const struct wheel *w, int lowest)
+{
+    int64_t best = INT64_MAX;
+    for (int level = lowest; level < LEVELS; level++) {
+        int64_t at = w->tick >> (8 * level);
+        int distance = next_busy(w, level, (int)(at & 255));
+        if (distance < 0)
+            continue;
+        int64_t tick = (at + distance) << (8 * level);
+        if (tick < best)
+            best = tick;
+    }
+    return best < w->tick ? w->tick : best;
+}
+
+struct timer *wheel_pop(struct wheel *w, int64_t now)
+{
+    int64_t last = now >> TICK_SHIFT;
+    if (w->count == 0) {
+        if (w->tick < last)
+            w->tick = last;
+        return NULL;
+    }
+    for (;;) {
+        for (struct timer *t = w->slot[0][w->tick & 255]; t; t = t->next)
+            if (t->when <= now) {
+                timer_cancel(w, t);
+                return t;
+            }
+        if (w->tick >= last)
+            return NULL;
+        int64_t next = w->slot[0][w->tick & 255] ? w->tick + 1 : next_tick(w, 0);
+        w->tick = next > last ? last : next <= w->tick ? w->tick + 1 : next;
+        cascade(w);
+    }
+}
+
+int64_t wheel_next(const struct wheel *w)
+{
+    if (w->count == 0)
+        return NEVER;
+    int64_t tick = next_tick(w, 0), upper = next_tick(w, 1), best = NEVER;
+    if (upper <= tick) /* wake at the start of that slot, to cascade */
+        return upper << TICK_SHIFT;
+    for (const struct timer *t = w->slot[0][tick & 255]; t; t = t->next)
+        if (t->when < best)
+            best = t->when;
+    return best;
+}

@@ -1,0 +1,104 @@
+"""The engine as the control plane sees it: `ipaddress` objects and bytes here, C there.
+
+Everything passes the border here, checked and copied. Calls into a stack that is closed or belongs
+to another process do nothing: what the control plane still wanted has nobody left to want it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from ..l2.port import Address, NeighbourInfo
+from ._engine import ffi, lib
+from .ip.routes import IfAddr, Route, RouteFlag
+
+_MAPPED = bytes(10) + b"\xff\xff"
+_NEVER = -(2**63)
+
+
+def ip16(ip: Address) -> bytes:
+    """16 bytes as the engine keeps addresses: IPv4 mapped."""
+    return _MAPPED + ip.packed if isinstance(ip, IPv4Address) else ip.packed
+
+
+def from_ip16(raw: bytes) -> Address:
+    """The address of 16 bytes of the engine."""
+    return IPv4Address(raw[12:]) if raw.startswith(_MAPPED) else IPv6Address(raw)
+
+
+def _prefix_len(length: int, version: int) -> int:
+    return length + 96 if version == 4 else length
+
+
+class EnginePort:
+    """Answers `barewire.stack.control.Port` for one host (`struct host *`), until it is detached."""
+
+    def __init__(self, host: Any) -> None:
+        self._host = host
+
+    def detach(self) -> None:
+        """The host is about to be freed: everything from now on is answered as if closed."""
+        self._host = ffi.NULL
+
+    def set_addrs(self, addrs: Sequence[IfAddr]) -> None:
+        table = ffi.new("struct bw_ifaddr[]", len(addrs))
+        for entry, a in zip(table, addrs, strict=True):
+            entry.ip = ip16(a.address.ip)
+            entry.ifindex = a.ifindex
+            entry.prefix_len = _prefix_len(a.address.network.prefixlen, a.address.version)
+            entry.flags = lib.BW_ADDR_TENTATIVE if a.tentative else 0
+        lib.host_set_addrs(self._host, table, len(addrs))
+
+    def set_routes(self, routes: Sequence[Route]) -> None:
+        table = ffi.new("struct bw_route[]", len(routes))
+        for entry, r in zip(table, routes, strict=True):
+            entry.prefix = ip16(r.prefix.network_address)
+            entry.prefix_len = _prefix_len(r.prefix.prefixlen, r.prefix.version)
+            entry.flags = int(r.flags)
+            if r.gateway is not None:
+                entry.gateway = ip16(r.gateway)
+                entry.flags |= int(RouteFlag.GATEWAY)
+            if r.source is not None:
+                entry.source = ip16(r.source)
+            entry.ifindex, entry.mtu, entry.metric = r.ifindex, r.mtu, r.metric
+        lib.host_set_routes(self._host, table, len(routes))
+
+    def set_path_mtu(self, ip: Address, mtu: int) -> None:
+        lib.host_set_path_mtu(self._host, ip16(ip), mtu)
+
+    def neigh_set(self, ifindex: int, ip: Address, mac: bytes) -> bool:
+        return int(lib.host_neigh_set(self._host, ifindex, ip16(ip), bytes(mac))) == 0
+
+    def neigh_del(self, ifindex: int, ip: Address) -> None:
+        lib.host_neigh_del(self._host, ifindex, ip16(ip))
+
+    def neigh_get(self, ifindex: int, ip: Address) -> NeighbourInfo | None:
+        info = ffi.new("struct bw_neigh_info *")
+        if lib.host_neigh_get(self._host, ifindex, ip16(ip), info) < 0:
+            return None
+        used, confirmed = int(info.used), int(info.confirmed)
+        return NeighbourInfo(
+            bytes(ffi.buffer(info.mac)),
+            None if used == _NEVER else used,
+            None if confirmed == _NEVER else confirmed,
+        )
+
+    def send_frame(self, ifindex: int, frame: bytes) -> bool:
+        return int(lib.host_send_frame(self._host, ifindex, frame, len(frame))) == 0
+
+    def send_packet(self, packet: bytes) -> bool:
+        return int(lib.host_send_packet(self._host, packet, len(packet))) == 0
+
+    def input_packet(self, ifindex: int, packet: bytes) -> None:
+        lib.host_input_packet(self._host, ifindex, packet, len(packet))
+
+    def local_error(self, packet: bytes, err: int) -> None:
+        lib.host_local_error(self._host, packet, len(packet), err)
+
+    def select_source(self, dst: Address) -> Address | None:
+        source = ffi.new("uint8_t[16]")
+        if lib.host_select_source(self._host, ip16(dst), source) < 0:
+            return None
+        return from_ip16(bytes(ffi.buffer(source)))

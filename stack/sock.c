@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/* What sockets of every kind share: their slab, names, common options, and the way from the public
+ * calls to the protocol. */
+#include "stack.h"
+#include "tcp/tcp.h"
+#include "udp/udp.h"
+
+enum { BUF_MIN = 2048, BUF_MAX = TCP_MAX_RCVBUF };
+
+/* ---- the slab ------------------------------------------------------------------------------------------ */
+
+/* stack.c lays the slab out in entries of a struct listener, the largest kind. */
+union any_sock {
+    struct listener tcp;
+    struct udp_sock udp;
+};
+_Static_assert(sizeof(union any_sock) == sizeof(struct listener), "a slab entry holds every kind");
+
+static struct bw_sock *slab_at(struct bw_stack *st, uint32_t id)
+{
+    return (struct bw_sock *)(st->slab + (size_t)id * st->slab_size);
+}
+
+struct bw_sock *sock_alloc(struct bw_stack *st, enum sock_kind kind)
+{
+    uint32_t id = st->slab_free;
+    if (id != CHUNK_NONE)
+        st->slab_free = slab_at(st, id)->id;
+    else if (st->slab_touched < st->cfg.max_socks)
+        id = st->slab_touched++;
+    else if (tcp_recycle_time_wait(st)) { /* takes the slot just freed */
+        id = st->slab_free;
+        st->slab_free = slab_at(st, id)->id;
+    } else {
+        return NULL;
+    }
+    struct bw_sock *s = slab_at(st, id);
+    memset(s, 0, sizeof(union any_sock));
+    *s = (struct bw_sock){
+        .st = st, .kind = (uint8_t)kind, .id = id, .ttl = 64, .mtu_discover = 1, .linger = -1};
+    st->socks_used++;
+    return s;
+}
+
+static void forget_change(struct bw_sock *s)
+{
+    struct bw_stack *st = s->st;
+    struct bw_sock **at = &st->changed_head, *previous = NULL;
+    while (*at != s) {
+        previous = *at;
+        at = &previous->changed_next;
+    }
+    *at = s->changed_next;
+    if (st->changed_tail == s)
+        st->changed_tail = previous;
+}
+
+void sock_free(struct bw_sock *s)
+{
+    struct bw_stack *st = s->st;
+    if (s->flags & SOCK_CHANGED)
+        forget_change(s);
+    s->kind = KIND_FREE;
+    s->flags = 0;
+    uint32_t id = s->id;
+    s->id = st->slab_free;
+    st->slab_free = id;
+    st->socks_used--;
+}
+
+/* ---- open, bind, close ---------------------------------------------------------------------------------- */
+
+int bw_socket(struct bw_stack *st, int type, struct bw_sock **out)
+{
+    if (type != BW_SOCK_TCP && type != BW_SOCK_UDP)
+        return -ESOCKTNOSUPPORT;
+    struct bw_sock *s = sock_alloc(st, type == BW_SOCK_TCP ? KIND_TCP : KIND_UDP);
+    if (!s)
+        return -ENFILE;
+    if (type == BW_SOCK_TCP)
+        tcp_init(tcb_of(s));
+    else
+        udp_init(s);
+    s->flags |= SOCK_OPEN;
+    *out = s;
+    return 0;
+}
+
+int bw_bind(struct bw_sock *s, const struct bw_addr *addr)
+{
+    int any = ip_is_any(addr->ip);
+    if ((s->flags & (SOCK_BOUND | SOCK_CONNECTED)) || s->kind == KIND_LISTENER)
+        return -EINVAL;
+    if (!any && !ip_is_ours(s->st, addr->ip) && !(s->kind == KIND_UDP && ip_is_broadcast(s->st, addr->ip)))
+        return -EADDRNOTAVAIL;
+    memcpy(s->laddr, addr->ip, 16);
+    int err = bind_add(s, addr->port);
+    if (err) {
+        memset(s->laddr, 0, 16);
+        return err;
+    }
+    s->flags |= (any ? 0 : SOCK_ADDR_BOUND) | (addr->port ? SOCK_PORT_BOUND : 0u);
+    return 0;
+}
+
+void bw_close(struct bw_sock *s)
+{
+    s->flags &= ~(uint32_t)SOCK_OBSERVED;
+    s->user = NULL;
+    if (s->kind == KIND_UDP)
+        udp_close(s);
+    else
+        tcp_close(s);
+}
+
+void bw_abort(struct bw_sock *s)
+{
+    s->linger = 0;
+    bw_close(s);
+}
+
+/* ---- calls that go to the protocol ---------------------------------------------------------------------- */
+
+int bw_listen(struct bw_sock *s, int backlog)
+{
+    return s->kind == KIND_UDP ? -EOPNOTSUPP : tcp_listen(s, backlog);
+}
+
+int bw_accept(struct bw_sock *s, struct bw_sock **out, struct bw_addr *peer)
+{
+    return s->kind == KIND_UDP ? -EOPNOTSUPP : tcp_accept(s, out, peer);
+}
+
+int bw_connect(struct bw_sock *s, const struct bw_addr *addr)
+{
+    return s->kind == KIND_UDP ? udp_connect(s, addr) : tcp_connect(s, addr);
+}
+
+int64_t bw_send(struct bw_sock *s, const void *buf, size_t len, int flags)
+{
+    return s->kind == KIND_UDP ? udp_sendto(s, buf, len, flags, NULL) : tcp_send(s, buf, len, flags);
+}
+
+int64_t bw_recv(struct bw_sock *s, void *buf, size_t len, int flags)
+{
+    return s->kind == KIND_UDP ? udp_recvfrom(s, buf, len, flags, NULL) : tcp_recv(s, buf, len, flags);
+}
+
+int64_t bw_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to)
+{
+    if (s->kind == KIND_UDP)
+        return udp_sendto(s, buf, len, flags, to);
+    return to && !(s->flags & SOCK_CONNECTED) ? -EPIPE : tcp_send(s, buf, len, flags);
+}
+
+/* TCP leaves *from zeroed: there is nothing to say. */
+int64_t bw_recvfrom(struct bw_sock *s, void *buf, size_t len, int flags, struct bw_addr *from)
+{
+    if (s->kind == KIND_UDP)
+        return udp_recvfrom(s, buf, len, flags, from);
+    *from = (struct bw_addr){0};
+    return tcp_recv(s, buf, len, flags);
+}
+
+int bw_shutdown(struct bw_sock *s, int how)
+{
+    return s->kind == KIND_UDP ? udp_shutdown(s, how) : tcp_shutdown(s, how);
+}
+
+uint32_t bw_readiness(struct bw_sock *s)
+{
+    return s->kind == KIND_UDP ? udp_readiness(s) : tcp_readiness(s);
+}
+
+int64_t bw_queued_bytes(struct bw_sock *s, int which)
+{
+    return s->kind == KIND_UDP ? udp_queued_bytes(s, which) : tcp_queued_bytes(s, which);
+}
+
+int bw_snapshot(struct bw_sock *s, struct bw_tcp_snapshot *out)
+{
+    if (s->kind == KIND_UDP)
+        return -EOPNOTSUPP;
+    tcp_snapshot(s, out);
+    return 0;
+}
+
+/* ---- names ------------------------------------------------------------------------------------------------ */
+
+void bw_sockname(struct bw_sock *s, struct bw_addr *addr)
+{
+    *addr = (struct bw_addr){.zone = s->zone, .port = s->lport};
+    memcpy(addr->ip, s->laddr, 16);
+}
+
+int bw_peername(struct bw_sock *s, struct bw_addr *addr)
+{
+    if (!(s->flags & SOCK_CONNECTED))
+        return -ENOTCONN;
+    if (s->kind == KIND_TCP && (tcb_of(s)->state == BW_TCP_SYN_SENT || tcb_of(s)->state == BW_TCP_CLOSED))
+        return -ENOTCONN;
+    *addr = (struct bw_addr){.zone = s->zone, .port = s->rport};
+    memcpy(addr->ip, s->raddr, 16);
+    return 0;
+}
+
+/* ---- options of every kind ---------------------------------------------------------------------------------- */
+
+static uint32_t buffer_size(int64_t value)
+{
+    return value < BUF_MIN ? BUF_MIN : value > BUF_MAX ? BUF_MAX : (uint32_t)value;
+}
+
+static int set_byte(int64_t value, int64_t low, int64_t high, uint8_t *field)
+{
+    if (value < low || value > high)
+        return -EINVAL;
+    *field = (uint8_t)value;
+    return 0;
+}
+
+static int set_interface(struct bw_sock *s, int64_t value)
+{
+    if (value < 0 || value > s->st->ifaces)
+        return -ENODEV;
+    s->bound_if = (uint32_t)value;
+    s->path.gen = 0;
+    return 0;
+}
+
+int bw_setopt(struct bw_sock *s, int opt, int64_t value)
+{
+    switch (opt) {
+    case BW_OPT_REUSEADDR: s->reuseaddr = value != 0; return 0;
+    case BW_OPT_REUSEPORT: s->reuseport = value != 0; return 0;
+    case BW_OPT_BROADCAST: s->broadcast = value != 0; return 0;
+    case BW_OPT_RECVERR: s->recverr = value != 0; return 0;
+    case BW_OPT_SNDBUF:
+        s->sndbuf = buffer_size(value);
+        sock_changed(s);
+        return 0;
+    case BW_OPT_RCVBUF: s->rcvbuf = buffer_size(value); return 0;
+    case BW_OPT_LINGER: s->linger = value < 0 ? -1 : value > INT32_MAX ? INT32_MAX : (int)value; return 0;
+    case BW_OPT_TTL: return set_byte(value == -1 ? 64 : value, 1, 255, &s->ttl);
+    case BW_OPT_TOS: s->tos = (uint8_t)value; return 0;
+    case BW_OPT_MTU_DISCOVER: return set_byte(value, 0, 5, &s->mtu_discover);
+    case BW_OPT_BINDTOIF: return set_interface(s, value);
+    default: break;
+    }
+    if (s->kind != KIND_UDP)
+        return tcp_setopt(s, opt, value);
+    return opt == BW_OPT_KEEPALIVE || opt == BW_OPT_OOBINLINE ? 0 : -ENOPROTOOPT;
+}
+
+int bw_getopt(struct bw_sock *s, int opt, int64_t *value)
+{
+    switch (opt) {
+    case BW_OPT_REUSEADDR: *value = s->reuseaddr; return 0;
+    case BW_OPT_REUSEPORT: *value = s->reuseport; return 0;
+    case BW_OPT_BROADCAST: *value = s->broadcast; return 0;
+    case BW_OPT_RECVERR: *value = s->recverr; return 0;
+    case BW_OPT_SNDBUF: *value = s->sndbuf; return 0;
+    case BW_OPT_RCVBUF: *value = s->rcvbuf; return 0;
+    case BW_OPT_LINGER: *value = s->linger; return 0;
+    case BW_OPT_TTL: *value = s->ttl; return 0;
+    case BW_OPT_TOS: *value = s->tos; return 0;
+    case BW_OPT_MTU_DISCOVER: *value = s->mtu_discover; return 0;
+    case BW_OPT_BINDTOIF: *value = s->bound_if; return 0;
+    default: break;
+    }
+    if (s->kind != KIND_UDP)
+        return tcp_getopt(s, opt, value);
+    *value = 0;
+    return opt == BW_OPT_KEEPALIVE || opt == BW_OPT_OOBINLINE || opt == BW_OPT_ACCEPTCONN ? 0 : -ENOPROTOOPT;
+}
+
+int bw_take_error(struct bw_sock *s)
+{
+    int err = s->so_error;
+    s->so_error = 0;
+    return err;
+}
+
+/* ---- observers ------------------------------------------------------------------------------------------------ */
+
+void bw_observe(struct bw_sock *s, int observed)
+{
+    if (observed)
+        s->flags |= SOCK_OBSERVED;
+    else
+        s->flags &= ~(uint32_t)SOCK_OBSERVED;
+}
+
+void **bw_sock_user(struct bw_sock *s)
+{
+    return &s->user;
+}
+
+struct bw_stack *bw_sock_stack(struct bw_sock *s)
+{
+    return s->st;
+}
+
+struct bw_sock *bw_pop_changed(struct bw_stack *st)
+{
+    struct bw_sock *s = st->changed_head;
+    if (!s)
+        return NULL;
+    st->changed_head = s->changed_next;
+    if (!st->changed_head)
+        st->changed_tail = NULL;
+    s->flags &= ~(uint32_t)SOCK_CHANGED;
+    return s;
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/* A stack's life: one arena laid out from the configuration, interfaces, timers. */
+#include "stack.h"
+#include "tcp/tcp.h"
+
+/* Hands out parts of the arena; with base NULL it only counts. */
+struct layout {
+    uint8_t *base;
+    size_t used;
+};
+
+static void *part(struct layout *l, size_t bytes, size_t align)
+{
+    l->used = (l->used + align - 1) & ~(align - 1);
+    void *p = l->base ? l->base + l->used : NULL;
+    l->used += bytes;
+    return p;
+}
+
+static uint32_t power_of_two(uint32_t n)
+{
+    uint32_t p = 64;
+    while (p < n)
+        p *= 2;
+    return p;
+}
+
+/* Common chunks, and one for each direction of each socket and one for datagrams beyond them. */
+static uint32_t common_chunks(const struct bw_config *cfg)
+{
+    uint64_t n = cfg->buffer_bytes >> CHUNK_SHIFT;
+    return n < 16 ? 16 : n > 1u << 24 ? 1u << 24 : (uint32_t)n;
+}
+
+static uint32_t all_chunks(const struct bw_config *cfg)
+{
+    return common_chunks(cfg) + 2 * cfg->max_socks + 1;
+}
+
+static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
+{
+    uint32_t chunks = all_chunks(cfg), flows = power_of_two(cfg->max_socks),
+             neighs = power_of_two(cfg->max_neighs);
+    struct bw_stack *st = part(l, sizeof *st, 64);
+    struct tcp_globals *tcp = part(l, sizeof *tcp, 64);
+    struct tx_slot *slots = part(l, SLOTS * sizeof *slots, 64);
+    struct bw_trace_entry *ring = part(l, TRACE_RING * sizeof *ring, 64);
+    struct neigh *entries = part(l, cfg->max_neighs * sizeof *entries, 64);
+    uint32_t *neigh_bucket = part(l, neighs * sizeof *neigh_bucket, 64);
+    struct bw_sock **flow_bucket = part(l, flows * sizeof *flow_bucket, 64);
+    struct bw_sock **bind_bucket = part(l, flows * sizeof *bind_bucket, 64);
+    uint32_t *port_flows = part(l, 65536 * sizeof *port_flows, 64);
+    struct tx_frame *queues = part(l, (size_t)(MAX_IFACES + 1) * TXQ_SIZE * sizeof *queues, 64);
+    uint8_t *punts = part(l, (size_t)BW_PUNT_CLASSES * PUNT_QUEUE, 64);
+    uint32_t slab_size = (sizeof(struct listener) + 63) & ~63u;
+    uint8_t *slab = part(l, (size_t)cfg->max_socks * slab_size, 64);
+    uint16_t *refs = part(l, chunks * sizeof *refs, 64);
+    uint32_t *free_chunks = part(l, chunks * sizeof *free_chunks, 64);
+    uint8_t *bytes = part(l, (size_t)chunks << CHUNK_SHIFT, 4096);
+    if (!l->base)
+        return NULL;
+    st->tcp = tcp;
+    st->slots = slots;
+    st->trace = ring;
+    st->neighs = entries;
+    st->neigh_bucket = neigh_bucket;
+    st->neigh_mask = neighs - 1;
+    st->flow_bucket = flow_bucket;
+    st->bind_bucket = bind_bucket;
+    st->flow_mask = st->bind_mask = flows - 1;
+    st->port_flows = port_flows;
+    for (int i = 0; i <= MAX_IFACES; i++)
+        st->iface[i].txq = queues + (size_t)i * TXQ_SIZE;
+    for (int i = 0; i < BW_PUNT_CLASSES; i++)
+        st->punt[i].ring = punts + (size_t)i * PUNT_QUEUE;
+    st->slab = slab;
+    st->slab_size = slab_size;
+    st->chunks = (struct chunk_pool){.base = bytes,
+                                     .refs = refs,
+                                     .free = free_chunks,
+                                     .count = chunks,
+                                     .common = common_chunks(cfg),
+                                     .poison = cfg->poison};
+    return st;
+}
+
+size_t bw_arena_size(const struct bw_config *cfg)
+{
+    struct layout l = {0};
+    lay_out(cfg, &l);
+    return l.used;
+}
+
+/* Every key and the generator come from the seed, by the hash in counter mode. */
+static void take_seed(struct bw_stack *st, const uint8_t seed[32])
+{
+    uint64_t word[16];
+    for (uint64_t i = 0; i < 16; i++) {
+        uint8_t block[24];
+        memcpy(block, seed + 16, 16);
+        memcpy(block + 16, &i, 8);
+        word[i] = siphash(seed, block, sizeof block);
+    }
+    memcpy(st->rng, word, 32);
+    memcpy(st->hash_key, word + 4, 16);
+    memcpy(st->isn_key, word + 6, 16);
+    memcpy(st->port_key, word + 8, 16);
+    st->rng[0] |= 1; /* never all zero */
+}
+
+struct bw_stack *bw_new(const struct bw_config *cfg, void *arena)
+{
+    struct layout l = {.base = arena};
+    struct bw_stack *st = lay_out(cfg, &l);
+    st->cfg = *cfg;
+    st->now = cfg->now;
+    st->route_gen = 1;
+    st->slab_free = CHUNK_NONE;
+    st->tcp->ready_tail = &st->tcp->ready_head;
+    st->tcp->time_wait_tail = &st->tcp->time_wait;
+    take_seed(st, cfg->seed);
+    wheel_init(&st->wheel, cfg->now);
+    tx_init(st);
+    st->loopback = loopback_new();
+    if (!st->loopback || bw_if_add(st, st->loopback) != IF_LOOPBACK) {
+        bw_free(st);
+        return NULL;
+    }
+    return st;
+}
+
+void bw_free(struct bw_stack *st)
+{
+    for (uint32_t i = 0; i < st->slab_touched; i++) { /* what lies outside the arena */
+        struct bw_sock *s = (struct bw_sock *)(st->slab + (size_t)i * st->slab_size);
+        s->flags &= ~(uint32_t)(SOCK_OBSERVED | SOCK_CHANGED);
+        s->user = NULL;
+        if (s->kind == KIND_UDP || s->kind == KIND_LISTENER) {
+            bw_close(s);
+        } else if (s->kind == KIND_TCP) {
+            s->flags &= ~(uint32_t)SOCK_OPEN;
+            tcp_drop(tcb_of(s), 0);
+        }
+    }
+    if (st->loopback)
+        loopback_free(st->loopback);
+    st->loopback = NULL;
+}
+
+void bw_set_now(struct bw_stack *st, int64_t now)
+{
+    if (now > st->now)
+        st->now = now;
+}
+
+/* ---- interfaces ------------------------------------------------------------------------------------------ */
+
+int bw_if_add(struct bw_stack *st, const struct netdev *dev)
+{
+    if (st->ifaces == MAX_IFACES)
+        return -ENOSPC;
+    if (dev->mtu < 68 || (dev->layer != 2 && dev->layer != 3)) /* RFC 791: every link carries 68 */
+        return -EINVAL;
+    struct iface *i = &st->iface[++st->ifaces];
+    i->dev = dev;
+    i->index = (uint32_t)st->ifaces;
+    i->mtu = dev->mtu;
+    i->caps = dev->caps;
+    i->layer = dev->layer;
+    i->up = 1;
+    i->ip_id = (uint16_t)random64(st);
+    memcpy(i->mac, dev->mac, 6);
+    ip_paths_changed(st);
+    return st->ifaces;
+}
+
+void bw_if_down(struct bw_stack *st, int ifindex, int err)
+{
+    struct iface *i = &st->iface[ifindex];
+    if (!i->up)
+        return;
+    tx_flush(st, i);
+    i->up = 0;
+    ip_paths_changed(st);
+    tcp_if_down(st, (uint32_t)ifindex, err);
+    udp_if_down(st, (uint32_t)ifindex, err);
+}
+
+int bw_if_count(const struct bw_stack *st)
+{
+    return st->ifaces;
+}
+
+/* ---- time ------------------------------------------------------------------------------------------------- */
+
+void bw_run_timers(struct bw_stack *st)
+{
+    for (struct timer *t; (t = wheel_pop(&st->wheel, st->now));)
+        tcp_timer_fired(st, t);
+}
+
+int64_t bw_next_deadline(struct bw_stack *st)
+{
+    return wheel_next(&st->wheel);
+}
+
+uint64_t bw_memory_used(const struct bw_stack *st, int what)
+{
+    switch (what) {
+    case 0: return (uint64_t)st->socks_used * st->slab_size;
+    case 1: return (uint64_t)(st->chunks.used - (st->fill_chunk != CHUNK_NONE)) << CHUNK_SHIFT;
+    default: return st->socks_used;
+    }
+}

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT */
+/* What the engine's files share: the stack, its interfaces, the head every socket has, and the
+ * ways a packet goes in and out. Private to the engine. */
+#ifndef BW_STACK_H
+#define BW_STACK_H
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../nic_drivers/checksum.h"
+#include "counters.h"
+#include "engine.h"
+#include "mem/byteq.h"
+#include "mem/chunk.h"
+#include "mem/wheel.h"
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+
+enum {
+    MAX_IFACES = 16,
+    MAX_ADDRS = 256,
+    MAX_ROUTES = 256,
+    TXQ_SIZE = 256,          /* frames that wait for a device */
+    SLOTS = 4096,            /* headers of frames that wait for, or are held by, devices */
+    HDR_ROOM = 128,          /* bytes of a header slot */
+    HDR_IP = 18,             /* the IP header starts here in a slot; Ethernet (and a tag) goes before */
+    PUNT_QUEUE = 256 * 1024, /* bytes of each punt queue */
+    TRACE_RING = 4096,
+    PMTU_ENTRIES = 1024,
+    IF_LOOPBACK = 1,
+};
+
+/* ---- big-endian access -------------------------------------------------------------------- */
+static inline uint16_t get16(const uint8_t *p)
+{
+    return (uint16_t)(p[0] << 8 | p[1]);
+}
+static inline uint32_t get32(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return __builtin_bswap32(v);
+}
+static inline void put16(uint8_t *p, uint16_t v)
+{
+    v = __builtin_bswap16(v);
+    memcpy(p, &v, 2);
+}
+static inline void put32(uint8_t *p, uint32_t v)
+{
+    v = __builtin_bswap32(v);
+    memcpy(p, &v, 4);
+}
+
+/* ---- addresses ------------------------------------------------------------------------------- */
+static inline int ip_equal(const uint8_t *a, const uint8_t *b)
+{
+    return memcmp(a, b, 16) == 0;
+}
+static inline int ip_is_v4(const uint8_t *a)
+{
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    return memcmp(a, mapped, 12) == 0;
+}
+static inline void ip_from_v4(uint8_t *a, const uint8_t *v4)
+{
+    memset(a, 0, 10);
+    a[10] = a[11] = 0xff;
+    memcpy(a + 12, v4, 4);
+}
+/* The unspecified address, in either form (:: or ::ffff:0.0.0.0). */
+static inline int ip_is_any(const uint8_t *a)
+{
+    static const uint8_t zero[16];
+    return memcmp(a, zero, 16) == 0 || (ip_is_v4(a) && memcmp(a + 12, zero, 4) == 0);
+}
+
+/* ---- frames to transmit -------------------------------------------------------------------- */
+struct tx_slot {
+    uint8_t hdr[HDR_ROOM];
+    uint32_t chunk[BW_TX_PIECES]; /* references the frame holds */
+    uint8_t chunks;
+    uint8_t in_use;
+    uint8_t pad[2];
+    uint32_t next_free;
+};
+
+struct iface {
+    const struct netdev *dev; /* read for capabilities, MTU, MAC; never called */
+    uint32_t index;
+    uint32_t mtu;
+    uint32_t caps;
+    uint8_t layer;
+    uint8_t up;
+    uint8_t mac[6];
+    uint16_t ip_id;
+    uint32_t txq_head, txq_len; /* ring of frames the device has not taken */
+    struct tx_frame *txq;
+};
+
+/* ---- next hops --------------------------------------------------------------------------------- */
+struct neigh {
+    uint8_t ip[16];
+    uint32_t ifindex; /* 0: entry not in use */
+    uint8_t mac[6];
+    uint8_t pad[2];
+    int64_t used, confirmed;
+    uint32_t hash_next;
+};
+
+/* A cached way to one destination; valid while gen is the stack's. */
+struct ip_path {
+    uint32_t gen; /* 0: never filled */
+    uint32_t ifindex;
+    uint32_t mtu;   /* path MTU for this destination */
+    uint32_t neigh; /* entry of st->neighs, or NEIGH_NONE; revalidated through neigh_gen */
+    uint32_t neigh_gen;
+    uint8_t flags; /* BW_ROUTE_* */
+    uint8_t pad[3];
+    uint8_t nexthop[16];
+    uint8_t source[16]; /* preferred source address */
+};
+#define NEIGH_NONE 0xffffffffu
+enum { PATH_MULTICAST = 0x80 }; /* in ip_path.flags: the next hop is a group */
+
+/* ---- a received packet, after the IP layer has checked it ---------------------------------- */
+struct packet {
+    uint8_t *l3;     /* IP header */
+    uint8_t *l4;     /* transport header */
+    uint32_t l4_len; /* bytes from l4 to the end of the IP packet */
+    uint32_t ifindex;
+    uint8_t src[16], dst[16];
+    uint16_t gso_size;
+    uint8_t proto, ttl, tos;
+    uint8_t csum;         /* BW_CSUM_* for the transport checksum */
+    uint8_t l2_broadcast; /* link-layer broadcast or multicast */
+    uint8_t ip_broadcast; /* dst is a broadcast or multicast address */
+    uint8_t src_mac[6];
+};
+
+/* ---- sockets ------------------------------------------------------------------------------------ */
+enum sock_kind { KIND_FREE = 0, KIND_TCP, KIND_LISTENER, KIND_UDP };
+enum {
+    SOCK_OPEN = 1,      /* a user holds it */
+    SOCK_BOUND = 2,     /* has a local port, is in the bind table */
+    SOCK_CONNECTED = 4, /* is in the flow table under its four-tuple */
+    SOCK_OBSERVED = 8,
+    SOCK_CHANGED = 16, /* on the list of changed sockets */
+    SOCK_SHUT_RD = 32,
+    SOCK_SHUT_WR = 64,
+    SOCK_ADDR_BOUND = 128, /* bind named an address */
+    SOCK_PORT_BOUND = 256, /* bind named a port, not the ephemeral range */
+};
+
+struct bw_sock {
+    struct bw_stack *st;
+    uint8_t kind; /* enum sock_kind */
+    uint8_t reuseaddr, reuseport, broadcast;
+    uint32_t flags; /* SOCK_* */
+    uint8_t laddr[16], raddr[16];
+    uint16_t lport, rport;
+    uint32_t zone;
+    uint32_t bound_if; /* BW_OPT_BINDTOIF */
+    int so_error;      /* pending, positive errno; taken once */
+    int soft_error;    /* what a time-out will say instead of ETIMEDOUT */
+    uint8_t ttl, tos, mtu_discover, recverr;
+    int linger;              /* seconds, -1: off */
+    uint32_t sndbuf, rcvbuf; /* bounds in bytes */
+    struct ip_path path;
+    struct bw_sock *flow_next; /* chain in the flow table */
+    struct bw_sock *bind_next; /* chain in the bind table */
+    struct bw_sock *changed_next;
+    void *user;  /* the driver's */
+    uint32_t id; /* index in the slab */
+};
+
+struct punt_queue {
+    uint8_t *ring;       /* PUNT_QUEUE bytes of records: struct bw_punt, then data, 8-byte aligned */
+    uint32_t head, used; /* bytes */
+    uint32_t count;
+};
+
+struct tcp_globals; /* tcp/tcp.h */
+
+struct bw_stack {
+    struct bw_config cfg;
+    int64_t now;
+    uint64_t rng[4];
+    uint8_t hash_key[16], isn_key[16], port_key[16];
+    uint64_t counter[BW_COUNTERS];
+
+    struct iface iface[MAX_IFACES + 1]; /* by index; [0] is unused */
+    int ifaces;                         /* highest index in use */
+    struct netdev *loopback;            /* in memory of the arena */
+
+    struct bw_ifaddr addr[MAX_ADDRS];
+    int addrs;
+    struct bw_route route[MAX_ROUTES]; /* sorted: longest prefix first, then metric */
+    int routes;
+    uint32_t route_gen; /* changes with addresses, routes, path MTUs, interfaces */
+    struct {
+        uint8_t ip[16];
+        uint32_t mtu;
+    } pmtu[PMTU_ENTRIES]; /* mtu 0: free; hashed by ip */
+
+    struct neigh *neighs;   /* cfg.max_neighs entries */
+    uint32_t *neigh_bucket; /* index + 1 of a chain's first entry; 0: empty */
+    uint32_t neigh_mask, neigh_used, neigh_gen;
+
+    struct chunk_pool chunks;
+    uint32_t fill_chunk, fill_off; /* chunk that outgoing datagrams are appended to */
+    struct tx_slot *slots;
+    uint32_t slot_free;           /* head of the free list, CHUNK_NONE: none */
+    struct udp_sock *udp_waiting; /* sockets whose datagram found a transmit queue full */
+
+    struct wheel wheel;
+    struct bw_sock **flow_bucket, **bind_bucket;
+    uint32_t flow_mask, bind_mask, port_counter;
+    uint32_t *port_flows; /* TCP flows by local port */
+    uint8_t *slab;        /* max_socks entries of slab_size bytes */
+    uint32_t slab_size, slab_touched, slab_free, socks_used;
+
+    struct bw_sock *changed_head, *changed_tail;
+    struct punt_queue punt[BW_PUNT_CLASSES];
+    uint32_t punt_next, punt_count;
+
+    struct bw_trace_entry *trace;
+    uint32_t trace_head, trace_len;
+    struct tcp_globals *tcp;
+};
+
+/* ---- counting ---------------------------------------------------------------------------------- */
+static inline void count(struct bw_stack *st, enum bw_counter_id id)
+{
+    st->counter[id]++;
+}
+void trace(struct bw_stack *st, uint32_t code, uint32_t arg);
+/* A drop has a reason, a counter and a trace in one statement. */
+static inline void drop(struct bw_stack *st, enum bw_counter_id reason, uint32_t len)
+{
+    st->counter[reason]++;
+    trace(st, reason, len);
+}
+
+/* ---- the loopback device (ip/loopback.c): the stack's own; its close() only empties it ---------- */
+struct netdev *loopback_new(void); /* NULL: no memory */
+void loopback_free(struct netdev *dev);
+
+/* ---- randomness, hashing (util.c) ------------------------------------------------------------ */
+uint64_t random64(struct bw_stack *st);
+uint64_t siphash(const uint8_t key[16], const void *data, uint32_t len);
+
+/* ---- sockets (sock.c) ------------------------------------------------------------------------ */
+struct bw_sock *sock_alloc(struct bw_stack *st, enum sock_kind kind); /* NULL: max_socks reached */
+void sock_free(struct bw_sock *s);                                    /* out of all tables first */
+/* Readiness may have changed: list it if somebody watches. */
+static inline void sock_changed(struct bw_sock *s)
+{
+    if ((s->flags & (SOCK_OBSERVED | SOCK_CHANGED)) != SOCK_OBSERVED)
+        return;
+    s->flags |= SOCK_CHANGED;
+    s->changed_next = NULL;
+    if (s->st->changed_tail)
+        s->st->changed_tail->changed_next = s;
+    else
+        s->st->changed_head = s;
+    s->st->changed_tail = s;
+}
+
+/* ---- flow table (flow.c): exact four-tuples, and bound ports ---------------------------------- */
+struct bw_sock *flow_find(struct bw_stack *st, enum sock_kind kind, const uint8_t *laddr, uint16_t lport,
+                          const uint8_t *raddr, uint16_t rport, uint32_t zone);
+void flow_add(struct bw_sock *s);
+void flow_del(struct bw_sock *s);
+/* Best bound socket (listener or unconnected UDP) for a local address and port: an exact address
+ * before the unspecified one. With SO_REUSEPORT siblings, the one the flow's hash chooses. */
+struct bw_sock *bind_find(struct bw_stack *st, enum sock_kind kind, const uint8_t *laddr, uint16_t lport,
+                          const uint8_t *raddr, uint16_t rport, uint32_t ifindex);
+/* First (prev NULL) or next socket of that kind bound to lport, for broadcasts and checks. Kinds
+ * KIND_TCP and KIND_LISTENER are one protocol and found alike. */
+struct bw_sock *bind_each(struct bw_stack *st, enum sock_kind kind, uint16_t lport, struct bw_sock *prev);
+/* Checks for a conflict and enters the socket under s->laddr, lport (0: choose one by RFC 6056
+ * without a peer). 0, -EADDRINUSE. */
+int bind_add(struct bw_sock *s, uint16_t lport);
+void bind_del(struct bw_sock *s);
+/* RFC 6056 algorithm 3: enters the socket under a free local port towards (raddr, rport) and returns
+ * it. 0: none free. */
+uint16_t port_choose(struct bw_stack *st, struct bw_sock *s);
+
+/* ---- IP (ip/) ----------------------------------------------------------------------------------- */
+void ip_input(struct bw_stack *st, struct iface *in, uint8_t *l3, uint32_t len, const struct rx_frame *f,
+              const uint8_t *src_mac, int l2_broadcast);
+/* Is ip one of ours (not tentative)? An address of 127.0.0.0/8 is. */
+int ip_is_ours(struct bw_stack *st, const uint8_t *ip);
+/* The path of every cached struct ip_path has to be found again. */
+void ip_paths_changed(struct bw_stack *st);
+/* Is ip a broadcast address (limited or of one of our subnets) or multicast? */
+int ip_is_broadcast(struct bw_stack *st, const uint8_t *ip);
+/* Fills (or revalidates) the path to dst. 0, -ENETUNREACH, -EHOSTUNREACH, -ENETDOWN. */
+int ip_path_find(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if, struct ip_path *path);
+static inline int ip_path_get(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if,
+                              struct ip_path *path)
+{
+    return likely(path->gen == st->route_gen) ? 0 : ip_path_find(st, dst, bound_if, path);
+}
+/* The next-hop entry, or NULL. */
+struct neigh *neigh_find(struct bw_stack *st, uint32_t ifindex, const uint8_t *ip);
+/* The entry of the path's next hop, through the path's cache, or NULL. */
+struct neigh *ip_path_neigh(struct bw_stack *st, struct ip_path *path);
+/* The path's neighbour made forward progress (TCP): it is confirmed. */
+void ip_path_confirm(struct bw_stack *st, struct ip_path *path);
+
+/* Forms the free list of st->slots; once, by bw_new. */
+void tx_init(struct bw_stack *st);
+/* Drops what waits for an interface whose device is gone. */
+void tx_flush(struct bw_stack *st, struct iface *out);
+/* One frame out. tx_begin gives a free frame at the tail of the interface's queue and its slot
+ * (NULL: queue or slots full, counted); the caller writes the IP header and what follows at
+ * hdr + HDR_IP, says how long it is (hdr_len), adds data pieces, and ends with tx_end, which writes
+ * the link header and queues the frame; without a neighbour entry it hands the packet to Python to
+ * resolve (BW_PUNT_RESOLVE); tx_cancel gives an unfinished frame back. Only one may be open.
+ * tx_begin has set f->l3_off; who leaves a checksum partial sets csum_start (l3_off + IP header),
+ * csum_offset and csum_partial, and tx_end finishes it for a device that cannot. tx_add takes a
+ * reference of its own on the chunk (CHUNK_NONE: bytes that outlive the frame). */
+struct tx_frame *tx_begin(struct bw_stack *st, struct iface *out, uint8_t **hdr);
+void tx_add(struct bw_stack *st, struct tx_frame *f, const uint8_t *data, uint32_t len, uint32_t chunk);
+int tx_end(struct bw_stack *st, struct iface *out, struct tx_frame *f, uint32_t hdr_len,
+           struct ip_path *path);
+void tx_cancel(struct bw_stack *st, struct iface *out, struct tx_frame *f);
+/* Frames that still fit; a few places are kept back for what is not TCP. */
+int tx_room(const struct bw_stack *st, const struct iface *out);
+/* Copies bytes into chunks of the stack's own, for datagrams: at most one piece a call (it may be
+ * shorter than len); the caller owns one reference on *chunk. Bytes taken, 0: no memory. */
+uint32_t tx_copy(struct bw_stack *st, const void *src, uint32_t len, const uint8_t **data, uint32_t *chunk);
+/* Frames that carry control packets of C's own (ARP and echo replies, resets): l2 frame as is. */
+int tx_raw(struct bw_stack *st, struct iface *out, const uint8_t *frame, uint32_t len);
+
+/* What goes into an IP header. */
+struct ip_send {
+    const uint8_t *src, *dst; /* 16 bytes each */
+    uint8_t proto, ttl, tos, df;
+};
+/* Writes an IPv4 header of 20 bytes for a packet of total_len bytes; returns 20. */
+uint32_t ip4_header(struct iface *out, uint8_t *p, const struct ip_send *ip, uint32_t total_len);
+/* Sum of the pseudo header, to start a transport checksum with. */
+uint64_t ip_pseudo_sum(const uint8_t *src, const uint8_t *dst, uint8_t proto, uint32_t l4_len);
+/* A datagram out: transport header of l4_len bytes (its checksum at csum_offset is computed here; 0:
+ * none), then n user bytes; fragmented when it is longer than the path's MTU and df is not set.
+ * 0, -EMSGSIZE, -EAGAIN (transmit queue full), -ENOBUFS. */
+int ip_send_datagram(struct bw_stack *st, struct ip_path *path, const struct ip_send *ip, uint8_t *l4,
+                     uint32_t l4_len, uint32_t csum_offset, const uint8_t *data, uint32_t n);
+
+/* ---- work for Python (punt.c) --------------------------------------------------------------- */
+void punt(struct bw_stack *st, int cls, const struct packet *pkt, uint32_t arg, const uint8_t *data,
+          uint32_t len);
+/* Room for a record of len data bytes at the end of the class's queue, to be filled in at once; NULL:
+ * full (counted). */
+uint8_t *punt_reserve(struct bw_stack *st, struct bw_punt head);
+
+/* ---- protocols ----------------------------------------------------------------------------------- */
+void icmp_input(struct bw_stack *st, struct packet *pkt);
+void udp_input(struct bw_stack *st, struct packet *pkt);
+void tcp_input(struct bw_stack *st, struct packet *pkt);
+void tcp_flush_burst(struct bw_stack *st); /* end of a receive burst: merged segments go in */
+/* An error (positive errno) about a packet we sent: the embedded header and at least 8 transport
+ * bytes; mtu is the next-hop MTU for EMSGSIZE, else 0. `hard` ends connections being opened. */
+void udp_error(struct bw_stack *st, const struct packet *sent, int err, int hard);
+void tcp_error(struct bw_stack *st, const struct packet *sent, int err, int hard, uint32_t mtu);
+/* TCP's part of bw_output: fills the interface's queue from connections that want to send. */
+void tcp_fill(struct bw_stack *st, struct iface *out);
+void tcp_if_down(struct bw_stack *st, uint32_t ifindex, int err);
+void udp_if_down(struct bw_stack *st, uint32_t ifindex, int err);
+void udp_tx_ready(struct bw_stack *st); /* a transmit queue has room again */
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/* What a cumulative acknowledgment does, and the header-prediction fast path.
+ * The fast path is a shortcut, not a second truth: it states its predicate, and then calls the same
+ * functions as the steps of segment.c. */
+#include "tcp.h"
+
+/* The sample of RFC 6298: from the oldest byte now acknowledged, if nothing acknowledged was sent twice
+ * (Karn); after a time-out the echoed timestamp (milliseconds, RFC 7323 section 4.1) serves, if it is
+ * of the last copy: an older one says that the way is long, or that an ACK was lost. */
+static int64_t rtt_of(struct tcb *t, const struct tcp_seg *seg, uint32_t ack)
+{
+    const struct tx_record *first = txlog_first(&t->sent),
+                           *again = txlog_find_any(&t->resent, t->snd_una, ack);
+    if (first && first->seq == t->snd_una && !again)
+        return t->base.st->now - first->sent;
+    if (t->retries && t->use_ts && seg->has_ts && seg->tsecr) {
+        int32_t ms = (int32_t)(tcp_ts_now(t) - seg->tsecr);
+        if (again && ms > (t->base.st->now - again->sent) / MS + 1)
+            return -1;
+        return ms >= 0 && ms < 120000 ? ms * MS + MS / 2 : -1;
+    }
+    return -1;
+}
+
+/* [snd_una, ack) less what was sacked before has been delivered. */
+static void deliver_cumulative(struct tcb *t, const struct tcp_seg *seg, uint32_t ack, struct delivery *d)
+{
+    uint32_t at = t->snd_una;
+    for (int i = 0; i < t->sacked.n && seq_lt(at, ack); i++) {
+        uint32_t stop = seq_min(t->sacked.r[i].start, ack);
+        if (seq_lt(at, stop))
+            tcp_delivered(t, seg, at, stop, d);
+        at = seq_max(at, t->sacked.r[i].end);
+    }
+    if (seq_lt(at, ack))
+        tcp_delivered(t, seg, at, ack, d);
+    txlog_acked(&t->sent, ack);
+    txlog_acked_any(&t->resent, ack);
+    ranges_cut(&t->sacked, ack);
+}
+
+/* Was the congestion window what held the sender back (RFC 7661's question, Linux's answer)? Judged by
+ * the most that was in flight when data was sent: a burst of ACKs empties the flight before we send. */
+static int was_limited(const struct tcb *t)
+{
+    return t->cwnd < t->ssthresh ? t->max_flight >= t->cwnd / 2 : t->max_flight + 3 * t->mss >= t->cwnd;
+}
+
+/* snd_una < seg->ack <= snd_nxt. */
+void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery *d)
+{
+    struct bw_stack *st = t->base.st;
+    uint32_t ack = seg->ack, acked = ack - t->snd_una, data = acked;
+    struct cc_ack report = {.acked = acked, .rtt = rtt_of(t, seg, ack), .limited = (uint8_t)was_limited(t)};
+    tcp_rtt_sample(t, report.rtt);
+    deliver_cumulative(t, seg, ack, d);
+    d->acked = acked;
+    if (!t->syn_acked) {
+        t->syn_acked = 1;
+        data--;
+        if (!t->srtt) {
+            t->rto = TCP_RTO_UNMEASURED;
+            t->backoff = 0;
+        }
+    }
+    if (t->fin_sent && data > t->sndq.len) {
+        t->fin_acked = 1;
+        data--;
+    }
+    byteq_drop(&t->sndq, &st->chunks, data);
+    t->snd_una = ack;
+    t->retries = 0; /* the backoff stays until a valid sample (RFC 6298 section 5) */
+    t->base.soft_error = 0;
+    t->first_unacked = st->now;
+    tcp_rearm_rexmt(t);
+    ip_path_confirm(st, &t->base.path);
+    report.in_recovery = t->recovering;
+    if (t->recovering != RECOVERY_FAST)
+        t->cc->ack(t, &report);
+    sock_changed(&t->base);
+    tcp_want_output(t);
+}
+
+int tcp_fast_path(struct tcb *t, struct tcp_seg *seg)
+{
+    if (t->state != BW_TCP_ESTABLISHED || (seg->flags & ~TCP_PSH) != TCP_ACK || seg->seq != t->rcv_nxt)
+        return 0;
+    if (t->recovering || t->ooo.n || t->ooo_fin || t->sacked.n || t->lost.n || seg->sacks || t->persisting ||
+        t->dupacks)
+        return 0;
+    if (seg->wnd << t->snd_wscale != t->snd_wnd || seg->has_ts != t->use_ts || !(t->base.flags & SOCK_OPEN))
+        return 0;
+    if (t->use_ts && seq_lt(seg->tsval, t->ts_recent))
+        return 0;
+    if (seq_lt(seg->ack, t->snd_una) || seq_gt(seg->ack, t->snd_nxt) ||
+        seq_gt(seg->seq + seg->len, t->rcv_adv))
+        return 0;
+    if (seg->len == 0 && seg->ack == t->snd_una)
+        return 0;
+    t->last_received = t->base.st->now;
+    t->probes = 0;
+    if (t->use_ts && seq_le(seg->seq, t->last_ack_sent)) {
+        t->ts_recent = seg->tsval;
+        t->ts_recent_age = t->last_received;
+    }
+    if (seg->ack != t->snd_una) {
+        struct delivery d = {.rtt = -1};
+        tcp_ack_advances(t, seg, &d);
+        tlp_ack(t, seg, &d);
+        tlp_schedule(t);
+    }
+    t->snd_wl1 = seg->seq;
+    t->snd_wl2 = seg->ack;
+    if (seg->len)
+        tcp_deliver(t, seg);
+    return 1;
+}

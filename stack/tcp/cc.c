@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/* Congestion control: the table, NewReno (RFC 5681, RFC 6582) and CUBIC (RFC 9438).
+ * Windows are in bytes; arithmetic on time and windows is integer, so that runs repeat exactly. */
+#include "tcp.h"
+
+static uint32_t at_least_two(const struct tcb *t, uint32_t window)
+{
+    return window > 2 * t->mss ? window : 2 * t->mss;
+}
+
+static void cwnd_add(struct tcb *t, uint64_t n)
+{
+    uint64_t cwnd = t->cwnd + n;
+    t->cwnd = cwnd > 1u << 30 ? 1u << 30 : (uint32_t)cwnd;
+}
+
+/* RFC 5681 section 3.1, with bytes counted (RFC 3465, L = 2 segments for each segment's ACK is not
+ * applied: a merged burst acknowledges many segments at once). Returns what slow start left over. */
+static uint32_t slow_start(struct tcb *t, uint32_t acked)
+{
+    uint32_t room = t->ssthresh > t->cwnd ? t->ssthresh - t->cwnd : 0, n = acked < room ? acked : room;
+    cwnd_add(t, n);
+    return acked - n;
+}
+
+/* ---- NewReno ------------------------------------------------------------------------------------------- */
+
+static void reno_init(struct tcb *t)
+{
+    t->cc_state[0] = 0; /* bytes acknowledged towards the next segment of growth */
+}
+
+static void reno_ack(struct tcb *t, const struct cc_ack *ack)
+{
+    if (!ack->limited)
+        return;
+    uint32_t left = t->cwnd < t->ssthresh ? slow_start(t, ack->acked) : ack->acked;
+    t->cc_state[0] += left;
+    if (t->cc_state[0] >= t->cwnd) {
+        t->cc_state[0] -= t->cwnd;
+        cwnd_add(t, t->mss);
+    }
+}
+
+static uint32_t reno_ssthresh(struct tcb *t)
+{
+    uint32_t flight = t->snd_nxt - t->snd_una;
+    return at_least_two(t, (flight < t->cwnd ? flight : t->cwnd) / 2);
+}
+
+static void reno_timeout(struct tcb *t)
+{
+    t->cc_state[0] = 0;
+}
+
+const struct tcp_cc tcp_cc_newreno = {"reno", reno_init, reno_ack, reno_ssthresh, reno_timeout, NULL};
+
+/* ---- CUBIC ----------------------------------------------------------------------------------------------- */
+
+/* What CUBIC keeps in cc_state. Windows in bytes, K and times in ms. */
+struct cubic {
+    uint32_t w_max, w_est;
+    uint32_t cwnd_epoch, k;
+    int64_t epoch;         /* start of the avoidance epoch; 0: none */
+    uint64_t reno_acked;   /* towards w_est's growth */
+    uint64_t grow_acked;   /* towards cwnd's growth */
+    uint32_t w_max_before; /* of the last reduction, for its undoing */
+};
+_Static_assert(sizeof(struct cubic) <= sizeof(((struct tcb *)0)->cc_state), "cubic fits");
+
+static struct cubic *cubic_of(struct tcb *t)
+{
+    return (struct cubic *)t->cc_state;
+}
+
+static void cubic_init(struct tcb *t)
+{
+    *cubic_of(t) = (struct cubic){0};
+}
+
+static uint64_t cube_root(uint64_t x)
+{
+    uint64_t root = 0;
+    for (int bit = 20; bit >= 0; bit--) {
+        uint64_t next = root | 1ull << bit;
+        if (next * next * next <= x)
+            root = next;
+    }
+    return root;
+}
+
+/* RFC 9438 section 4.2: K = cbrt((W_max - cwnd_epoch) / C), C = 0.4, windows in segments. In ms:
+ * cbrt(segments * 2.5e9). */
+static void begin_epoch(struct tcb *t, struct cubic *c)
+{
+    c->epoch = t->base.st->now ? t->base.st->now : 1;
+    c->cwnd_epoch = c->w_est = t->cwnd;
+    c->reno_acked = c->grow_acked = 0;
+    if (c->w_max < t->cwnd)
+        c->w_max = t->cwnd;
+    c->k = (uint32_t)cube_root((uint64_t)(c->w_max - t->cwnd) * 2500000000ull / t->mss);
+}
+
+/* W_cubic(t) = C * (t - K)^3 + W_max, in bytes. */
+static int64_t w_cubic(const struct tcb *t, const struct cubic *c, int64_t ms)
+{
+    int64_t d = ms - c->k;
+    if (d > 1000000)
+        d = 1000000;
+    int64_t cube = d * d / 1000 * d / 1000; /* (seconds * 1000)^3 / 1e6 = s^3 * 1e3 */
+    return (int64_t)c->w_max + cube * 4 / 10000 * t->mss + (cube * 4 % 10000) * (int64_t)t->mss / 10000;
+}
+
+/* RFC 9438 section 4.3: what Reno with the same loss rate would have; alpha = 9/17 up to W_max. */
+static void grow_w_est(const struct tcb *t, struct cubic *c, uint32_t acked)
+{
+    c->reno_acked += acked;
+    uint64_t need = c->w_est < c->w_max ? (uint64_t)t->cwnd * 17 / 9 : t->cwnd;
+    while (need && c->reno_acked >= need) {
+        c->reno_acked -= need;
+        c->w_est += t->mss;
+    }
+}
+
+static void cubic_ack(struct tcb *t, const struct cc_ack *ack)
+{
+    struct cubic *c = cubic_of(t);
+    if (!ack->limited)
+        return;
+    uint32_t acked = t->cwnd < t->ssthresh ? slow_start(t, ack->acked) : ack->acked;
+    if (!acked || t->cwnd < t->ssthresh)
+        return;
+    if (!c->epoch)
+        begin_epoch(t, c);
+    int64_t ms = (t->base.st->now - c->epoch) / MS, rtt = t->srtt / MS;
+    grow_w_est(t, c, acked);
+    if (w_cubic(t, c, ms) < (int64_t)c->w_est) { /* the Reno-friendly region */
+        if (t->cwnd < c->w_est)
+            t->cwnd = c->w_est;
+        return;
+    }
+    int64_t target = w_cubic(t, c, ms + rtt), cwnd = t->cwnd;
+    if (target > cwnd + cwnd / 2)
+        target = cwnd + cwnd / 2;
+    if (target <= cwnd)
+        return;
+    /* (target - cwnd) / cwnd for each segment acknowledged (section 4.4). */
+    c->grow_acked += (uint64_t)(target - cwnd) * acked;
+    cwnd_add(t, c->grow_acked / (uint64_t)cwnd);
+    c->grow_acked %= (uint64_t)cwnd;
+}
+
+/* Sections 4.6 and 4.7: beta = 0.7, fast convergence. */
+static uint32_t cubic_ssthresh(struct tcb *t)
+{
+    struct cubic *c = cubic_of(t);
+    uint32_t flight = t->snd_nxt - t->snd_una, window = flight < t->cwnd ? flight : t->cwnd;
+    c->epoch = 0;
+    c->w_max_before = c->w_max;
+    c->w_max = t->cwnd < c->w_max ? (uint32_t)((uint64_t)t->cwnd * 17 / 20) : t->cwnd;
+    return at_least_two(t, (uint32_t)((uint64_t)window * 7 / 10));
+}
+
+static void cubic_timeout(struct tcb *t)
+{
+    cubic_of(t)->epoch = 0;
+}
+
+static void cubic_undo(struct tcb *t)
+{
+    cubic_of(t)->w_max = cubic_of(t)->w_max_before;
+    cubic_of(t)->epoch = 0;
+}
+
+const struct tcp_cc tcp_cc_cubic = {"cubic",        cubic_init,    cubic_ack,
+                                    cubic_ssthresh, cubic_timeout, cubic_undo};
+
+/* ---- the table ------------------------------------------------------------------------------------------- */
+
+static const struct tcp_cc *const algorithms[] = {&tcp_cc_cubic, &tcp_cc_newreno};
+
+int bw_cc_count(void)
+{
+    return (int)(sizeof algorithms / sizeof *algorithms);
+}
+
+const char *bw_cc_name(int i)
+{
+    return i >= 0 && i < bw_cc_count() ? algorithms[i]->name : "";
+}
+
+const struct tcp_cc *tcp_cc_by_index(int i)
+{
+    return algorithms[i];
+}

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/* One segment out: header, options, gather list; and resets, which need no connection. */
+#include "tcp.h"
+
+enum { OPT_NOP_NOP_TS = 0x0101080a, OPT_NOP_NOP_SACK = 0x01010500 };
+
+int tcp_has_sack(const struct tcb *t)
+{
+    return t->use_sack && (t->ooo.n || t->dsack_start != t->dsack_end);
+}
+
+/* RFC 2018, newest block first; before them what was seen twice (RFC 2883). */
+static uint32_t put_sack(struct tcb *t, uint8_t *p, uint32_t room)
+{
+    uint32_t n = 0, most = (room - 4) / 8;
+    uint8_t *block = p + 4;
+    if (t->dsack_start != t->dsack_end) {
+        put32(block, t->dsack_start);
+        put32(block + 4, t->dsack_end);
+        t->dsack_start = t->dsack_end;
+        count(t->base.st, COUNT_TCP_DSACKS);
+        n++;
+    }
+    for (uint32_t i = 0; i < t->ooo.n && n < most; i++, n++) {
+        put32(block + 8 * n, t->ooo.r[i].start);
+        put32(block + 8 * n + 4, t->ooo.r[i].end);
+    }
+    put32(p, OPT_NOP_NOP_SACK | (2 + 8 * n));
+    return 4 + 8 * n;
+}
+
+/* RFC 7323 appendix A layout; returns the bytes written (a multiple of 4). */
+static uint32_t put_options(struct tcb *t, uint8_t *p, const struct tcp_emit *e)
+{
+    uint8_t *start = p;
+    int syn = e->flags & TCP_SYN;
+    if (syn) {
+        int answer = t->state == BW_TCP_SYN_RCVD;
+        uint32_t mss = t->base.path.mtu - 40;
+        if (t->user_mss && t->user_mss < mss)
+            mss = t->user_mss;
+        put32(p, 0x02040000u | (mss > 65535 ? 65535 : mss));
+        p += 4;
+        if (answer ? t->use_sack : t->offer_sack) {
+            put32(p, 0x01010402);
+            p += 4;
+        }
+        if (answer ? t->rcv_wscale : t->offer_wscale) {
+            put32(p, 0x01030300u | TCP_WSCALE);
+            p += 4;
+        }
+    }
+    if (syn && t->state != BW_TCP_SYN_RCVD ? t->offer_ts : t->use_ts) {
+        put32(p, OPT_NOP_NOP_TS);
+        put32(p + 4, tcp_ts_now(t));
+        put32(p + 8, t->ts_recent);
+        p += 12;
+    }
+    if (!syn && !e->len && tcp_has_sack(t))
+        p += put_sack(t, p, 40 - (uint32_t)(p - start));
+    return (uint32_t)(p - start);
+}
+
+/* What an acknowledgment on the wire settles. */
+static void acknowledged(struct tcb *t)
+{
+    t->last_ack_sent = t->rcv_nxt;
+    t->unacked = 0;
+    t->ack_now = 0;
+    tcp_timer_cancel(t, TIMER_DELACK);
+}
+
+static uint16_t window_field(struct tcb *t, int syn)
+{
+    uint32_t wnd = tcp_receive_window(t);
+    if (syn) { /* never scaled, RFC 7323 2.2 */
+        wnd = wnd > 65535 ? 65535 : wnd;
+        t->rcv_adv = t->rcv_nxt + wnd;
+        return (uint16_t)wnd;
+    }
+    uint32_t field = wnd >> t->rcv_wscale;
+    if (field > 65535)
+        field = 65535;
+    t->rcv_adv = seq_max(t->rcv_adv, t->rcv_nxt + (field << t->rcv_wscale));
+    return (uint16_t)field;
+}
+
+static void add_payload(struct tcb *t, struct tx_frame *f, const struct tcp_emit *e)
+{
+    struct tx_piece piece[BW_TX_PIECES - 1];
+    uint32_t chunk[BW_TX_PIECES - 1], covered;
+    int n = byteq_pieces(&t->sndq, &t->base.st->chunks, e->seq - t->snd_una, e->len, piece, chunk,
+                         BW_TX_PIECES - 1, &covered);
+    for (int i = 0; i < n; i++)
+        tx_add(t->base.st, f, piece[i].data, piece[i].len, chunk[i]);
+}
+
+/* 0; -1: the interface's queue is full. e->len must fit tcp_emit_max. */
+int tcp_emit(struct tcb *t, struct iface *out, const struct tcp_emit *e)
+{
+    struct bw_stack *st = t->base.st;
+    uint8_t *hdr;
+    struct tx_frame *f = tx_room(st, out) > 0 ? tx_begin(st, out, &hdr)
+                                              : NULL; /* it waits, nothing is lost */
+    if (!f)
+        return -1;
+    uint8_t *ip = hdr + HDR_IP, *tcp = ip + 20;
+    uint32_t hdr_len = 20 + put_options(t, tcp + 20, e), l4_len = hdr_len + e->len;
+    const struct ip_send head = {.src = t->base.laddr,
+                                 .dst = t->base.raddr,
+                                 .proto = 6,
+                                 .ttl = t->base.ttl,
+                                 .tos = t->base.tos,
+                                 .df = 1};
+    ip4_header(out, ip, &head, 20 + l4_len);
+    put16(tcp, t->base.lport);
+    put16(tcp + 2, t->base.rport);
+    put32(tcp + 4, e->seq);
+    put32(tcp + 8, e->flags & TCP_ACK ? t->rcv_nxt : 0);
+    tcp[12] = (uint8_t)(hdr_len << 2);
+    tcp[13] = e->flags;
+    put16(tcp + 14, window_field(t, e->flags & TCP_SYN));
+    uint16_t sum = bw_sum_16(ip_pseudo_sum(t->base.laddr, t->base.raddr, 6, l4_len));
+    memcpy(tcp + 16, &sum, 2);
+    put16(tcp + 18, 0);
+    f->csum_partial = 1;
+    f->csum_start = (uint16_t)(f->l3_off + 20);
+    f->csum_offset = 16;
+    if (e->len) {
+        add_payload(t, f, e);
+        if (e->len > t->mss)
+            f->gso_size = (uint16_t)t->mss;
+    }
+    tx_end(st, out, f, 20 + hdr_len, &t->base.path);
+    count(st, COUNT_TCP_TX_SEGMENTS);
+    if (e->flags & TCP_ACK)
+        acknowledged(t);
+    t->last_sent = st->now;
+    return 0;
+}
+
+/* A bare header without a connection's options. */
+static void emit_bare(struct bw_stack *st, const uint8_t *src, const uint8_t *dst, uint16_t sport,
+                      uint16_t dport, uint32_t seq, uint32_t ack, uint8_t flags)
+{
+    struct ip_path path = {0};
+    uint8_t *hdr;
+    if (ip_path_find(st, dst, 0, &path))
+        return;
+    struct iface *out = &st->iface[path.ifindex];
+    struct tx_frame *f = tx_begin(st, out, &hdr);
+    if (!f)
+        return;
+    uint8_t *ip = hdr + HDR_IP, *tcp = ip + 20;
+    const struct ip_send head = {.src = src, .dst = dst, .proto = 6, .ttl = 64, .df = 1};
+    ip4_header(out, ip, &head, 40);
+    put16(tcp, sport);
+    put16(tcp + 2, dport);
+    put32(tcp + 4, seq);
+    put32(tcp + 8, ack);
+    tcp[12] = 5 << 4;
+    tcp[13] = flags;
+    uint16_t sum = bw_sum_16(ip_pseudo_sum(src, dst, 6, 20));
+    memset(tcp + 14, 0, 6);
+    memcpy(tcp + 16, &sum, 2);
+    f->csum_partial = 1;
+    f->csum_start = (uint16_t)(f->l3_off + 20);
+    f->csum_offset = 16;
+    tx_end(st, out, f, 40, &path);
+    count(st, COUNT_TCP_RST_SENT);
+}
+
+/* RFC 9293 3.10.7.1: the answer to a segment that belongs to nobody. */
+void tcp_send_rst(struct bw_stack *st, const struct tcp_seg *seg)
+{
+    const struct packet *pkt = seg->pkt;
+    if (seg->flags & TCP_RST)
+        return;
+    if (seg->flags & TCP_ACK) {
+        emit_bare(st, pkt->dst, pkt->src, seg->dport, seg->sport, seg->ack, 0, TCP_RST);
+        return;
+    }
+    uint32_t end = seg->seq + seg->len + !!(seg->flags & TCP_SYN) + !!(seg->flags & TCP_FIN);
+    emit_bare(st, pkt->dst, pkt->src, seg->dport, seg->sport, 0, end, TCP_RST | TCP_ACK);
+}
+
+/* We give the connection up: <SEQ=SND.NXT><CTL=RST> (RFC 9293 3.10.5). */
+void tcp_abort_rst(struct tcb *t)
+{
+    const struct bw_sock *s = &t->base;
+    if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_CLOSED || t->state == BW_TCP_TIME_WAIT)
+        return;
+    emit_bare(s->st, s->laddr, s->raddr, s->lport, s->rport, t->snd_nxt, t->rcv_nxt, TCP_RST | TCP_ACK);
+}

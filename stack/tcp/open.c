@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening: what a SYN teaches, LISTEN and SYN-SENT (RFC 9293 3.10.7.2, 3.10.7.3), and a listener's
+ * two bounded queues. A child in SYN-RECEIVED is a whole control block: one code path for
+ * retransmission and simultaneous open; how many there may be is bounded by the backlog. */
+#include "tcp.h"
+
+/* RFC 6528: ISN = M + F(connection, secret), M a clock of about 4 microseconds. */
+uint32_t tcp_make_isn(struct tcb *t)
+{
+    const struct bw_sock *s = &t->base;
+    uint8_t id[36];
+    memcpy(id, s->laddr, 16);
+    memcpy(id + 16, s->raddr, 16);
+    put16(id + 32, s->lport);
+    put16(id + 34, s->rport);
+    uint64_t h = siphash(s->st->isn_key, id, sizeof id);
+    t->ts_offset = (uint32_t)(h >> 32);
+    return (uint32_t)h + (uint32_t)((uint64_t)s->st->now >> 12);
+}
+
+/* Options and numbers of the peer's SYN (or SYN,ACK). */
+void tcp_learn_syn(struct tcb *t, const struct tcp_seg *seg)
+{
+    uint32_t announced = t->rcv_adv - t->rcv_nxt;
+    t->irs = seg->seq;
+    t->rcv_nxt = t->last_ack_sent = seg->seq + 1;
+    t->rcv_adv = t->rcv_nxt + announced;
+    t->peer_mss = seg->mss ? seg->mss : TCP_DEFAULT_MSS;
+    t->rcv_mss = TCP_DEFAULT_MSS;
+    t->use_sack = t->offer_sack && seg->has_sack_ok;
+    t->use_ts = t->offer_ts && seg->has_ts;
+    if (t->use_ts) {
+        t->ts_recent = seg->tsval;
+        t->ts_recent_age = t->base.st->now;
+    }
+    if (t->offer_wscale && seg->has_wscale) {
+        t->snd_wscale = seg->wscale;
+        t->rcv_wscale = TCP_WSCALE;
+    }
+    t->snd_wnd = t->max_snd_wnd = seg->wnd; /* never scaled in a SYN */
+    t->snd_wl1 = seg->seq;
+    t->snd_wl2 = seg->ack;
+    tcp_update_mss(t);
+    t->cwnd = TCP_INITIAL_SEGMENTS * t->mss;
+    t->cc = tcp_cc_by_index(t->congestion);
+    t->cc->init(t);
+}
+
+/* ---- LISTEN -------------------------------------------------------------------------------------------- */
+
+static void queue_in(struct tcb **head, struct tcb *child)
+{
+    child->queue_next = *head;
+    if (*head)
+        (*head)->queue_pprev = &child->queue_next;
+    child->queue_pprev = head;
+    *head = child;
+}
+
+/* Options a child takes from its listener, which is the template. */
+static void copy_template(struct tcb *t, const struct tcb *from)
+{
+    t->nodelay = from->nodelay;
+    t->cork = from->cork;
+    t->keepalive = from->keepalive;
+    t->oobinline = from->oobinline;
+    t->offer_ts = from->offer_ts;
+    t->offer_sack = from->offer_sack;
+    t->offer_wscale = from->offer_wscale;
+    t->keep_count = from->keep_count;
+    t->keep_idle = from->keep_idle;
+    t->keep_intvl = from->keep_intvl;
+    t->congestion = from->congestion;
+    t->user_mss = from->user_mss;
+    t->user_timeout = from->user_timeout;
+    t->linger2 = from->linger2;
+    t->defer_accept = from->defer_accept;
+    t->base.ttl = from->base.ttl;
+    t->base.tos = from->base.tos;
+    t->base.linger = from->base.linger;
+    t->base.sndbuf = from->base.sndbuf;
+    t->base.rcvbuf = from->base.rcvbuf;
+    t->base.reuseaddr = from->base.reuseaddr;
+    t->base.bound_if = from->base.bound_if;
+}
+
+static void on_syn(struct listener *l, struct tcp_seg *seg)
+{
+    struct bw_stack *st = l->tmpl.base.st;
+    const struct packet *pkt = seg->pkt;
+    if (l->accept_len > l->backlog) {
+        drop(st, DROP_TCP_BACKLOG, 0);
+        return;
+    }
+    if (l->half_open_len >= (l->backlog < 64 ? 128 : 2 * l->backlog)) {
+        drop(st, DROP_TCP_SYN_QUEUE, 0);
+        return;
+    }
+    struct bw_sock *s = sock_alloc(st, KIND_TCP);
+    if (!s) {
+        drop(st, DROP_TCP_NO_MEMORY, 0);
+        return;
+    }
+    struct tcb *t = tcb_of(s);
+    tcp_init(t);
+    copy_template(t, &l->tmpl);
+    memcpy(s->laddr, pkt->dst, 16);
+    memcpy(s->raddr, pkt->src, 16);
+    s->lport = seg->dport;
+    s->rport = seg->sport;
+    if (ip_path_find(st, s->raddr, s->bound_if, &s->path)) {
+        sock_free(s);
+        return;
+    }
+    flow_add(s);
+    tcp_learn_syn(t, seg);
+    t->iss = tcp_make_isn(t);
+    if (seg->reopens && seq_le(t->iss, seg->old_snd_nxt))
+        t->iss = seg->old_snd_nxt + 65537; /* as Linux: a largest unscaled window further */
+    t->snd_una = t->snd_nxt = t->recover = t->rack_fack = t->iss;
+    tcp_set_state(t, BW_TCP_SYN_RCVD);
+    t->listener = l;
+    queue_in(&l->half_open, t);
+    l->half_open_len++;
+    count(st, COUNT_TCP_PASSIVE_OPENS);
+    tcp_want_output(t);
+}
+
+void tcp_on_listen(struct listener *l, struct tcp_seg *seg)
+{
+    struct bw_stack *st = l->tmpl.base.st;
+    if (seg->flags & TCP_RST)
+        return;
+    if (seg->flags & TCP_ACK) {
+        drop(st, DROP_TCP_NO_SOCKET, seg->len);
+        tcp_send_rst(st, seg);
+    } else if (seg->flags & TCP_SYN) {
+        on_syn(l, seg);
+    } else {
+        drop(st, DROP_TCP_NO_ACK, seg->len);
+    }
+}
+
+/* Out of whichever queue of its listener it stands in. */
+void tcp_child_leaves(struct tcb *child)
+{
+    struct listener *l = child->listener;
+    if (!l)
+        return;
+    *child->queue_pprev = child->queue_next;
+    if (child->queue_next)
+        child->queue_next->queue_pprev = child->queue_pprev;
+    if (child->was_connected) {
+        l->accept_len--;
+        if (l->accept_tail == &child->queue_next)
+            l->accept_tail = child->queue_pprev;
+    } else {
+        l->half_open_len--;
+    }
+    child->listener = NULL;
+    child->queue_pprev = NULL;
+}
+
+/* From the half-open children to the end of the accept queue. */
+void tcp_child_established(struct tcb *child)
+{
+    struct listener *l = child->listener;
+    child->was_connected = 0;
+    tcp_child_leaves(child);
+    child->was_connected = 1;
+    child->listener = l;
+    child->queue_next = NULL;
+    child->queue_pprev = l->accept_tail;
+    *l->accept_tail = child;
+    l->accept_tail = &child->queue_next;
+    l->accept_len++;
+    sock_changed(&l->tmpl.base);
+}
+
+/* Every child nobody has accepted is reset (RFC 9293 3.10.4 for LISTEN, Linux's behaviour). */
+void tcp_listener_close(struct listener *l)
+{
+    struct tcb *child;
+    while ((child = l->half_open) || (child = l->accept_head)) {
+        tcp_abort_rst(child);
+        tcp_drop(child, 0);
+    }
+}
+
+/* ---- SYN-SENT ------------------------------------------------------------------------------------------ */
+
+void tcp_on_syn_sent(struct tcb *t, struct tcp_seg *seg)
+{
+    struct bw_stack *st = t->base.st;
+    int acks = seg->flags & TCP_ACK;
+    if (acks && (seq_le(seg->ack, t->iss) || seq_gt(seg->ack, t->snd_nxt))) {
+        drop(st, DROP_TCP_ACK, seg->len);
+        tcp_send_rst(st, seg);
+        return;
+    }
+    if (seg->flags & TCP_RST) {
+        if (acks) {
+            count(st, COUNT_TCP_RST_RECEIVED);
+            tcp_drop(t, ECONNREFUSED);
+        } else {
+            drop(st, DROP_TCP_RST, 0);
+        }
+        return;
+    }
+    if (!(seg->flags & TCP_SYN)) {
+        drop(st, DROP_TCP_NO_ACK, seg->len);
+        return;
+    }
+    tcp_learn_syn(t, seg);
+    t->last_received = st->now;
+    if (!acks) { /* simultaneous open */
+        tcp_set_state(t, BW_TCP_SYN_RCVD);
+        t->syn_again = 1;
+        tcp_want_output(t);
+        return;
+    }
+    struct delivery d = {.rtt = -1};
+    tcp_ack_advances(t, seg, &d);
+    tcp_established(t);
+    tcp_send_ack(t);
+    seg->seq++;
+    seg->flags &= (uint8_t)~TCP_SYN;
+    tcp_trim(t, seg);
+    if (seg->len)
+        tcp_deliver(t, seg);
+    if (t->base.kind != KIND_FREE && t->state != BW_TCP_CLOSED)
+        tcp_check_fin(t, seg);
+}

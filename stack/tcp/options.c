@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/* Socket options of TCP, with tcp(7)'s ranges and errors; and errors that come from the network. */
+#include "tcp.h"
+
+static int set_bounded(int64_t value, int64_t low, int64_t high, uint32_t *field)
+{
+    if (value < low || value > high)
+        return -EINVAL;
+    *field = (uint32_t)value;
+    return 0;
+}
+
+static int set_flag(int64_t value, uint8_t *field)
+{
+    *field = value != 0;
+    return 0;
+}
+
+static int set_before_syn(struct tcb *t, int64_t value, uint8_t *field)
+{
+    if (t->state != BW_TCP_CLOSED && t->state != BW_TCP_LISTEN)
+        return -EISCONN;
+    return set_flag(value, field);
+}
+
+static int set_congestion(struct tcb *t, int64_t value)
+{
+    if (value < 0 || value >= bw_cc_count())
+        return -ENOENT;
+    t->congestion = (uint8_t)value;
+    if (t->cc) {
+        t->cc = tcp_cc_by_index(t->congestion);
+        t->cc->init(t);
+    }
+    return 0;
+}
+
+int tcp_setopt(struct bw_sock *s, int opt, int64_t value)
+{
+    struct tcb *t = tcb_of(s);
+    uint32_t v = 0;
+    int err = 0;
+    switch (opt) {
+    case BW_OPT_KEEPALIVE:
+        t->keepalive = value != 0;
+        t->last_received = s->st->now;
+        tcp_arm_keepalive(t);
+        return 0;
+    case BW_OPT_NODELAY:
+        t->nodelay = value != 0;
+        t->push_wanted |= t->nodelay;
+        tcp_want_output(t);
+        return 0;
+    case BW_OPT_CORK:
+        t->cork = value != 0;
+        t->push_wanted |= !t->cork;
+        tcp_want_output(t);
+        return 0;
+    case BW_OPT_MAXSEG:
+        if (value && (value < TCP_MIN_MSS || value > 32767))
+            return -EINVAL;
+        t->user_mss = (uint16_t)value;
+        if (t->state != BW_TCP_CLOSED && t->state != BW_TCP_LISTEN)
+            tcp_update_mss(t);
+        return 0;
+    case BW_OPT_KEEPIDLE:
+        err = set_bounded(value, 1, 32767, &t->keep_idle);
+        if (!err)
+            tcp_arm_keepalive(t);
+        return err;
+    case BW_OPT_KEEPINTVL: return set_bounded(value, 1, 32767, &t->keep_intvl);
+    case BW_OPT_KEEPCNT:
+        err = set_bounded(value, 1, 127, &v);
+        t->keep_count = err ? t->keep_count : (uint8_t)v;
+        return err;
+    case BW_OPT_SYNCNT:
+        err = set_bounded(value, 1, 127, &v);
+        t->syn_retries = err ? t->syn_retries : (uint8_t)v;
+        return err;
+    case BW_OPT_LINGER2: t->linger2 = value < 0 ? -1 : value > 120 ? 0 : (int32_t)value; return 0;
+    case BW_OPT_DEFER_ACCEPT: t->defer_accept = value < 0 ? 0 : value > 255 ? 255 : (int32_t)value; return 0;
+    case BW_OPT_QUICKACK:
+        t->in_quickack = value ? 16 : 0;
+        if (value && t->unacked)
+            tcp_send_ack(t);
+        return 0;
+    case BW_OPT_USER_TIMEOUT: return set_bounded(value, 0, INT32_MAX, &t->user_timeout);
+    case BW_OPT_CONGESTION: return set_congestion(t, value);
+    case BW_OPT_OOBINLINE: return set_flag(value, &t->oobinline);
+    case BW_OPT_TIMESTAMPS: return set_before_syn(t, value, &t->offer_ts);
+    case BW_OPT_SACK: return set_before_syn(t, value, &t->offer_sack);
+    case BW_OPT_WSCALE: return set_before_syn(t, value, &t->offer_wscale);
+    default: return -ENOPROTOOPT;
+    }
+}
+
+int tcp_getopt(struct bw_sock *s, int opt, int64_t *value)
+{
+    const struct tcb *t = tcb_of(s);
+    switch (opt) {
+    case BW_OPT_KEEPALIVE: *value = t->keepalive; return 0;
+    case BW_OPT_NODELAY: *value = t->nodelay; return 0;
+    case BW_OPT_CORK: *value = t->cork; return 0;
+    case BW_OPT_MAXSEG: *value = t->user_mss && t->state == BW_TCP_CLOSED ? t->user_mss : t->mss; return 0;
+    case BW_OPT_KEEPIDLE: *value = t->keep_idle; return 0;
+    case BW_OPT_KEEPINTVL: *value = t->keep_intvl; return 0;
+    case BW_OPT_KEEPCNT: *value = t->keep_count; return 0;
+    case BW_OPT_SYNCNT: *value = t->syn_retries; return 0;
+    case BW_OPT_LINGER2: *value = t->linger2 ? t->linger2 : TCP_MSL_2 / SECOND; return 0;
+    case BW_OPT_DEFER_ACCEPT: *value = t->defer_accept; return 0;
+    case BW_OPT_QUICKACK: *value = t->in_quickack != 0; return 0;
+    case BW_OPT_USER_TIMEOUT: *value = t->user_timeout; return 0;
+    case BW_OPT_CONGESTION: *value = t->congestion; return 0;
+    case BW_OPT_TCP_STATE: *value = t->state; return 0;
+    case BW_OPT_ACCEPTCONN: *value = s->kind == KIND_LISTENER; return 0;
+    case BW_OPT_OOBINLINE: *value = t->oobinline; return 0;
+    case BW_OPT_TIMESTAMPS: *value = t->offer_ts; return 0;
+    case BW_OPT_SACK: *value = t->offer_sack; return 0;
+    case BW_OPT_WSCALE: *value = t->offer_wscale; return 0;
+    default: return -ENOPROTOOPT;
+    }
+}
+
+/* ---- errors from the network ----------------------------------------------------------------------------- */
+
+/* RFC 1191 and RFC 5927: only about data in flight, only smaller, and no smaller than is sensible. */
+static void path_mtu_shrank(struct tcb *t, uint32_t seq, uint32_t mtu)
+{
+    if (mtu < 68 || mtu >= t->base.path.mtu || !seq_in(seq, t->snd_una, t->snd_nxt))
+        return;
+    t->base.path.mtu = mtu < 552 ? 552 : mtu;
+    tcp_update_mss(t);
+    tcp_resend_all(t);
+    tcp_want_output(t);
+}
+
+/* RFC 5461, RFC 1122 4.2.3.9: an error is a hint; only a connection being opened ends by it, and the
+ * quoted sequence number must be one in flight (RFC 5927 section 4.1). */
+void tcp_error(struct bw_stack *st, const struct packet *sent, int err, int hard, uint32_t mtu)
+{
+    struct bw_sock *s = flow_find(st, KIND_TCP, sent->src, get16(sent->l4), sent->dst, get16(sent->l4 + 2),
+                                  0);
+    if (!s)
+        return;
+    struct tcb *t = tcb_of(s);
+    uint32_t seq = get32(sent->l4 + 4);
+    if (err == EMSGSIZE) {
+        if (sent->l3[6] & 0x40) /* all that we send says "don't fragment" */
+            path_mtu_shrank(t, seq, mtu);
+        return;
+    }
+    if (!seq_in(seq, t->snd_una, t->snd_nxt + (t->snd_una == t->snd_nxt)))
+        return;
+    if (hard && (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD))
+        tcp_drop(t, t->listener ? 0 : err);
+    else
+        s->soft_error = err;
+}
+
+void tcp_if_down(struct bw_stack *st, uint32_t ifindex, int err)
+{
+    for (uint32_t i = 0; i < st->slab_touched; i++) {
+        struct bw_sock *s = (struct bw_sock *)(st->slab + (size_t)i * st->slab_size);
+        if (s->kind == KIND_TCP && tcb_of(s)->state != BW_TCP_CLOSED && s->path.ifindex == ifindex)
+            tcp_drop(tcb_of(s), tcb_of(s)->listener ? 0 : err);
+    }
+}

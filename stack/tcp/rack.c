@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/* RACK-TLP (RFC 8985): time tells what is lost. A transmission is lost when something sent later has
+ * been delivered and a reordering window has passed; a probe turns a lost tail into evidence. */
+#include "tcp.h"
+
+/* Section 6.2 step 1 and 2: the most recently sent transmission that has been delivered. */
+void rack_update(struct tcb *t, const struct tx_record *r, uint32_t end)
+{
+    if (t->rack_valid && (r->sent < t->rack_sent || (r->sent == t->rack_sent && seq_le(end, t->rack_end))))
+        return;
+    t->rack_valid = 1;
+    t->rack_sent = r->sent;
+    t->rack_end = end;
+    t->rack_rtt = t->base.st->now - r->sent;
+}
+
+/* Section 6.2 step 4: a D-SACK says that we sent something in vain; the window widens, once a round
+ * trip, for 16 recoveries. */
+void rack_dsack(struct tcb *t)
+{
+    if (t->rack_round != 0 && seq_lt(t->snd_una, t->rack_round))
+        return;
+    t->rack_round = t->snd_nxt ? t->snd_nxt : 1;
+    t->reo_mult += t->reo_mult < 255;
+    t->reo_persist = 16;
+}
+
+static int64_t reorder_window(const struct tcb *t)
+{
+    int thresholded = t->sacked.bytes >= TCP_DUP_THRESH * t->mss || t->sacked.n >= TCP_DUP_THRESH;
+    if (!t->reordering_seen && (t->recovering || thresholded))
+        return 0;
+    if (t->min_rtt == NEVER)
+        return 0;
+    int64_t wnd = (int64_t)(t->reo_mult + 1) * t->min_rtt / 4;
+    return wnd < t->srtt ? wnd : t->srtt;
+}
+
+void rack_mark_lost(struct tcb *t, uint32_t start, uint32_t end)
+{
+    uint32_t fresh = 0, covered;
+    start = seq_max(start, t->snd_una);
+    while (seq_lt(start, end)) {
+        if (ranges_cover(&t->sacked, start, &covered)) {
+            start = covered;
+            continue;
+        }
+        uint32_t stop = ranges_next(&t->sacked, start, end);
+        ranges_add_sorted(&t->lost, start, stop, &fresh);
+        start = stop;
+    }
+}
+
+/* Walks one log from its oldest record; returns how long until the next could be called lost. Of what
+ * left at the same time, lower sequence numbers left earlier; a retransmission did not. */
+static int64_t detect_in(struct tcb *t, struct tx_log *log, int64_t window)
+{
+    for (struct tx_record *r; (r = txlog_first(log));) {
+        int tie = r->sent == t->rack_sent;
+        if (r->sent > t->rack_sent || (tie && (log == &t->resent || seq_ge(r->seq, t->rack_end))))
+            return 0;
+        uint32_t end = tie ? seq_min(r->end, t->rack_end) : r->end;
+        int64_t left = r->sent + t->rack_rtt + window - t->base.st->now;
+        if (left > 0) {
+            if (end - r->seq > ranges_overlap(&t->sacked, r->seq, end))
+                return left;
+            if (seq_lt(end, r->end))
+                return 0;
+            txlog_pop(log);
+            continue;
+        }
+        rack_mark_lost(t, r->seq, end);
+        if (seq_lt(end, r->end)) {
+            r->seq = end;
+            return 0;
+        }
+        txlog_pop(log);
+    }
+    return 0;
+}
+
+/* Section 6.2 step 5. Sacked transmissions leave the logs on the way: they tell nothing more. */
+void rack_detect(struct tcb *t)
+{
+    if (!t->rack_valid)
+        return;
+    int64_t window = reorder_window(t);
+    int64_t first = detect_in(t, &t->sent, window), again = detect_in(t, &t->resent, window);
+    int64_t left = first && (!again || first < again) ? first : again;
+    if (left) {
+        t->probing = PROBE_REORDER;
+        tcp_timer_set(t, TIMER_PROBE, t->base.st->now + left);
+    } else if (t->probing == PROBE_REORDER) {
+        t->probing = PROBE_NONE;
+        tcp_timer_cancel(t, TIMER_PROBE);
+    }
+}
+
+/* ---- tail loss probe --------------------------------------------------------------------------------- */
+
+void tlp_cancel(struct tcb *t)
+{
+    if (t->probing != PROBE_TAIL)
+        return;
+    t->probing = PROBE_NONE;
+    tcp_timer_cancel(t, TIMER_PROBE);
+}
+
+/* Section 7.2: armed whenever new data was sent or acknowledged, outside of recovery. */
+void tlp_schedule(struct tcb *t)
+{
+    if (t->recovering || !t->use_sack || t->sacked.n || t->tlp_out || t->snd_una == t->snd_nxt || !t->srtt ||
+        t->persisting || t->state < BW_TCP_ESTABLISHED || t->state == BW_TCP_SYN_RCVD) {
+        tlp_cancel(t);
+        return;
+    }
+    int64_t now = t->base.st->now, pto = 2 * t->srtt + 2 * MS;
+    uint32_t flight = t->snd_nxt - t->snd_una;
+    if (flight <= t->mss)
+        pto += TCP_RTO_MIN; /* the peer may delay its ACK */
+    if (t->deadline[TIMER_REXMT] != NEVER && now + pto >= t->deadline[TIMER_REXMT]) {
+        t->probing = PROBE_NONE;
+        tcp_timer_cancel(t, TIMER_PROBE); /* the time-out comes first */
+        return;
+    }
+    t->probing = PROBE_TAIL;
+    tcp_timer_set(t, TIMER_PROBE, now + pto);
+}
+
+/* Section 7.3: new data if the peer's window has room, else the last segment again. */
+static void send_probe(struct tcb *t)
+{
+    uint32_t flight = t->snd_nxt - t->snd_una, end = tcp_data_end(t);
+    struct iface *out = &t->base.st->iface[t->base.path.ifindex];
+    t->tlp_out = 1;
+    t->tlp_resent = 0;
+    if (t->sndq.len > flight && t->snd_wnd > flight) {
+        t->push_wanted = 1;
+        t->tlp_end = t->snd_nxt + t->mss;
+        tcp_want_output(t);
+        return;
+    }
+    uint32_t start = flight > t->mss ? t->snd_nxt - t->mss : t->snd_una;
+    struct tcp_emit e = {.seq = start, .flags = TCP_ACK | TCP_PSH};
+    e.len = seq_gt(t->snd_nxt, end) ? end - start : t->snd_nxt - start;
+    if (seq_gt(t->snd_nxt, end))
+        e.flags |= TCP_FIN;
+    if (tcp_emit(t, out, &e))
+        return;
+    txlog_add(&t->resent, &(struct tx_record){.seq = start, .end = t->snd_nxt, .sent = t->base.st->now});
+    t->tlp_resent = 1;
+    t->tlp_end = t->snd_nxt;
+    t->retransmits++;
+    count(t->base.st, COUNT_TCP_TAIL_PROBES);
+    tcp_arm_rexmt(t);
+}
+
+/* Section 7.4: did the probe repair a loss that nothing else has told of? Then the window answers. */
+void tlp_ack(struct tcb *t, const struct tcp_seg *seg, const struct delivery *d)
+{
+    if (!t->tlp_out || seq_lt(seg->ack, t->tlp_end))
+        return;
+    t->tlp_out = 0;
+    if (!t->tlp_resent || d->dsack || t->recovering)
+        return;
+    if (t->use_ts && seg->has_ts && seq_lt(seg->tsecr, tcp_ts_now(t) - (uint32_t)(t->rack_rtt / MS) - 1))
+        return; /* the ACK answers the original */
+    if (!d->acked)
+        return;
+    t->ssthresh = t->cc->ssthresh(t);
+    t->cwnd = t->ssthresh;
+    count(t->base.st, COUNT_TCP_TAIL_REPAIRS);
+}
+
+void rack_timer(struct tcb *t)
+{
+    int what = t->probing;
+    t->probing = PROBE_NONE;
+    if (what == PROBE_TAIL) {
+        send_probe(t);
+    } else if (what == PROBE_REORDER) {
+        struct delivery none = {.rtt = -1};
+        tcp_detect_loss(t, NULL, &none);
+        tcp_want_output(t);
+    }
+}

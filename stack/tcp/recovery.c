@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/* Loss recovery: the scoreboard, its entry and end, the rate within it, and its undoing.
+ *
+ * What is outstanding is sacked, or lost and not yet sent again, or in flight. Four findings make
+ * data lost: RACK (rack.c) and RFC 6675's byte count with SACK, three duplicates or a partial ACK
+ * without (RFC 6582), and the time-out. The sender sends the lowest lost data first while it may,
+ * then new data; snd_nxt never goes back. */
+#include "tcp.h"
+
+static uint32_t reno_sacked(const struct tcb *t, uint32_t flight)
+{
+    uint32_t n = t->dupacks * t->mss;
+    return n < flight ? n : flight;
+}
+
+/* RFC 6675 section 4, SetPipe: the estimate of what is in the network, in bytes. */
+uint32_t tcp_pipe(const struct tcb *t)
+{
+    uint32_t flight = t->snd_nxt - t->snd_una;
+    uint32_t gone = t->lost.bytes + (t->use_sack ? t->sacked.bytes : reno_sacked(t, flight));
+    return gone < flight ? flight - gone : 0;
+}
+
+/* ---- what an ACK delivers ------------------------------------------------------------------------------- */
+
+/* [start, end) has arrived, by a cumulative or a selective acknowledgment, and was not sacked before. */
+void tcp_delivered(struct tcb *t, const struct tcp_seg *seg, uint32_t start, uint32_t end, struct delivery *d)
+{
+    const struct tx_record *again = txlog_find_any(&t->resent, start, end);
+    d->delivered += end - start;
+    if (ranges_overlap(&t->lost, start, end)) {
+        d->spurious = 1;
+        ranges_subtract(&t->lost, start, end);
+    }
+    if (again) { /* RFC 8985 6.2 step 2: perhaps it is the first one that arrived */
+        int64_t rtt = t->base.st->now - again->sent;
+        int ambiguous = t->use_ts && seg->has_ts &&
+                        seq_lt(seg->tsecr, tcp_ts_now(t) - (uint32_t)(rtt / MS) - 1);
+        if (!ambiguous && (t->min_rtt == NEVER || rtt + 1000 >= t->min_rtt)) /* samples are at least 1 us */
+            rack_update(t, again, seq_min(end, again->end));
+        if (seq_le(again->seq, start) && seq_ge(again->end, end))
+            return;
+    }
+    const struct tx_record *first = txlog_find(&t->sent, start, end);
+    if (first) {
+        rack_update(t, first, seq_min(end, first->end));
+        if (!again && t->rack_valid && seq_lt(end, t->rack_fack))
+            t->reordering_seen = 1;
+    }
+    t->rack_fack = seq_max(t->rack_fack, end);
+}
+
+/* The parts of a block that are new go on the scoreboard. */
+static void sack_block(struct tcb *t, const struct tcp_seg *seg, uint32_t start, uint32_t end,
+                       struct delivery *d)
+{
+    uint32_t at = start, covered;
+    while (seq_lt(at, end)) {
+        if (ranges_cover(&t->sacked, at, &covered)) {
+            at = covered;
+            continue;
+        }
+        uint32_t stop = ranges_next(&t->sacked, at, end);
+        tcp_delivered(t, seg, at, stop, d);
+        at = stop;
+    }
+    ranges_add_sorted(&t->sacked, start, end, &d->sacked);
+}
+
+/* RFC 2883: the first block repeats what is acknowledged already, or lies within the second. */
+static int is_dsack(const struct tcp_seg *seg)
+{
+    uint32_t start = seg->sack[0].start, end = seg->sack[0].end;
+    if (!seg->sacks || seq_ge(start, end))
+        return 0;
+    return seq_le(end, seg->ack) ||
+           (seg->sacks > 1 && seq_ge(start, seg->sack[1].start) && seq_le(end, seg->sack[1].end));
+}
+
+/* Enters the segment's SACK blocks (RFC 2018, RFC 6675 section 5); what makes no sense is passed over. */
+void tcp_sack_blocks(struct tcb *t, const struct tcp_seg *seg, struct delivery *d)
+{
+    int first = is_dsack(seg);
+    if (first) {
+        d->dsack = 1;
+        d->dsack_bytes = seg->sack[0].end - seg->sack[0].start;
+        rack_dsack(t);
+    }
+    for (int i = first; i < seg->sacks; i++) {
+        uint32_t start = seg->sack[i].start, end = seg->sack[i].end;
+        if (seq_ge(start, end) || seq_gt(end, t->snd_nxt) || seq_lt(start, t->snd_una))
+            continue;
+        sack_block(t, seg, start, end, d);
+    }
+}
+
+/* ---- entry, rate, end ------------------------------------------------------------------------------------ */
+
+static void remember(struct tcb *t)
+{
+    t->undo_valid = 1;
+    t->undo_cwnd = t->cwnd;
+    t->undo_ssthresh = t->ssthresh;
+    t->undo_ts = tcp_ts_now(t);
+    t->undo_bytes = 0;
+}
+
+static void enter_fast_recovery(struct tcb *t)
+{
+    count(t->base.st, COUNT_TCP_FAST_RECOVERIES);
+    remember(t);
+    t->recovering = RECOVERY_FAST;
+    t->recover = t->snd_nxt;
+    t->prr_delivered = t->prr_out = 0;
+    t->prr_flight = t->snd_nxt - t->snd_una;
+    t->ssthresh = t->cc->ssthresh(t);
+    t->tlp_out = 0;
+    tcp_arm_rexmt(t);
+}
+
+/* RFC 6937: cwnd follows what is delivered, down to ssthresh; with slow start back up to it. */
+static void reduce_in_proportion(struct tcb *t, const struct delivery *d)
+{
+    uint32_t delivered = d->delivered, pipe = tcp_pipe(t), send;
+    t->prr_delivered += delivered;
+    if (pipe > t->ssthresh) {
+        uint64_t share = ((uint64_t)t->prr_delivered * t->ssthresh + t->prr_flight - 1) /
+                         (t->prr_flight ? t->prr_flight : 1);
+        send = share > t->prr_out ? (uint32_t)(share - t->prr_out) : 0;
+    } else {
+        uint32_t owed = t->prr_delivered > t->prr_out ? t->prr_delivered - t->prr_out : 0;
+        uint32_t limit = (owed > delivered ? owed : delivered) + t->mss;
+        send = t->ssthresh - pipe < limit ? t->ssthresh - pipe : limit;
+    }
+    if (t->prr_out == 0 && send < t->mss)
+        send = t->mss; /* the first retransmission goes at once */
+    t->cwnd = pipe + send;
+}
+
+static void leave_recovery(struct tcb *t)
+{
+    if (t->recovering == RECOVERY_FAST)
+        t->cwnd = t->ssthresh;
+    t->recovering = RECOVERY_NONE;
+    t->dupacks = 0;
+    if (t->reo_persist && --t->reo_persist == 0)
+        t->reo_mult = 0;
+}
+
+/* The reduction was wrong (RFC 4015 in spirit): what was is restored. */
+void tcp_undo(struct tcb *t)
+{
+    t->undo_valid = 0;
+    t->cwnd = t->cwnd > t->undo_cwnd ? t->cwnd : t->undo_cwnd;
+    t->ssthresh = t->undo_ssthresh;
+    t->recovering = RECOVERY_NONE;
+    t->dupacks = 0;
+    for (int i = t->lost.n - 1; i >= 0; i--) /* still in flight, as far as we know */
+        txlog_push_front(&t->sent, &(struct tx_record){t->lost.r[i].start, t->lost.r[i].end, t->rack_sent});
+    ranges_free(&t->lost);
+    if (t->cc->undo)
+        t->cc->undo(t);
+    count(t->base.st, COUNT_TCP_UNDOS);
+    if (!t->persisting)
+        tcp_rearm_rexmt(t);
+    tcp_want_output(t); /* the window is as wide as it was */
+}
+
+/* Was it spurious? By F-RTO (RFC 5682 with SACK's knowledge: data never sent again was acknowledged
+ * after a time-out), by Eifel (RFC 3522: the ACK's timestamp is older than the retransmission), or by
+ * D-SACK (RFC 3708: all that was sent again was in vain). */
+static int was_spurious(struct tcb *t, const struct tcp_seg *seg, const struct delivery *d)
+{
+    if (!t->undo_valid)
+        return 0;
+    if (d->dsack) {
+        t->undo_bytes = t->undo_bytes > d->dsack_bytes ? t->undo_bytes - d->dsack_bytes : 0;
+        if (t->undo_bytes == 0)
+            return 1;
+    }
+    if (!t->recovering || !d->delivered)
+        return 0;
+    if (t->recovering == RECOVERY_TIMEOUT && d->spurious)
+        return 1;
+    return d->acked && t->use_ts && seg->has_ts && seg->tsecr && seq_lt(seg->tsecr, t->undo_ts) &&
+           t->undo_bytes;
+}
+
+/* ---- findings ---------------------------------------------------------------------------------------------- */
+
+static int is_duplicate(const struct tcb *t, const struct tcp_seg *seg, const struct delivery *d)
+{
+    if (t->snd_una == t->snd_nxt || seg->len || (seg->flags & (TCP_SYN | TCP_FIN)) || seg->ack != t->snd_una)
+        return 0;
+    return t->use_sack ? d->sacked > 0 : seg->wnd << t->snd_wscale == t->snd_wnd;
+}
+
+/* Without SACK: the third duplicate, and each partial ACK, mean the first segment (RFC 6582). */
+static void reno_findings(struct tcb *t, const struct delivery *d)
+{
+    uint32_t end = seq_min(t->snd_una + t->mss, t->snd_nxt);
+    if (t->recovering == RECOVERY_FAST && d->acked) {
+        uint32_t segments = d->acked / t->mss;
+        t->dupacks = t->dupacks > segments ? t->dupacks - segments : 0;
+        rack_mark_lost(t, t->snd_una, end);
+    } else if (!t->recovering && t->dupacks >= TCP_DUP_THRESH && seq_gt(t->snd_una, t->recover)) {
+        rack_mark_lost(t, t->snd_una, end);
+    }
+}
+
+/* After each ACK, or when the reordering window has passed (seg NULL). */
+void tcp_detect_loss(struct tcb *t, const struct tcp_seg *seg, struct delivery *d)
+{
+    if (seg && was_spurious(t, seg, d)) {
+        tcp_undo(t);
+        tlp_schedule(t);
+        return;
+    }
+    if (d->acked && !t->recovering)
+        t->dupacks = 0;
+    else if (seg && !d->acked && is_duplicate(t, seg, d))
+        t->dupacks++;
+    if (t->recovering && seq_ge(t->snd_una, t->recover))
+        leave_recovery(t);
+    if (t->use_sack)
+        rack_detect(t);
+    else
+        reno_findings(t, d);
+    if (t->lost.n && !t->recovering)
+        enter_fast_recovery(t);
+    if (t->recovering == RECOVERY_FAST)
+        reduce_in_proportion(t, d);
+    if (seg)
+        tlp_ack(t, seg, d);
+    if (d->acked)
+        tlp_schedule(t);
+    else if (t->recovering || t->sacked.n)
+        tlp_cancel(t);
+}
+
+/* Everything outstanding and not sacked is to be sent again. */
+void tcp_resend_all(struct tcb *t)
+{
+    ranges_free(&t->lost);
+    txlog_clear(&t->sent);
+    txlog_clear(&t->resent);
+    rack_mark_lost(t, t->snd_una, t->snd_nxt);
+    t->recovering = RECOVERY_TIMEOUT;
+    t->recover = t->snd_nxt;
+    t->dupacks = 0;
+    t->tlp_out = 0;
+}
+
+/* RFC 5681 (4), RFC 6298 (5.4) to (5.6). */
+void tcp_recovery_timeout(struct tcb *t)
+{
+    if (t->sacked.n && t->sacked.r[0].start == t->snd_una) /* the receiver took data back */
+        ranges_free(&t->sacked);
+    if (t->retries == 1) {
+        if (!t->recovering)
+            remember(t);
+        else
+            t->undo_valid = 0;
+        t->ssthresh = t->cc->ssthresh(t);
+        t->cc->timeout(t);
+    }
+    t->cwnd = t->mss;
+    tcp_resend_all(t);
+    t->probing = PROBE_NONE;
+    tcp_timer_cancel(t, TIMER_PROBE);
+}

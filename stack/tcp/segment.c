@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/* SEGMENT ARRIVES, in the order of RFC 9293 section 3.10.7: one function a step, each returning
+ * whether to go on. Robustness against blind attacks after RFC 5961; PAWS after RFC 7323. */
+#include "tcp.h"
+
+/* RFC 5961 section 7: challenge ACKs are limited, a budget for each connection so that it tells
+ * nobody anything about another's. */
+void tcp_challenge_ack(struct tcb *t)
+{
+    struct bw_stack *st = t->base.st;
+    if (st->now - t->challenge_start >= 5 * SECOND) {
+        t->challenge_start = st->now;
+        t->challenges = 0;
+    }
+    if (t->challenges >= TCP_CHALLENGES)
+        return;
+    t->challenges++;
+    count(st, COUNT_TCP_CHALLENGE_ACKS);
+    tcp_send_ack(t);
+}
+
+/* ---- step 1: sequence number, with PAWS --------------------------------------------------------- */
+
+/* RFC 7323 section 5.3 R1. */
+static int paws_rejects(const struct tcb *t, const struct tcp_seg *seg)
+{
+    return t->use_ts && seg->has_ts && !(seg->flags & TCP_RST) && seq_lt(seg->tsval, t->ts_recent) &&
+           t->base.st->now - t->ts_recent_age < TCP_PAWS_IDLE;
+}
+
+static uint32_t seg_end(const struct tcp_seg *seg)
+{
+    return seg->seq + seg->len + !!(seg->flags & TCP_SYN) + !!(seg->flags & TCP_FIN);
+}
+
+/* Acceptable by the four cases of RFC 9293 3.4, with two allowances every stack makes: a segment
+ * that starts exactly at the right edge (its ACK counts), and data at a closed window (a probe). */
+static int acceptable(const struct tcb *t, const struct tcp_seg *seg)
+{
+    uint32_t end = seg_end(seg), right = seq_max(t->rcv_adv, t->rcv_nxt);
+    if (end == seg->seq)
+        return seq_ge(seg->seq, t->rcv_nxt) && seq_le(seg->seq, right);
+    return seq_gt(end, t->rcv_nxt) && seq_le(seg->seq, right);
+}
+
+static enum verdict check_sequence(struct tcb *t, struct tcp_seg *seg)
+{
+    struct bw_stack *st = t->base.st;
+    int paws = paws_rejects(t, seg);
+    if (!paws && acceptable(t, seg)) {
+        if (t->use_ts && seg->has_ts && seq_le(seg->seq, t->last_ack_sent) &&
+            seq_ge(seg->tsval, t->ts_recent)) {
+            t->ts_recent = seg->tsval;
+            t->ts_recent_age = st->now;
+        }
+        return GO_ON;
+    }
+    drop(st, paws ? DROP_TCP_PAWS : DROP_TCP_WINDOW, seg->len);
+    if (seg->flags & TCP_RST)
+        return DONE;
+    if (t->state == BW_TCP_SYN_RCVD && (seg->flags & TCP_SYN) && seg->seq == t->irs) {
+        t->syn_again = 1; /* our SYN,ACK was lost */
+        tcp_want_output(t);
+    } else if (t->state == BW_TCP_TIME_WAIT && (seg->flags & TCP_FIN)) {
+        tcp_time_wait(t); /* the last ACK was lost: again, and wait anew */
+        tcp_send_ack(t);
+    } else if (seg->len || (seg->flags & TCP_FIN)) {
+        tcp_saw_again(t, seg->seq, seq_min(seg->seq + seg->len, t->rcv_nxt));
+        tcp_send_ack(t);
+    } else {
+        tcp_challenge_ack(t);
+    }
+    return DONE;
+}
+
+/* ---- steps 2 to 4: RST, (security), SYN -------------------------------------------------------- */
+
+static void on_reset(struct tcb *t)
+{
+    count(t->base.st, COUNT_TCP_RST_RECEIVED);
+    switch (t->state) {
+    case BW_TCP_SYN_RCVD: tcp_drop(t, t->listener ? 0 : ECONNREFUSED); break;
+    case BW_TCP_CLOSE_WAIT: tcp_drop(t, EPIPE); break;
+    case BW_TCP_CLOSING:
+    case BW_TCP_LAST_ACK: tcp_drop(t, 0); break;
+    default: tcp_drop(t, ECONNRESET);
+    }
+}
+
+/* RFC 5961 section 3: only the exact next sequence number resets; RFC 1337: TIME-WAIT is not
+ * assassinated. */
+static enum verdict check_rst(struct tcb *t, const struct tcp_seg *seg)
+{
+    if (!(seg->flags & TCP_RST))
+        return GO_ON;
+    if (seg->seq != t->rcv_nxt || t->state == BW_TCP_TIME_WAIT) {
+        drop(t->base.st, DROP_TCP_RST, 0);
+        if (t->state != BW_TCP_TIME_WAIT)
+            tcp_challenge_ack(t);
+        return DONE;
+    }
+    on_reset(t);
+    return DONE;
+}
+
+/* RFC 5961 section 4. */
+static enum verdict check_syn(struct tcb *t, const struct tcp_seg *seg)
+{
+    if (!(seg->flags & TCP_SYN))
+        return GO_ON;
+    drop(t->base.st, DROP_TCP_SYN, seg->len);
+    tcp_challenge_ack(t);
+    return DONE;
+}
+
+/* ---- step 5: ACK, by state ----------------------------------------------------------------------- */
+
+static enum verdict ack_in_syn_rcvd(struct tcb *t, struct tcp_seg *seg)
+{
+    struct bw_stack *st = t->base.st;
+    if (!seq_gt(seg->ack, t->snd_una) || seq_gt(seg->ack, t->snd_nxt)) {
+        drop(st, DROP_TCP_ACK, seg->len);
+        tcp_send_rst(st, seg);
+        return DONE;
+    }
+    if (t->listener && !seg->len && !(seg->flags & TCP_FIN) &&
+        st->now - t->first_unacked < t->defer_accept * SECOND)
+        return DONE; /* TCP_DEFER_ACCEPT, tcp(7): for so long only data brings the child up */
+    if (t->listener && t->listener->accept_len > t->listener->backlog) {
+        drop(st, DROP_TCP_BACKLOG, seg->len); /* the peer will say it again, or data will */
+        return DONE;
+    }
+    t->snd_wnd = seg->wnd << t->snd_wscale;
+    t->max_snd_wnd = t->snd_wnd;
+    t->snd_wl1 = seg->seq;
+    t->snd_wl2 = seg->ack;
+    tcp_established(t);
+    return GO_ON;
+}
+
+/* What the ACK of our FIN means in each state. */
+static enum verdict fin_is_acked(struct tcb *t)
+{
+    switch (t->state) {
+    case BW_TCP_FIN_WAIT_1:
+        tcp_set_state(t, BW_TCP_FIN_WAIT_2);
+        if (!(t->base.flags & SOCK_OPEN)) /* an orphan does not wait for ever */
+            tcp_timer_set(t, TIMER_STATE,
+                          t->base.st->now + (t->linger2 > 0 ? t->linger2 * SECOND : TCP_MSL_2));
+        return GO_ON;
+    case BW_TCP_CLOSING: tcp_time_wait(t); return DONE;
+    case BW_TCP_LAST_ACK: tcp_drop(t, 0); return DONE;
+    default: return GO_ON;
+    }
+}
+
+/* The send window, RFC 9293 3.10.7.4: only from segments that are not older than the last used. */
+void tcp_window_from(struct tcb *t, const struct tcp_seg *seg)
+{
+    if (!seq_lt(t->snd_wl1, seg->seq) && !(t->snd_wl1 == seg->seq && seq_le(t->snd_wl2, seg->ack)))
+        return;
+    uint32_t wnd = seg->wnd << ((seg->flags & TCP_SYN) ? 0 : t->snd_wscale);
+    int opened = wnd > t->snd_wnd;
+    t->snd_wnd = wnd;
+    t->snd_wl1 = seg->seq;
+    t->snd_wl2 = seg->ack;
+    if (wnd > t->max_snd_wnd)
+        t->max_snd_wnd = wnd;
+    if (opened) {
+        if (t->persisting) {
+            t->persisting = 0;
+            t->backoff = 0;
+            tcp_timer_cancel(t, TIMER_REXMT);
+        }
+        tcp_want_output(t);
+    }
+}
+
+enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
+{
+    struct bw_stack *st = t->base.st;
+    if (!(seg->flags & TCP_ACK)) {
+        drop(st, DROP_TCP_NO_ACK, seg->len);
+        return DONE;
+    }
+    if (t->state == BW_TCP_SYN_RCVD && ack_in_syn_rcvd(t, seg) == DONE)
+        return DONE;
+    /* RFC 5961 section 5: neither of the future nor older than the largest window. */
+    if (seq_gt(seg->ack, t->snd_nxt) || seq_lt(seg->ack, t->snd_una - t->max_snd_wnd)) {
+        drop(st, DROP_TCP_ACK, seg->len);
+        tcp_challenge_ack(t);
+        return DONE;
+    }
+    struct delivery d = {.rtt = -1};
+    if (seq_ge(seg->ack, t->snd_una)) {
+        if (t->use_sack)
+            tcp_sack_blocks(t, seg, &d);
+        if (seq_gt(seg->ack, t->snd_una))
+            tcp_ack_advances(t, seg, &d);
+        else if (t->persisting)
+            t->retries = 0; /* the peer lives */
+        tcp_detect_loss(t, seg, &d);
+        tcp_window_from(t, seg);
+        if (t->recovering || d.sacked)
+            tcp_want_output(t);
+    }
+    return t->fin_acked ? fin_is_acked(t) : GO_ON;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------------- */
+
+/* RFC 6191 and RFC 9293 3.6.1: a new SYN may take a name out of TIME-WAIT. */
+static int reopens(const struct tcb *t, const struct tcp_seg *seg)
+{
+    if (t->state != BW_TCP_TIME_WAIT || (seg->flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_SYN)
+        return 0;
+    if (t->use_ts && seg->has_ts)
+        return seq_gt(seg->tsval, t->ts_recent) ||
+               (seg->tsval == t->ts_recent && seq_gt(seg->seq, t->rcv_nxt));
+    return seq_gt(seg->seq, t->rcv_nxt);
+}
+
+/* Simultaneous open (RFC 9293 figure 8): the peer's SYN,ACK repeats the SYN we know; what it brings is
+ * the ACK behind it. */
+static void pass_known_syn(const struct tcb *t, struct tcp_seg *seg)
+{
+    if (t->state != BW_TCP_SYN_RCVD || t->listener || seg->seq != t->irs || seg->ack != t->snd_nxt ||
+        (seg->flags & (TCP_SYN | TCP_ACK | TCP_RST)) != (TCP_SYN | TCP_ACK))
+        return;
+    seg->seq++;
+    seg->flags &= (uint8_t)~TCP_SYN;
+    seg->wnd >>= t->snd_wscale; /* a SYN's window is not scaled */
+}
+
+static void on_connection(struct tcb *t, struct tcp_seg *seg)
+{
+    pass_known_syn(t, seg);
+    if (check_sequence(t, seg) == DONE || check_rst(t, seg) == DONE || check_syn(t, seg) == DONE)
+        return;
+    t->last_received = t->base.st->now;
+    t->probes = 0;
+    if (tcp_check_ack(t, seg) == DONE)
+        return;
+    if (tcp_trim(t, seg))
+        tcp_send_ack(t);
+    if (seg->len)
+        tcp_deliver(t, seg);
+    if (t->base.kind != KIND_FREE && t->state != BW_TCP_CLOSED)
+        tcp_check_fin(t, seg);
+}
+
+static void on_closed(struct bw_stack *st, const struct tcp_seg *seg)
+{
+    drop(st, DROP_TCP_NO_SOCKET, seg->len);
+    if (!(seg->flags & TCP_RST))
+        tcp_send_rst(st, seg);
+}
+
+void tcp_segment(struct bw_stack *st, struct tcp_seg *seg)
+{
+    const struct packet *pkt = seg->pkt;
+    struct bw_sock *s = flow_find(st, KIND_TCP, pkt->dst, seg->dport, pkt->src, seg->sport, 0);
+    if (s && reopens(tcb_of(s), seg)) {
+        count(st, COUNT_TCP_TIMEWAIT_RECYCLED);
+        seg->reopens = 1;
+        seg->old_snd_nxt = tcb_of(s)->snd_nxt;
+        tcp_drop(tcb_of(s), 0);
+        s = NULL;
+    }
+    if (s) {
+        struct tcb *t = tcb_of(s);
+        if (t->state == BW_TCP_SYN_SENT)
+            tcp_on_syn_sent(t, seg);
+        else if (st->cfg.header_prediction && tcp_fast_path(t, seg))
+            count(st, COUNT_TCP_FAST_PATH);
+        else
+            on_connection(t, seg);
+        return;
+    }
+    s = bind_find(st, KIND_LISTENER, pkt->dst, seg->dport, pkt->src, seg->sport, pkt->ifindex);
+    if (s)
+        tcp_on_listen(listener_of(s), seg);
+    else
+        on_closed(st, seg);
+}

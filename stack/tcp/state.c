@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/* The state machine's edges, and how a connection is born and dies (RFC 9293 section 3.3.2).
+ * Every state change goes through tcp_set_state, which checks it against the table, counts and
+ * traces. A control block lives until it is CLOSED and its user has let go. */
+#include "tcp.h"
+
+#define TO(state) (1u << BW_TCP_##state)
+static const uint16_t allowed[] = {
+    [BW_TCP_CLOSED] = TO(SYN_SENT) | TO(SYN_RCVD) | TO(LISTEN),
+    [BW_TCP_LISTEN] = TO(CLOSED),
+    [BW_TCP_SYN_SENT] = TO(SYN_RCVD) | TO(ESTABLISHED) | TO(CLOSED),
+    [BW_TCP_SYN_RCVD] = TO(ESTABLISHED) | TO(FIN_WAIT_1) | TO(CLOSED),
+    [BW_TCP_ESTABLISHED] = TO(FIN_WAIT_1) | TO(CLOSE_WAIT) | TO(CLOSED),
+    [BW_TCP_FIN_WAIT_1] = TO(FIN_WAIT_2) | TO(CLOSING) | TO(TIME_WAIT) | TO(CLOSED),
+    [BW_TCP_FIN_WAIT_2] = TO(TIME_WAIT) | TO(CLOSED),
+    [BW_TCP_CLOSE_WAIT] = TO(LAST_ACK) | TO(CLOSED),
+    [BW_TCP_CLOSING] = TO(TIME_WAIT) | TO(CLOSED),
+    [BW_TCP_LAST_ACK] = TO(CLOSED),
+    [BW_TCP_TIME_WAIT] = TO(CLOSED),
+};
+
+void tcp_set_state(struct tcb *t, int state)
+{
+    struct bw_stack *st = t->base.st;
+    if (!(allowed[t->state] & 1u << state))
+        count(st, COUNT_TCP_BAD_TRANSITION);
+    trace(st, 0x10000u | (uint32_t)t->state << 8 | (uint32_t)state,
+          (uint32_t)t->base.lport << 16 | t->base.rport);
+    t->state = (uint8_t)state;
+    sock_changed(&t->base);
+}
+
+/* Defaults of a new connection; the user's options are set already (or will be copied). */
+void tcp_init(struct tcb *t)
+{
+    byteq_init(&t->sndq);
+    byteq_init(&t->rcvq);
+    t->state = BW_TCP_CLOSED;
+    t->offer_ts = t->offer_sack = t->offer_wscale = 1;
+    t->syn_retries = TCP_SYN_RETRIES;
+    t->keep_idle = 7200;
+    t->keep_intvl = 75;
+    t->keep_count = 9;
+    t->base.sndbuf = t->base.rcvbuf = TCP_DEFAULT_BUF;
+    t->base.linger = -1;
+    t->congestion = 0;
+    t->timer = (struct timer){0};
+    for (int i = 0; i < TCP_TIMERS; i++)
+        t->deadline[i] = NEVER;
+    t->rto = TCP_RTO_INITIAL;
+    t->min_rtt = NEVER;
+    t->peer_mss = t->mss = TCP_DEFAULT_MSS;
+    t->ssthresh = UINT32_MAX;
+    t->in_quickack = 16;
+}
+
+/* Draining: the user has let go and there is still something to deliver. */
+static int is_draining(const struct tcb *t)
+{
+    return t->fin_queued && !t->fin_acked && t->state != BW_TCP_CLOSED && t->state != BW_TCP_TIME_WAIT &&
+           t->state != BW_TCP_LISTEN;
+}
+
+uint32_t bw_draining(const struct bw_stack *st)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < st->slab_touched; i++) {
+        const struct bw_sock *s = (const struct bw_sock *)(st->slab + (size_t)i * st->slab_size);
+        if (s->kind == KIND_TCP && !(s->flags & SOCK_OPEN) && is_draining((const struct tcb *)s))
+            n++;
+    }
+    return n;
+}
+
+void bw_abort_all(struct bw_stack *st)
+{
+    for (uint32_t i = 0; i < st->slab_touched; i++) {
+        struct bw_sock *s = (struct bw_sock *)(st->slab + (size_t)i * st->slab_size);
+        if (s->kind == KIND_TCP && tcb_of(s)->state != BW_TCP_CLOSED) {
+            /* Not where all was acknowledged: a reset might take from the peer what it has not read. */
+            if (tcb_of(s)->state != BW_TCP_TIME_WAIT && tcb_of(s)->state != BW_TCP_FIN_WAIT_2)
+                tcp_abort_rst(tcb_of(s));
+            tcp_drop(tcb_of(s), ECONNABORTED);
+        }
+    }
+}
+
+/* ---- TIME-WAIT: a queue by age ------------------------------------------------------------------------- */
+
+static void time_wait_enter(struct tcb *t)
+{
+    struct tcp_globals *g = t->base.st->tcp;
+    t->queue_next = NULL;
+    t->queue_pprev = g->time_wait_tail;
+    *g->time_wait_tail = t;
+    g->time_wait_tail = &t->queue_next;
+}
+
+static void time_wait_leave(struct tcb *t)
+{
+    struct tcp_globals *g = t->base.st->tcp;
+    *t->queue_pprev = t->queue_next;
+    if (t->queue_next)
+        t->queue_next->queue_pprev = t->queue_pprev;
+    else
+        g->time_wait_tail = t->queue_pprev;
+}
+
+/* Everything the connection holds but the control block itself. */
+static void tcp_shed(struct tcb *t)
+{
+    struct bw_stack *st = t->base.st;
+    tcp_ready_remove(t);
+    for (int i = 0; i < TCP_TIMERS; i++)
+        t->deadline[i] = NEVER;
+    timer_cancel(&st->wheel, &t->timer);
+    byteq_free(&t->sndq, &st->chunks);
+    ranges_free(&t->sacked);
+    ranges_free(&t->lost);
+    ranges_free(&t->ooo);
+    txlog_clear(&t->sent);
+    txlog_clear(&t->resent);
+}
+
+void tcp_release(struct tcb *t)
+{
+    if (t->state != BW_TCP_CLOSED || (t->base.flags & SOCK_OPEN) || t->listener)
+        return;
+    tcp_shed(t);
+    byteq_free(&t->rcvq, &t->base.st->chunks);
+    flow_del(&t->base);
+    bind_del(&t->base);
+    sock_free(&t->base);
+}
+
+void tcp_drop(struct tcb *t, int err)
+{
+    if (err) {
+        t->base.so_error = err;
+        t->base.soft_error = 0;
+    }
+    if (t->state == BW_TCP_CLOSED) {
+        tcp_release(t);
+        return;
+    }
+    int never_connected = t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD;
+    if (t->state == BW_TCP_TIME_WAIT)
+        time_wait_leave(t);
+    tcp_set_state(t, BW_TCP_CLOSED);
+    tcp_shed(t);
+    tcp_child_leaves(t);
+    flow_del(&t->base);
+    if (never_connected && !(t->base.flags & SOCK_PORT_BOUND))
+        bind_del(&t->base);
+    tcp_release(t);
+}
+
+void tcp_established(struct tcb *t)
+{
+    t->was_connected = 1;
+    tcp_timer_cancel(t, TIMER_STATE);
+    tcp_set_state(t, BW_TCP_ESTABLISHED);
+    tcp_arm_keepalive(t);
+    if (t->listener)
+        tcp_child_established(t);
+    if (t->fin_queued) /* shut down before it was open */
+        tcp_set_state(t, BW_TCP_FIN_WAIT_1);
+}
+
+int tcp_recycle_time_wait(struct bw_stack *st)
+{
+    struct tcb *t = st->tcp->time_wait;
+    while (t && (t->base.flags & SOCK_OPEN))
+        t = t->queue_next;
+    if (!t)
+        return 0;
+    count(st, COUNT_TCP_TIMEWAIT_RECYCLED);
+    tcp_drop(t, 0);
+    return 1;
+}
+
+/* As Linux's tcp_tw_reuse: with timestamps, after a second, old segments cannot be mistaken. */
+int tcp_name_reusable(const struct bw_sock *s)
+{
+    const struct tcb *t = (const struct tcb *)s;
+    return s->kind == KIND_TCP && t->state == BW_TCP_TIME_WAIT && t->use_ts && !(s->flags & SOCK_OPEN) &&
+           s->st->now - t->last_sent > SECOND;
+}
+
+/* Both FINs are done: keep the name for twice the maximum segment lifetime. */
+void tcp_time_wait(struct tcb *t)
+{
+    if (t->state != BW_TCP_TIME_WAIT) {
+        tcp_set_state(t, BW_TCP_TIME_WAIT);
+        time_wait_enter(t);
+    }
+    for (int i = 0; i < TCP_TIMERS; i++)
+        tcp_timer_cancel(t, (enum tcp_timer)i);
+    tcp_timer_set(t, TIMER_STATE, t->base.st->now + TCP_MSL_2);
+    if (!(t->base.flags & SOCK_OPEN))
+        byteq_free(&t->rcvq, &t->base.st->chunks);
+}

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+/* The TCP control block and what TCP's files share. Field names are the RFC's. */
+#ifndef BW_TCP_H
+#define BW_TCP_H
+
+#include "../stack.h"
+#include "seq.h"
+
+#define MS 1000000ll
+#define SECOND 1000000000ll
+
+/* ---- constants, with their sources ------------------------------------------------------------- */
+#define TCP_RTO_INITIAL SECOND          /* RFC 6298 (2.1) */
+#define TCP_RTO_UNMEASURED (3 * SECOND) /* RFC 6298 (5.7): the SYN was retransmitted */
+#define TCP_RTO_MIN (200 * MS)          /* Linux's; RFC 6298 (2.4) says 1 s SHOULD, see ARCHITECTURE.md */
+#define TCP_RTO_MAX (60 * SECOND)       /* RFC 6298 (2.5): at least 60 s */
+#define TCP_DELACK (40 * MS)            /* RFC 9293 3.8.6.3: less than 0.5 s */
+#define TCP_MSL_2 (60 * SECOND)         /* Linux's TCP_TIMEWAIT_LEN */
+#define TCP_PAWS_IDLE (24ll * 86400 * SECOND) /* RFC 7323 5.5 */
+enum {
+    TCP_MIN_MSS = 88,          /* a peer's smaller MSS is taken as this */
+    TCP_DEFAULT_MSS = 536,     /* RFC 9293 MUST-15 */
+    TCP_INITIAL_SEGMENTS = 10, /* RFC 6928 */
+    TCP_DUP_THRESH = 3,
+    TCP_RETRIES = 15, /* R2, Linux's tcp_retries2 */
+    TCP_SYN_RETRIES = 6,
+    TCP_SYNACK_RETRIES = 5,
+    TCP_WSCALE = 8, /* a window of 16 MiB */
+    TCP_MAX_RCVBUF = 65535 << TCP_WSCALE,
+    TCP_DEFAULT_BUF = 1 << 20,
+    TCP_MAX_RANGES = 512,   /* holes that a scoreboard or a reassembly queue remembers */
+    TCP_CHALLENGES = 10,    /* challenge ACKs in 5 s and connection (RFC 5961 section 7) */
+    TCP_MERGE_PIECES = 64,  /* payloads merged before TCP sees them */
+    TCP_TURN_BYTES = 65536, /* what a connection sends before the next one's turn */
+};
+
+enum {
+    TCP_FIN = 1,
+    TCP_SYN = 2,
+    TCP_RST = 4,
+    TCP_PSH = 8,
+    TCP_ACK = 16,
+    TCP_URG = 32,
+    TCP_ECE = 64,
+    TCP_CWR = 128
+};
+
+/* ---- a received segment: header fields in host order, payload where it lies ------------------- */
+struct tcp_seg {
+    const struct packet *pkt; /* of the first frame: addresses, interface */
+    uint32_t seq, ack, wnd;   /* wnd unscaled as received */
+    uint32_t len;             /* payload bytes in all pieces */
+    uint16_t sport, dport, urg;
+    uint8_t flags;
+    uint8_t hdr_len;
+    /* options */
+    uint8_t has_ts, has_sack_ok, has_wscale, wscale, sacks;
+    uint8_t reopens;      /* took its name out of TIME-WAIT, which had sent up to ... */
+    uint32_t old_snd_nxt; /* ... here: the new connection begins above (RFC 9293 3.6.1) */
+    uint16_t mss;         /* 0: not given */
+    uint32_t tsval, tsecr;
+    struct {
+        uint32_t start, end;
+    } sack[4];
+    /* payload */
+    uint16_t pieces;
+    uint16_t segments; /* frames merged into this */
+    struct tx_piece piece[TCP_MERGE_PIECES];
+};
+
+/* A set of sequence ranges [start, end), none touching another. */
+struct range {
+    uint32_t start, end;
+};
+struct ranges {
+    struct range *r;
+    uint16_t n, cap;
+    uint32_t bytes; /* of all ranges; kept for sorted sets */
+};
+
+/* A transmission: [seq, end) left at `sent`. */
+struct tx_record {
+    uint32_t seq, end;
+    int64_t sent;
+};
+enum { TXLOG_INLINE = 2, TXLOG_MAX = 1 << 16 };
+struct tx_log {
+    struct tx_record *heap; /* NULL: inl serves */
+    struct tx_record inl[TXLOG_INLINE];
+    uint32_t head, n, cap;
+};
+
+/* What one segment's acknowledgment told. */
+struct delivery {
+    uint32_t acked;     /* how far snd_una moved */
+    uint32_t sacked;    /* bytes newly sacked */
+    uint32_t delivered; /* bytes newly acknowledged in either way */
+    int64_t rtt;        /* of the oldest byte acknowledged, if it was sent once; -1: none */
+    uint8_t spurious;   /* data taken as lost, and not sent again, has arrived */
+    uint8_t dsack;      /* the peer saw something twice */
+    uint32_t dsack_bytes;
+};
+
+enum tcp_timer { TIMER_REXMT, TIMER_PROBE, TIMER_DELACK, TIMER_KEEP, TIMER_STATE, TCP_TIMERS };
+
+struct tcb;
+struct listener;
+
+/* What one acknowledgment tells the congestion control. */
+struct cc_ack {
+    uint32_t acked; /* bytes newly acknowledged, cumulative or selective */
+    int64_t rtt;    /* of this sample, ns; -1: none */
+    uint8_t in_recovery;
+    uint8_t limited; /* the congestion window was what limited sending */
+};
+
+/* Congestion control: one table, one object an algorithm. Windows in bytes. */
+struct tcp_cc {
+    const char *name;
+    void (*init)(struct tcb *t);
+    void (*ack)(struct tcb *t, const struct cc_ack *ack);
+    uint32_t (*ssthresh)(struct tcb *t); /* loss was found: the new slow start threshold */
+    void (*timeout)(struct tcb *t);      /* the retransmission timer fired */
+    void (*undo)(struct tcb *t);         /* the last reduction was wrong */
+};
+
+struct tcb {
+    struct bw_sock base;
+    uint8_t state; /* BW_TCP_* */
+
+    /* options of the user (template for children) */
+    uint8_t nodelay, cork, keepalive, oobinline, offer_ts, offer_sack, offer_wscale;
+    uint8_t syn_retries, keep_count, congestion;
+    uint16_t user_mss;
+    int32_t linger2, defer_accept;
+    uint32_t user_timeout;          /* ms, 0: R2 decides */
+    uint32_t keep_idle, keep_intvl; /* seconds */
+
+    /* send sequence space, RFC 9293 3.3.1 */
+    uint32_t iss, snd_una, snd_nxt, snd_wnd, snd_wl1, snd_wl2, max_snd_wnd;
+    uint32_t snd_sml;  /* end of the last segment shorter than the MSS */
+    struct byteq sndq; /* byte 0 is snd_una (after the SYN) */
+    uint8_t syn_acked, fin_queued, fin_sent, fin_acked;
+    uint8_t snd_wscale, rcv_wscale, use_ts, use_sack;
+    uint8_t push_wanted, more_coming;
+    uint8_t syn_again; /* the SYN or SYN,ACK is to be sent again */
+
+    /* receive sequence space */
+    uint32_t irs, rcv_nxt, rcv_adv; /* rcv_adv: right edge of the window announced */
+    uint32_t last_ack_sent, rcv_mss;
+    uint32_t unacked;  /* bytes received since the last ACK went out */
+    struct byteq rcvq; /* its end is rcv_nxt */
+    struct ranges ooo; /* received ahead of rcv_nxt, most recent first (RFC 2018) */
+    uint8_t fin_received, ack_now, in_quickack;
+    uint8_t ooo_fin;
+    uint32_t ooo_fin_seq;
+
+    /* timestamps, RFC 7323 */
+    uint32_t ts_recent, ts_offset;
+    int64_t ts_recent_age;
+
+    /* round-trip time and timers, RFC 6298 */
+    int64_t srtt, rttvar, rto, min_rtt;
+    uint8_t backoff, retries, probes, persisting;
+    int64_t deadline[TCP_TIMERS];
+    struct timer timer; /* at the earliest deadline or before */
+    int64_t last_sent, last_received, first_unacked;
+
+    /* loss recovery: what is outstanding is sacked, or lost (and not sent again yet), or in flight */
+    struct ranges sacked, lost; /* sorted */
+    struct tx_log sent, resent; /* first transmissions, retransmissions */
+    uint32_t recover, dupacks, retransmits;
+    uint8_t recovering; /* RECOVERY_* */
+    uint8_t probing;    /* TIMER_PROBE: PROBE_* */
+    /* RACK, RFC 8985 section 5.3 */
+    int64_t rack_sent, rack_rtt;
+    uint32_t rack_end, rack_fack, rack_round;
+    uint8_t reordering_seen, reo_mult, reo_persist, rack_valid;
+    /* tail loss probe, RFC 8985 section 7 */
+    uint8_t tlp_out, tlp_resent;
+    uint32_t tlp_end;
+    /* proportional rate reduction, RFC 6937 */
+    uint32_t prr_delivered, prr_out, prr_flight;
+    /* undo of a reduction that proves wrong */
+    uint8_t undo_valid;
+    uint32_t undo_cwnd, undo_ssthresh, undo_ts, undo_bytes;
+    /* D-SACK to report, RFC 2883 */
+    uint32_t dsack_start, dsack_end;
+
+    /* congestion control */
+    const struct tcp_cc *cc;
+    uint32_t cwnd, ssthresh, mss;
+    uint32_t max_flight, flight_end; /* most in flight since snd_una passed the last flight_end */
+    uint32_t peer_mss;
+    uint64_t cc_state[10];
+
+    /* RFC 5961 */
+    int64_t challenge_start;
+    uint8_t challenges;
+
+    uint8_t connect_pending; /* a connect returned EINPROGRESS and its end was not told */
+    uint8_t was_connected;   /* reached ESTABLISHED */
+    uint8_t on_ready;
+    struct tcb *ready_next, **ready_pprev; /* connections that want to send */
+
+    struct listener *listener; /* while in its queues */
+    struct tcb *queue_next, **queue_pprev;
+};
+
+enum { RECOVERY_NONE, RECOVERY_FAST, RECOVERY_TIMEOUT };
+enum { PROBE_NONE, PROBE_REORDER, PROBE_TAIL };
+
+/* A listener: bounded half-open children and a bounded accept queue. */
+struct listener {
+    struct tcb tmpl; /* its own socket head, and the parameters children copy */
+    struct tcb *half_open, *accept_head, **accept_tail;
+    uint32_t half_open_len, accept_len, backlog;
+};
+
+struct tcp_globals {
+    struct tcb *ready_head, **ready_tail;
+    struct tcp_seg merge; /* the segment that a burst's following frames may extend */
+    struct packet merge_pkt;
+    uint8_t merging;
+    struct tcb *time_wait, **time_wait_tail; /* oldest first; its links are queue_next, queue_pprev */
+};
+
+enum verdict { GO_ON, DONE };
+
+static inline struct tcb *tcb_of(struct bw_sock *s)
+{
+    return (struct tcb *)s;
+}
+static inline struct listener *listener_of(struct bw_sock *s)
+{
+    return (struct listener *)s;
+}
+
+/* ---- ranges.c ---- */
+int ranges_add_sorted(struct ranges *set, uint32_t start, uint32_t end, uint32_t *fresh);
+void ranges_cut(struct ranges *set, uint32_t below);
+int ranges_add_recent(struct ranges *set, uint32_t start, uint32_t end);
+int ranges_cover(const struct ranges *set, uint32_t seq, uint32_t *end);
+uint32_t ranges_next(const struct ranges *set, uint32_t seq, uint32_t limit);
+void ranges_subtract(struct ranges *set, uint32_t start, uint32_t end);
+uint32_t ranges_overlap(const struct ranges *set, uint32_t start, uint32_t end);
+void ranges_free(struct ranges *set);
+
+/* ---- state.c ---- */
+void tcp_set_state(struct tcb *t, int state);
+/* The connection dies: err (positive) goes to the user, 0: nothing to say. */
+void tcp_drop(struct tcb *t, int err);
+void tcp_release(struct tcb *t); /* state CLOSED and no user: memory goes back */
+void tcp_time_wait(struct tcb *t);
+/* Ends the oldest TIME-WAIT that no user holds, to make room. 1: one ended. */
+int tcp_recycle_time_wait(struct bw_stack *st);
+/* May a new connection of ours take this flow's name (RFC 6191, active side)? */
+int tcp_name_reusable(const struct bw_sock *s);
+void tcp_established(struct tcb *t);
+
+/* ---- timer.c ---- */
+void tcp_timer_set(struct tcb *t, enum tcp_timer which, int64_t when);
+static inline void tcp_timer_cancel(struct tcb *t, enum tcp_timer which)
+{
+    t->deadline[which] = NEVER;
+}
+void tcp_timer_fired(struct bw_stack *st, struct timer *timer);
+void tcp_arm_rexmt(struct tcb *t);
+void tcp_rearm_rexmt(struct tcb *t);
+void tcp_arm_keepalive(struct tcb *t);
+void tcp_rtt_sample(struct tcb *t, int64_t rtt);
+uint32_t tcp_ts_now(const struct tcb *t);
+
+/* ---- input ---- */
+int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg);
+int tcp_parse_options(struct tcp_seg *seg, const uint8_t *opt, uint32_t len);
+void tcp_segment(struct bw_stack *st, struct tcp_seg *seg);
+int tcp_fast_path(struct tcb *t, struct tcp_seg *seg);
+void tcp_on_listen(struct listener *l, struct tcp_seg *seg);
+void tcp_on_syn_sent(struct tcb *t, struct tcp_seg *seg);
+void tcp_learn_syn(struct tcb *t, const struct tcp_seg *seg);
+enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg);
+void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery *d);
+void tcp_window_from(struct tcb *t, const struct tcp_seg *seg);
+void tcp_deliver(struct tcb *t, struct tcp_seg *seg);
+void tcp_check_fin(struct tcb *t, const struct tcp_seg *seg);
+int tcp_trim(struct tcb *t, struct tcp_seg *seg);
+void tcp_saw_again(struct tcb *t, uint32_t start, uint32_t end);
+void tcp_challenge_ack(struct tcb *t);
+
+/* ---- recovery.c ---- */
+void tcp_sack_blocks(struct tcb *t, const struct tcp_seg *seg, struct delivery *d);
+void tcp_delivered(struct tcb *t, const struct tcp_seg *seg, uint32_t start, uint32_t end,
+                   struct delivery *d);
+void tcp_detect_loss(struct tcb *t, const struct tcp_seg *seg, struct delivery *d);
+uint32_t tcp_pipe(const struct tcb *t);
+void tcp_recovery_timeout(struct tcb *t);
+void tcp_resend_all(struct tcb *t);
+void tcp_undo(struct tcb *t);
+
+/* ---- rack.c ---- */
+void rack_update(struct tcb *t, const struct tx_record *r, uint32_t end);
+void rack_dsack(struct tcb *t);
+void rack_detect(struct tcb *t);
+void rack_mark_lost(struct tcb *t, uint32_t start, uint32_t end);
+void tlp_schedule(struct tcb *t);
+void tlp_cancel(struct tcb *t);
+void tlp_ack(struct tcb *t, const struct tcp_seg *seg, const struct delivery *d);
+void rack_timer(struct tcb *t);
+
+/* ---- txlog.c ---- */
+struct tx_record *txlog_first(struct tx_log *log);
+void txlog_clear(struct tx_log *log);
+void txlog_pop(struct tx_log *log);
+void txlog_add(struct tx_log *log, const struct tx_record *record);
+void txlog_push_front(struct tx_log *log, const struct tx_record *record);
+void txlog_acked(struct tx_log *log, uint32_t una);
+void txlog_acked_any(struct tx_log *log, uint32_t una);
+const struct tx_record *txlog_find(struct tx_log *log, uint32_t start, uint32_t end);
+const struct tx_record *txlog_find_any(struct tx_log *log, uint32_t start, uint32_t end);
+
+/* ---- output.c ---- */
+void tcp_want_output(struct tcb *t);
+void tcp_ready_remove(struct tcb *t);
+int tcp_output(struct tcb *t, struct iface *out); /* 1: done for now, 0: more to send, no room or turn over */
+void tcp_send_ack(struct tcb *t);
+uint32_t tcp_receive_window(struct tcb *t);
+void tcp_update_mss(struct tcb *t);
+uint32_t tcp_data_end(const struct tcb *t); /* sequence number after the last queued byte */
+
+/* ---- emit.c ---- */
+struct tcp_emit {
+    uint32_t seq, len;
+    uint8_t flags;
+    uint8_t probe; /* an old sequence number on purpose (keepalive, window probe) */
+};
+int tcp_emit(struct tcb *t, struct iface *out, const struct tcp_emit *e);
+int tcp_has_sack(const struct tcb *t);
+void tcp_send_rst(struct bw_stack *st, const struct tcp_seg *seg); /* answer without a connection */
+void tcp_abort_rst(struct tcb *t);
+
+/* ---- options, listen, user ---- */
+void tcp_listener_close(struct listener *l);
+void tcp_child_leaves(struct tcb *child); /* out of its listener's queues */
+void tcp_child_established(struct tcb *child);
+void tcp_init(struct tcb *t);
+uint32_t tcp_make_isn(struct tcb *t);
+
+int tcp_connect(struct bw_sock *s, const struct bw_addr *addr);
+int tcp_listen(struct bw_sock *s, int backlog);
+int tcp_accept(struct bw_sock *s, struct bw_sock **out, struct bw_addr *peer);
+int64_t tcp_send(struct bw_sock *s, const void *buf, size_t len, int flags);
+int64_t tcp_recv(struct bw_sock *s, void *buf, size_t len, int flags);
+int tcp_shutdown(struct bw_sock *s, int how);
+void tcp_close(struct bw_sock *s);
+void tcp_abort(struct bw_sock *s);
+int tcp_setopt(struct bw_sock *s, int opt, int64_t value);
+int tcp_getopt(struct bw_sock *s, int opt, int64_t *value);
+uint32_t tcp_readiness(struct bw_sock *s);
+int64_t tcp_queued_bytes(struct bw_sock *s, int which);
+void tcp_snapshot(struct bw_sock *s, struct bw_tcp_snapshot *out);
+
+/* ---- congestion control ---- */
+extern const struct tcp_cc tcp_cc_newreno, tcp_cc_cubic;
+const struct tcp_cc *tcp_cc_by_index(int i);
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/* From a packet to a segment: checks of the TCP header, options, and the merging of consecutive
+ * segments of one flow within a burst, so that TCP sees one long segment instead of many. */
+#include "tcp.h"
+
+enum { OPT_END, OPT_NOP, OPT_MSS, OPT_WSCALE, OPT_SACK_OK, OPT_SACK, OPT_TIMESTAMPS = 8 };
+
+static void read_sack(struct tcp_seg *seg, const uint8_t *p, uint32_t len)
+{
+    for (; len >= 8 && seg->sacks < 4; len -= 8, p += 8) {
+        seg->sack[seg->sacks].start = get32(p);
+        seg->sack[seg->sacks].end = get32(p + 4);
+        seg->sacks++;
+    }
+}
+
+/* Reads the options; unknown ones are skipped, a malformed list ends it (-1). */
+int tcp_parse_options(struct tcp_seg *seg, const uint8_t *opt, uint32_t len)
+{
+    for (uint32_t i = 0; i < len;) {
+        uint8_t kind = opt[i];
+        if (kind == OPT_END)
+            return 0;
+        if (kind == OPT_NOP) {
+            i++;
+            continue;
+        }
+        if (i + 1 >= len || opt[i + 1] < 2 || i + opt[i + 1] > len)
+            return -1;
+        uint8_t size = opt[i + 1];
+        const uint8_t *p = opt + i + 2;
+        if (kind == OPT_TIMESTAMPS && size == 10) {
+            seg->has_ts = 1;
+            seg->tsval = get32(p);
+            seg->tsecr = get32(p + 4);
+        } else if (kind == OPT_SACK) {
+            read_sack(seg, p, size - 2u);
+        } else if (kind == OPT_MSS && size == 4) {
+            seg->mss = get16(p);
+        } else if (kind == OPT_WSCALE && size == 3) {
+            seg->has_wscale = 1;
+            seg->wscale = p[0] > 14 ? 14 : p[0]; /* RFC 7323 2.3 */
+        } else if (kind == OPT_SACK_OK && size == 2) {
+            seg->has_sack_ok = 1;
+        }
+        i += size;
+    }
+    return 0;
+}
+
+/* The usual segment carries nothing but NOP NOP Timestamps. */
+static int parse_timestamps_only(struct tcp_seg *seg, const uint8_t *opt, uint32_t len)
+{
+    static const uint8_t usual[4] = {OPT_NOP, OPT_NOP, OPT_TIMESTAMPS, 10};
+    if (len != 12 || memcmp(opt, usual, 4))
+        return 0;
+    seg->has_ts = 1;
+    seg->tsval = get32(opt + 4);
+    seg->tsecr = get32(opt + 8);
+    return 1;
+}
+
+static int checksum_good(const struct packet *pkt)
+{
+    if (pkt->csum != BW_CSUM_UNKNOWN)
+        return 1;
+    uint64_t sum = ip_pseudo_sum(pkt->src, pkt->dst, 6, pkt->l4_len);
+    return bw_sum_fold(bw_sum(pkt->l4, pkt->l4_len, sum)) == 0;
+}
+
+/* 0, or a drop counter. */
+int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg)
+{
+    const uint8_t *h = pkt->l4;
+    if (pkt->l4_len < 20)
+        return DROP_TCP_SHORT;
+    uint32_t hdr = (uint32_t)(h[12] >> 4) * 4;
+    if (hdr < 20 || hdr > pkt->l4_len)
+        return DROP_TCP_HEADER;
+    if (!checksum_good(pkt))
+        return DROP_TCP_CHECKSUM;
+    seg->pkt = pkt;
+    seg->sport = get16(h);
+    seg->dport = get16(h + 2);
+    seg->seq = get32(h + 4);
+    seg->ack = get32(h + 8);
+    seg->flags = h[13];
+    seg->wnd = get16(h + 14);
+    seg->urg = get16(h + 18);
+    seg->hdr_len = (uint8_t)hdr;
+    seg->len = pkt->l4_len - hdr;
+    seg->has_ts = seg->has_sack_ok = seg->has_wscale = seg->wscale = seg->sacks = seg->reopens = 0;
+    seg->mss = 0;
+    seg->segments = 1;
+    seg->pieces = seg->len ? 1 : 0;
+    seg->piece[0] = (struct tx_piece){h + hdr, seg->len};
+    if (!parse_timestamps_only(seg, h + 20, hdr - 20) && tcp_parse_options(seg, h + 20, hdr - 20))
+        return DROP_TCP_HEADER;
+    if (seg->sport == 0 || seg->dport == 0)
+        return DROP_TCP_HEADER;
+    (void)st;
+    return 0;
+}
+
+/* Is pkt of the pending segment's flow, with the same window and options? */
+static int same_flow(const struct tcp_seg *m, const struct packet *pkt, const struct packet *of)
+{
+    const uint8_t *h = pkt->l4;
+    if (pkt->l4_len < m->hdr_len || (uint32_t)(h[12] >> 4) * 4 != m->hdr_len)
+        return 0;
+    if (get16(h) != m->sport || get16(h + 2) != m->dport || get16(h + 14) != m->wnd)
+        return 0;
+    if (m->hdr_len == 32 ? memcmp(h + 20, of->l4 + 20, 12) : m->hdr_len != 20)
+        return 0;
+    return ip_equal(pkt->src, of->src) && ip_equal(pkt->dst, of->dst) && pkt->ifindex == of->ifindex;
+}
+
+/* The next bytes of the stream, saying nothing else that is new but PSH. */
+static int extends_data(const struct tcp_seg *m, const uint8_t *h, uint32_t n)
+{
+    return m->len && n && m->pieces < TCP_MERGE_PIECES && (h[13] & ~TCP_PSH) == TCP_ACK &&
+           get32(h + 4) == m->seq + m->len && get32(h + 8) == m->ack;
+}
+
+/* A bare ACK that takes the place of the pending one, because it acknowledges more. */
+static int extends_ack(const struct tcp_seg *m, const uint8_t *h, uint32_t n)
+{
+    return !m->len && !n && h[13] == TCP_ACK && !m->sacks && get32(h + 4) == m->seq &&
+           seq_gt(get32(h + 8), m->ack);
+}
+
+/* 1: the packet went into the pending segment. */
+static int merge(struct bw_stack *st, const struct packet *pkt)
+{
+    struct tcp_globals *g = st->tcp;
+    struct tcp_seg *m = &g->merge;
+    if (!g->merging || !same_flow(m, pkt, &g->merge_pkt))
+        return 0;
+    const uint8_t *h = pkt->l4;
+    uint32_t n = pkt->l4_len - m->hdr_len;
+    int data = extends_data(m, h, n);
+    if (!data && !extends_ack(m, h, n))
+        return 0;
+    if (!checksum_good(pkt)) {
+        drop(st, DROP_TCP_CHECKSUM, pkt->l4_len);
+        return 1;
+    }
+    if (data)
+        m->piece[m->pieces++] = (struct tx_piece){h + m->hdr_len, n};
+    m->ack = get32(h + 8);
+    m->len += n;
+    m->segments++;
+    m->flags |= h[13] & TCP_PSH;
+    count(st, COUNT_TCP_RX_MERGED);
+    return 1;
+}
+
+void tcp_flush_burst(struct bw_stack *st)
+{
+    struct tcp_globals *g = st->tcp;
+    if (!g->merging)
+        return;
+    g->merging = 0;
+    g->merge.pkt = &g->merge_pkt;
+    tcp_segment(st, &g->merge);
+}
+
+void tcp_input(struct bw_stack *st, struct packet *pkt)
+{
+    struct tcp_globals *g = st->tcp;
+    struct tcp_seg *m = &g->merge;
+    count(st, COUNT_TCP_RX_SEGMENTS);
+    if (merge(st, pkt))
+        return;
+    tcp_flush_burst(st);
+    if (pkt->ip_broadcast || pkt->l2_broadcast) { /* RFC 9293 3.9.2.3 */
+        drop(st, DROP_TCP_BROADCAST, pkt->l4_len);
+        return;
+    }
+    int bad = tcp_parse(st, pkt, m);
+    if (bad) {
+        drop(st, (enum bw_counter_id)bad, pkt->l4_len);
+        return;
+    }
+    if ((m->flags & ~TCP_PSH) == TCP_ACK) { /* the next frame may continue it */
+        g->merge_pkt = *pkt;
+        g->merging = 1;
+        return;
+    }
+    tcp_segment(st, m);
+}

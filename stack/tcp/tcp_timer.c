@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/* TCP's timers and the round-trip time (RFC 6298, RFC 9293 3.8.3 to 3.8.6).
+ * A connection has several deadlines and one timer on the wheel, which stands at the earliest
+ * deadline or before it: setting a deadline later costs nothing until the timer fires. */
+#include "tcp.h"
+
+void tcp_timer_set(struct tcb *t, enum tcp_timer which, int64_t when)
+{
+    t->deadline[which] = when;
+    if (!timer_is_set(&t->timer) || t->timer.when > when)
+        timer_set(&t->base.st->wheel, &t->timer, when);
+}
+
+uint32_t tcp_ts_now(const struct tcb *t)
+{
+    return (uint32_t)(t->base.st->now / MS) + t->ts_offset;
+}
+
+/* RFC 6298 section 2, in nanoseconds. */
+void tcp_rtt_sample(struct tcb *t, int64_t rtt)
+{
+    if (rtt < 0)
+        return;
+    if (rtt < 1000)
+        rtt = 1000;
+    if (t->srtt == 0) {
+        t->srtt = rtt;
+        t->rttvar = rtt / 2;
+    } else {
+        int64_t delta = rtt - t->srtt;
+        t->rttvar += ((delta < 0 ? -delta : delta) - t->rttvar) / 4;
+        t->srtt += delta / 8;
+    }
+    if (rtt < t->min_rtt)
+        t->min_rtt = rtt;
+    int64_t rto = t->srtt + (4 * t->rttvar > MS ? 4 * t->rttvar : MS);
+    t->rto = rto < TCP_RTO_MIN ? TCP_RTO_MIN : rto > TCP_RTO_MAX ? TCP_RTO_MAX : rto;
+    t->backoff = 0;
+}
+
+static int64_t backed_off(const struct tcb *t)
+{
+    int64_t rto = t->rto << (t->backoff > 10 ? 10 : t->backoff);
+    return rto > TCP_RTO_MAX ? TCP_RTO_MAX : rto;
+}
+
+void tcp_arm_rexmt(struct tcb *t)
+{
+    tcp_timer_set(t, TIMER_REXMT, t->base.st->now + backed_off(t));
+}
+
+/* RFC 6298 (5.2), (5.3): after an ACK of new data restart the timer, or stop it when all is acked. */
+void tcp_rearm_rexmt(struct tcb *t)
+{
+    t->persisting = 0;
+    if (t->snd_una == t->snd_nxt)
+        tcp_timer_cancel(t, TIMER_REXMT);
+    else
+        tcp_arm_rexmt(t);
+}
+
+void tcp_arm_keepalive(struct tcb *t)
+{
+    enum {
+        WATCHED = 1 << BW_TCP_ESTABLISHED | 1 << BW_TCP_FIN_WAIT_1 | 1 << BW_TCP_FIN_WAIT_2 |
+                  1 << BW_TCP_CLOSE_WAIT | 1 << BW_TCP_LAST_ACK | 1 << BW_TCP_CLOSING
+    };
+    if (t->keepalive && (WATCHED >> t->state & 1))
+        tcp_timer_set(t, TIMER_KEEP, t->base.st->now + t->keep_idle * SECOND);
+    else
+        tcp_timer_cancel(t, TIMER_KEEP);
+    t->probes = 0;
+}
+
+/* R2 of RFC 9293 3.8.3, or the user's timeout (RFC 5482). */
+static int given_up(const struct tcb *t)
+{
+    if (t->user_timeout && t->state != BW_TCP_SYN_SENT && t->state != BW_TCP_SYN_RCVD)
+        return t->base.st->now - t->first_unacked >= t->user_timeout * MS;
+    int limit = t->state == BW_TCP_SYN_SENT   ? t->syn_retries
+                : t->state == BW_TCP_SYN_RCVD ? TCP_SYNACK_RETRIES
+                                              : TCP_RETRIES;
+    if (!(t->base.flags & SOCK_OPEN) && t->state != BW_TCP_SYN_RCVD)
+        limit = limit < 8 ? limit : 8; /* an orphan is given up earlier (Linux's tcp_orphan_retries) */
+    return t->retries >= limit;
+}
+
+static void on_rexmt(struct tcb *t)
+{
+    struct bw_stack *st = t->base.st;
+    if (given_up(t)) {
+        tcp_drop(t, t->base.soft_error ? t->base.soft_error : ETIMEDOUT);
+        return;
+    }
+    t->retries++;
+    t->backoff++;
+    count(st, COUNT_TCP_TIMEOUTS);
+    if (t->retries == 3)
+        t->base.path.gen = 0; /* RFC 9293 3.8.3 R1: the way may have changed */
+    if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD)
+        t->syn_again = 1;
+    else
+        tcp_recovery_timeout(t);
+    tcp_arm_rexmt(t);
+    tcp_want_output(t);
+}
+
+/* Zero window: a byte beyond it, or an old sequence number, makes the peer tell its window. The
+ * connection stays open as long as the peer answers (RFC 9293 3.8.6.1). */
+static void on_persist(struct tcb *t)
+{
+    uint32_t flight = t->snd_nxt - t->snd_una;
+    t->persisting = 0;
+    if (t->sndq.len > flight && t->snd_wnd > flight) { /* only silly-window avoidance held it back */
+        t->push_wanted = 1;
+        tcp_want_output(t);
+        return;
+    }
+    if (given_up(t)) {
+        tcp_drop(t, t->base.soft_error ? t->base.soft_error : ETIMEDOUT);
+        return;
+    }
+    t->retries++;
+    t->backoff++;
+    count(t->base.st, COUNT_TCP_PROBES);
+    struct iface *out = &t->base.st->iface[t->base.path.ifindex];
+    const struct tcp_emit probe = {.seq = t->snd_una - 1, .flags = TCP_ACK, .probe = 1};
+    tcp_emit(t, out, &probe);
+    tcp_arm_rexmt(t);
+    t->persisting = 1;
+}
+
+/* RFC 9293 3.8.4. */
+static void on_keepalive(struct tcb *t)
+{
+    struct bw_stack *st = t->base.st;
+    int64_t idle_until = t->last_received + t->keep_idle * SECOND;
+    if (t->probes == 0 && idle_until > st->now) {
+        tcp_timer_set(t, TIMER_KEEP, idle_until);
+        return;
+    }
+    if (t->snd_una != t->snd_nxt) { /* retransmission watches the peer already */
+        tcp_arm_keepalive(t);
+        return;
+    }
+    if (t->probes >= t->keep_count) {
+        tcp_abort_rst(t);
+        tcp_drop(t, ETIMEDOUT);
+        return;
+    }
+    t->probes++;
+    count(st, COUNT_TCP_KEEPALIVES);
+    const struct tcp_emit probe = {.seq = t->snd_una - 1, .flags = TCP_ACK, .probe = 1};
+    tcp_emit(t, &st->iface[t->base.path.ifindex], &probe);
+    tcp_timer_set(t, TIMER_KEEP, st->now + t->keep_intvl * SECOND);
+}
+
+static void on_deadline(struct tcb *t, enum tcp_timer which)
+{
+    switch (which) {
+    case TIMER_REXMT:
+        if (t->persisting)
+            on_persist(t);
+        else
+            on_rexmt(t);
+        break;
+    case TIMER_PROBE: rack_timer(t); break;
+    case TIMER_DELACK:
+        count(t->base.st, COUNT_TCP_DELAYED_ACKS);
+        tcp_send_ack(t);
+        break;
+    case TIMER_KEEP: on_keepalive(t); break;
+    default: /* TIME-WAIT, or FIN-WAIT-2 without a user, is over */ tcp_drop(t, 0);
+    }
+}
+
+void tcp_timer_fired(struct bw_stack *st, struct timer *timer)
+{
+    struct tcb *t = container_of(timer, struct tcb, timer);
+    for (int i = 0; i < TCP_TIMERS; i++)
+        if (t->deadline[i] <= st->now) {
+            t->deadline[i] = NEVER;
+            on_deadline(t, (enum tcp_timer)i);
+            if (t->base.kind == KIND_FREE || t->state == BW_TCP_CLOSED)
+                return;
+        }
+    int64_t next = NEVER;
+    for (int i = 0; i < TCP_TIMERS; i++)
+        if (t->deadline[i] < next)
+            next = t->deadline[i];
+    if (next != NEVER)
+        timer_set(&st->wheel, &t->timer, next);
+}

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/* The user's calls (RFC 9293 3.10.1 to 3.10.6), with Linux's errors. */
+#include "tcp.h"
+
+static int take_error(struct bw_sock *s)
+{
+    int err = s->so_error;
+    s->so_error = 0;
+    return -err;
+}
+
+/* ---- OPEN -------------------------------------------------------------------------------------------- */
+
+/* A closed control block becomes a fresh one; options and a bound name stay. */
+static void renew(struct tcb *t)
+{
+    int64_t never = NEVER;
+    byteq_free(&t->rcvq, &t->base.st->chunks);
+    t->syn_acked = t->fin_queued = t->fin_sent = t->fin_acked = t->fin_received = t->ooo_fin = 0;
+    t->recovering = t->persisting = t->ack_now = t->was_connected = t->backoff = t->retries = 0;
+    t->snd_wscale = t->rcv_wscale = t->use_ts = t->use_sack = 0;
+    t->rcv_nxt = t->rcv_adv = t->last_ack_sent = t->dupacks = t->unacked = 0;
+    t->max_flight = t->syn_again = 0;
+    t->srtt = t->rttvar = 0;
+    t->rack_valid = t->reordering_seen = t->reo_mult = t->tlp_out = t->undo_valid = 0;
+    t->dsack_start = t->dsack_end = 0;
+    t->min_rtt = never;
+    t->rto = TCP_RTO_INITIAL;
+    t->in_quickack = 16;
+    t->base.soft_error = 0;
+    t->base.flags &= ~(uint32_t)(SOCK_SHUT_RD | SOCK_SHUT_WR);
+    memset(t->base.raddr, 0, 16);
+    t->base.rport = 0;
+}
+
+/* Source address and port for the peer in s->raddr, s->rport. */
+static int choose_name(struct bw_sock *s)
+{
+    struct bw_stack *st = s->st;
+    s->path.gen = 0;
+    int err = ip_path_find(st, s->raddr, s->bound_if, &s->path);
+    if (err)
+        return err;
+    if (ip_is_any(s->laddr))
+        memcpy(s->laddr, s->path.source, 16);
+    if (!(s->flags & SOCK_BOUND))
+        return port_choose(st, s) ? 0 : -EADDRNOTAVAIL;
+    return 0;
+}
+
+/* The initial sequence number; a TIME-WAIT of the same name gives way, and is exceeded. */
+static int choose_isn(struct tcb *t)
+{
+    struct bw_sock *s = &t->base,
+                   *old = flow_find(s->st, KIND_TCP, s->laddr, s->lport, s->raddr, s->rport, 0);
+    t->iss = tcp_make_isn(t);
+    if (old) {
+        if (!tcp_name_reusable(old))
+            return -EADDRNOTAVAIL;
+        t->iss = seq_max(t->iss, tcb_of(old)->snd_nxt + 65537);
+        count(s->st, COUNT_TCP_TIMEWAIT_RECYCLED);
+        tcp_drop(tcb_of(old), 0);
+    }
+    t->snd_una = t->snd_nxt = t->recover = t->rack_fack = t->iss;
+    return 0;
+}
+
+static int connect_closed(struct tcb *t, const struct bw_addr *addr)
+{
+    struct bw_sock *s = &t->base;
+    if (s->so_error)
+        return take_error(s);
+    if (!(s->flags & SOCK_ADDR_BOUND))
+        memset(s->laddr, 0, 16);
+    renew(t);
+    memcpy(s->raddr, addr->ip, 16);
+    if (ip_is_any(s->raddr)) { /* Linux: this host */
+        static const uint8_t local[4] = {127, 0, 0, 1};
+        ip_from_v4(s->raddr, local);
+    }
+    if (ip_is_broadcast(s->st, s->raddr))
+        return -ENETUNREACH;
+    if (addr->port == 0)
+        return -ECONNREFUSED;
+    s->rport = addr->port;
+    int err = choose_name(s);
+    if (!err)
+        err = choose_isn(t);
+    if (err) {
+        renew(t);
+        return err;
+    }
+    tcp_update_mss(t);
+    flow_add(s);
+    tcp_set_state(t, BW_TCP_SYN_SENT);
+    count(s->st, COUNT_TCP_ACTIVE_OPENS);
+    t->connect_pending = 1;
+    tcp_want_output(t);
+    return -EINPROGRESS;
+}
+
+int tcp_connect(struct bw_sock *s, const struct bw_addr *addr)
+{
+    struct tcb *t = tcb_of(s);
+    if (s->kind == KIND_LISTENER)
+        return -EISCONN;
+    if (t->state == BW_TCP_CLOSED)
+        return connect_closed(t, addr);
+    if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD)
+        return -EALREADY;
+    if (!t->connect_pending)
+        return -EISCONN;
+    t->connect_pending = 0;
+    return 0;
+}
+
+int tcp_listen(struct bw_sock *s, int backlog)
+{
+    struct listener *l = listener_of(s);
+    uint32_t most = backlog < 0 ? 4096 : backlog > 65535 ? 65535 : (uint32_t)backlog;
+    if (s->kind == KIND_LISTENER) {
+        l->backlog = most;
+        return 0;
+    }
+    if (l->tmpl.state != BW_TCP_CLOSED)
+        return -EINVAL;
+    if (!(s->flags & SOCK_BOUND)) {
+        int err = bind_add(s, 0);
+        if (err)
+            return err;
+    }
+    for (struct bw_sock *o = bind_each(s->st, KIND_TCP, s->lport, NULL); o;
+         o = bind_each(s->st, KIND_TCP, s->lport, o))
+        if (o != s && o->kind == KIND_LISTENER && !(s->reuseport && o->reuseport) &&
+            (ip_is_any(o->laddr) || ip_is_any(s->laddr) || ip_equal(o->laddr, s->laddr)))
+            return -EADDRINUSE;
+    l->half_open = l->accept_head = NULL;
+    l->accept_tail = &l->accept_head;
+    l->half_open_len = l->accept_len = 0;
+    l->backlog = most;
+    s->so_error = 0;
+    tcp_set_state(&l->tmpl, BW_TCP_LISTEN);
+    s->kind = KIND_LISTENER;
+    return 0;
+}
+
+int tcp_accept(struct bw_sock *s, struct bw_sock **out, struct bw_addr *peer)
+{
+    struct listener *l = listener_of(s);
+    if (s->kind != KIND_LISTENER)
+        return -EINVAL;
+    struct tcb *child = l->accept_head;
+    if (!child)
+        return -EAGAIN;
+    tcp_child_leaves(child);
+    child->base.flags |= SOCK_OPEN;
+    *out = &child->base;
+    *peer = (struct bw_addr){.port = child->base.rport};
+    memcpy(peer->ip, child->base.raddr, 16);
+    return 0;
+}
+
+/* ---- SEND, RECEIVE ------------------------------------------------------------------------------------- */
+
+/* Room in the send queue; under memory pressure only the guaranteed chunk's. */
+static uint32_t send_room(const struct tcb *t)
+{
+    uint32_t room = t->base.sndbuf > t->sndq.len ? t->base.sndbuf - t->sndq.len : 0;
+    if (chunk_pressure(&t->base.st->chunks) >= 75) {
+        uint32_t end = (t->sndq.off + t->sndq.len) & (CHUNK_SIZE - 1);
+        uint32_t own = !t->sndq.held ? CHUNK_SIZE : t->sndq.held == 1 && end ? CHUNK_SIZE - end : 0;
+        room = room < own ? room : own;
+    }
+    return room;
+}
+
+int64_t tcp_send(struct bw_sock *s, const void *buf, size_t len, int flags)
+{
+    struct tcb *t = tcb_of(s);
+    if (s->so_error)
+        return take_error(s);
+    if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD)
+        return (s->flags & SOCK_SHUT_WR) ? -EPIPE : -EAGAIN;
+    if ((s->flags & SOCK_SHUT_WR) || (t->state != BW_TCP_ESTABLISHED && t->state != BW_TCP_CLOSE_WAIT))
+        return -EPIPE;
+    if (len == 0)
+        return 0;
+    uint32_t room = send_room(t), n = len < room ? (uint32_t)len : room;
+    n = byteq_append(&t->sndq, &s->st->chunks, buf, n);
+    if (n == 0)
+        return -EAGAIN;
+    t->more_coming = (flags & BW_MSG_MORE) != 0 && n == len;
+    tcp_want_output(t);
+    return n;
+}
+
+/* Tell the peer of new room when it at least doubles what he knows of. */
+static void window_update(struct tcb *t)
+{
+    if (t->state != BW_TCP_ESTABLISHED && t->state != BW_TCP_FIN_WAIT_1 && t->state != BW_TCP_FIN_WAIT_2)
+        return;
+    uint32_t known = seq_gt(t->rcv_adv, t->rcv_nxt) ? t->rcv_adv - t->rcv_nxt : 0;
+    if (2 * (uint64_t)known > t->base.rcvbuf)
+        return;
+    uint32_t fresh = tcp_receive_window(t);
+    if (fresh > known && fresh >= 2 * known)
+        tcp_send_ack(t);
+}
+
+/* What a read says when there is no data: 0 at the end, or an error. */
+static int64_t no_data(struct tcb *t)
+{
+    struct bw_sock *s = &t->base;
+    if (t->fin_received) /* before an error: a reset after the FIN takes nothing from the reader (Linux) */
+        return 0;
+    if (s->so_error)
+        return take_error(s);
+    if (s->kind == KIND_LISTENER)
+        return -ENOTCONN;
+    if (s->flags & SOCK_SHUT_RD)
+        return 0;
+    if (t->state == BW_TCP_CLOSED)
+        return t->was_connected ? 0 : -ENOTCONN;
+    return -EAGAIN;
+}
+
+int64_t tcp_recv(struct bw_sock *s, void *buf, size_t len, int flags)
+{
+    struct tcb *t = tcb_of(s);
+    uint32_t n = len < t->rcvq.len ? (uint32_t)len : t->rcvq.len;
+    if (s->kind == KIND_LISTENER || t->rcvq.len == 0)
+        return no_data(t);
+    if (!(flags & BW_MSG_TRUNC)) /* with it TCP throws the bytes away, tcp(7) */
+        byteq_copy(&t->rcvq, &s->st->chunks, 0, buf, n);
+    if (!(flags & BW_MSG_PEEK)) {
+        byteq_drop(&t->rcvq, &s->st->chunks, n);
+        window_update(t);
+    }
+    return n;
+}
+
+/* ---- CLOSE, ABORT --------------------------------------------------------------------------------------- */
+
+static void queue_fin(struct tcb *t)
+{
+    if (t->fin_queued)
+        return;
+    t->fin_queued = 1;
+    t->more_coming = t->cork = 0;
+    if (t->state == BW_TCP_ESTABLISHED)
+        tcp_set_state(t, BW_TCP_FIN_WAIT_1);
+    else if (t->state == BW_TCP_CLOSE_WAIT)
+        tcp_set_state(t, BW_TCP_LAST_ACK);
+    tcp_want_output(t);
+}
+
+static void stop_listening(struct listener *l)
+{
+    tcp_listener_close(l);
+    tcp_set_state(&l->tmpl, BW_TCP_CLOSED);
+    l->tmpl.base.kind = KIND_TCP;
+}
+
+int tcp_shutdown(struct bw_sock *s, int how)
+{
+    struct tcb *t = tcb_of(s);
+    if (how < 0 || how > 2)
+        return -EINVAL;
+    if (s->kind == KIND_LISTENER) {
+        if (how != 1)
+            stop_listening(listener_of(s));
+        return 0;
+    }
+    if (t->state == BW_TCP_CLOSED || t->state == BW_TCP_SYN_SENT)
+        return -ENOTCONN;
+    if (how != 1)
+        s->flags |= SOCK_SHUT_RD;
+    if (how != 0) {
+        s->flags |= SOCK_SHUT_WR;
+        queue_fin(t);
+    }
+    sock_changed(s);
+    return 0;
+}
+
+void tcp_close(struct bw_sock *s)
+{
+    struct tcb *t = tcb_of(s);
+    s->flags &= ~(uint32_t)SOCK_OPEN;
+    if (s->kind == KIND_LISTENER)
+        stop_listening(listener_of(s));
+    if (t->state == BW_TCP_CLOSED) {
+        tcp_release(t);
+        return;
+    }
+    int unread = t->rcvq.len > 0 && !(t->state == BW_TCP_TIME_WAIT);
+    if (t->state == BW_TCP_SYN_SENT || s->linger == 0 || unread) { /* RFC 2525 section 2.17 */
+        if (t->state != BW_TCP_TIME_WAIT)
+            tcp_abort_rst(t);
+        tcp_drop(t, 0);
+        return;
+    }
+    byteq_free(&t->rcvq, &s->st->chunks);
+    ranges_free(&t->ooo);
+    queue_fin(t);
+    tcp_timer_cancel(t, TIMER_KEEP);
+    if (t->state == BW_TCP_FIN_WAIT_2)
+        tcp_timer_set(t, TIMER_STATE, s->st->now + (t->linger2 > 0 ? t->linger2 * SECOND : TCP_MSL_2));
+}
+
+void tcp_abort(struct bw_sock *s)
+{
+    s->linger = 0;
+    tcp_close(s);
+}
+
+/* ---- STATUS --------------------------------------------------------------------------------------------- */
+
+uint32_t tcp_readiness(struct bw_sock *s)
+{
+    const struct tcb *t = tcb_of(s);
+    if (s->kind == KIND_LISTENER)
+        return listener_of(s)->accept_len ? BW_IN : 0;
+    uint32_t ready = s->so_error ? BW_ERR : 0;
+    int rcv_done = t->fin_received || (s->flags & SOCK_SHUT_RD), snd_done = (s->flags & SOCK_SHUT_WR) != 0;
+    if (t->state == BW_TCP_CLOSED)
+        return ready | BW_OUT | BW_HUP | (t->was_connected || s->so_error ? BW_IN | BW_RDHUP : 0);
+    if (rcv_done && snd_done)
+        ready |= BW_HUP;
+    if (rcv_done)
+        ready |= BW_IN | BW_RDHUP;
+    if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD)
+        return ready;
+    if (t->rcvq.len)
+        ready |= BW_IN;
+    uint32_t room = send_room(t);
+    if (snd_done || (room && (room >= t->sndq.len / 2 || room >= CHUNK_SIZE)))
+        ready |= BW_OUT;
+    return ready;
+}
+
+int64_t tcp_queued_bytes(struct bw_sock *s, int which)
+{
+    if (s->kind == KIND_LISTENER)
+        return -EINVAL;
+    return which == 0 ? tcb_of(s)->rcvq.len : tcb_of(s)->sndq.len;
+}
+
+void tcp_snapshot(struct bw_sock *s, struct bw_tcp_snapshot *out)
+{
+    const struct tcb *t = tcb_of(s);
+    *out = (struct bw_tcp_snapshot){
+        .state = t->state,
+        .iss = t->iss,
+        .irs = t->irs,
+        .snd_una = t->snd_una,
+        .snd_nxt = t->snd_nxt,
+        .snd_wnd = t->snd_wnd,
+        .rcv_nxt = t->rcv_nxt,
+        .cwnd = t->cwnd,
+        .ssthresh = t->ssthresh,
+        .mss = t->mss,
+        .rcv_wnd = seq_gt(t->rcv_adv, t->rcv_nxt) ? t->rcv_adv - t->rcv_nxt : 0,
+        .snd_queued = t->sndq.len,
+        .rcv_queued = t->rcvq.len,
+        .retransmits = t->retransmits,
+        .flags = t->recovering,
+        .snd_wscale = t->snd_wscale,
+        .rcv_wscale = t->rcv_wscale,
+        .timestamps = t->use_ts,
+        .sack = t->use_sack,
+        .srtt = t->srtt,
+        .rttvar = t->rttvar,
+        .rto = t->rto,
+    };
+}

@@ -1,0 +1,5 @@
+"""The User Datagram Protocol (RFC 768)."""
+
+from .udp import Udp
+
+__all__ = ["Udp"]

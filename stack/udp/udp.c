@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+/* UDP sockets (RFC 768, RFC 1122 section 4.1) with Linux's semantics. A datagram to send goes straight
+ * to its interface's queue; a received one waits in its socket, bounded by rcvbuf. */
+#include "udp.h"
+
+enum {
+    UDP_HLEN = 8,
+    UDP_MAX = 65507,     /* what fits an IPv4 packet */
+    UDP_BUF = 212992,    /* Linux's default */
+    UDP_OVERHEAD = 256,  /* counted for each queued datagram beside its bytes */
+    UDP_ERROR_HEAD = 548 /* of a packet that gets an ICMP error (RFC 1812 section 4.3.2.3) */
+};
+enum { PMTUDISC_DONT = 0, PMTUDISC_WANT = 1, PMTUDISC_DO = 2, PMTUDISC_PROBE = 3 };
+
+/* What stands before each datagram in the receive queue. */
+struct udp_record {
+    uint8_t ip[16];
+    uint32_t zone, ifindex, len;
+    uint16_t port, pad;
+};
+
+static struct udp_sock *udp_of(struct bw_sock *s)
+{
+    return container_of(s, struct udp_sock, base);
+}
+
+static int udp_take_error(struct bw_sock *s)
+{
+    int err = s->so_error;
+    s->so_error = 0;
+    return err;
+}
+
+void udp_init(struct bw_sock *s)
+{
+    struct udp_sock *u = udp_of(s);
+    memset((uint8_t *)u + sizeof u->base, 0, sizeof *u - sizeof u->base);
+    byteq_init(&u->rcvq);
+    s->mtu_discover = PMTUDISC_WANT;
+    s->sndbuf = s->rcvbuf = UDP_BUF;
+}
+
+/* ---- in ------------------------------------------------------------------------------------------- */
+
+static void udp_enqueue(struct udp_sock *u, const struct packet *pkt, uint32_t len)
+{
+    struct chunk_pool *pool = &u->base.st->chunks;
+    struct udp_record rec = {.ifindex = pkt->ifindex, .len = len, .port = get16(pkt->l4)};
+    memcpy(rec.ip, pkt->src, 16);
+    uint32_t at = u->rcvq.len, size = len + UDP_OVERHEAD;
+    int full = u->rcv_used && u->rcv_used + size > u->base.rcvbuf; /* one is always let in */
+    if (full || byteq_store(&u->rcvq, pool, at, &rec, sizeof rec) ||
+        byteq_store(&u->rcvq, pool, at + sizeof rec, pkt->l4 + UDP_HLEN, len)) {
+        if (!full)
+            byteq_trim(&u->rcvq, pool);
+        drop(u->base.st, DROP_UDP_RCVBUF, len);
+        return;
+    }
+    byteq_extend(&u->rcvq, sizeof rec + len);
+    u->rcv_used += size;
+    count(u->base.st, COUNT_UDP_RX);
+    sock_changed(&u->base);
+}
+
+/* A broadcast goes to every socket that could have it. */
+static int udp_hears(const struct bw_sock *s, const struct packet *pkt, uint16_t sport)
+{
+    if (s->kind != KIND_UDP || (s->bound_if && s->bound_if != pkt->ifindex))
+        return 0;
+    if (!ip_is_any(s->laddr) && !ip_equal(s->laddr, pkt->dst))
+        return 0;
+    return !(s->flags & SOCK_CONNECTED) || (s->rport == sport && ip_equal(s->raddr, pkt->src));
+}
+
+static void udp_broadcast(struct bw_stack *st, const struct packet *pkt, uint16_t sport, uint16_t dport,
+                          uint32_t len)
+{
+    int heard = 0;
+    for (struct bw_sock *s = bind_each(st, KIND_UDP, dport, NULL); s; s = bind_each(st, KIND_UDP, dport, s)) {
+        if (udp_hears(s, pkt, sport)) {
+            udp_enqueue(udp_of(s), pkt, len);
+            heard = 1;
+        }
+    }
+    if (!heard)
+        drop(st, DROP_UDP_NO_SOCKET, len);
+}
+
+static struct bw_sock *udp_find(struct bw_stack *st, const uint8_t *laddr, uint16_t lport,
+                                const uint8_t *raddr, uint16_t rport, uint32_t ifindex)
+{
+    struct bw_sock *s = flow_find(st, KIND_UDP, laddr, lport, raddr, rport, 0);
+    if (s && (!s->bound_if || s->bound_if == ifindex || !ifindex))
+        return s;
+    return bind_find(st, KIND_UDP, laddr, lport, raddr, rport, ifindex);
+}
+
+void udp_input(struct bw_stack *st, struct packet *pkt)
+{
+    uint32_t total = pkt->l4_len < UDP_HLEN ? 0 : get16(pkt->l4 + 4);
+    if (total < UDP_HLEN || total > pkt->l4_len) {
+        drop(st, DROP_UDP_SHORT, pkt->l4_len);
+        return;
+    }
+    uint16_t sport = get16(pkt->l4), dport = get16(pkt->l4 + 2);
+    if (pkt->csum == BW_CSUM_UNKNOWN && get16(pkt->l4 + 6) != 0 &&
+        bw_sum_fold(bw_sum(pkt->l4, total, ip_pseudo_sum(pkt->src, pkt->dst, 17, total))) != 0) {
+        drop(st, DROP_UDP_CHECKSUM, total);
+        return;
+    }
+    if (pkt->ip_broadcast) {
+        udp_broadcast(st, pkt, sport, dport, total - UDP_HLEN);
+        return;
+    }
+    struct bw_sock *s = udp_find(st, pkt->dst, dport, pkt->src, sport, pkt->ifindex);
+    if (likely(s != NULL)) {
+        udp_enqueue(udp_of(s), pkt, total - UDP_HLEN);
+        return;
+    }
+    drop(st, DROP_UDP_NO_SOCKET, total);
+    if (!pkt->l2_broadcast) {
+        uint32_t len = (uint32_t)(pkt->l4 - pkt->l3) + total;
+        punt(st, BW_PUNT_ERROR, pkt, 3 << 8 | 3, pkt->l3, len < UDP_ERROR_HEAD ? len : UDP_ERROR_HEAD);
+    }
+}
+
+static void udp_set_error(struct bw_sock *s, int err)
+{
+    s->so_error = err;
+    sock_changed(s);
+}
+
+/* As Linux: a connected socket hears of hard errors, IP_RECVERR of all. */
+void udp_error(struct bw_stack *st, const struct packet *sent, int err, int hard)
+{
+    struct bw_sock *s = udp_find(st, sent->src, get16(sent->l4), sent->dst, get16(sent->l4 + 2),
+                                 sent->ifindex);
+    if (!s) {
+        drop(st, DROP_ICMP_NOT_OURS, sent->l4_len);
+        return;
+    }
+    if (err == EMSGSIZE && s->mtu_discover == PMTUDISC_DONT)
+        return;
+    if (s->recverr || (hard && (s->flags & SOCK_CONNECTED)))
+        udp_set_error(s, err);
+}
+
+/* ---- the association ---------------------------------------------------------------------------- */
+
+static void udp_dissolve(struct bw_sock *s)
+{
+    flow_del(s);
+    memset(s->raddr, 0, sizeof s->raddr);
+    s->rport = 0;
+    if (!(s->flags & SOCK_ADDR_BOUND))
+        ip_from_v4(s->laddr, (const uint8_t[4]){0, 0, 0, 0});
+    if (!(s->flags & SOCK_PORT_BOUND)) {
+        bind_del(s);
+        s->lport = 0;
+    }
+}
+
+/* The destination as Linux reads it: 0.0.0.0 is this host. 0, or -EAFNOSUPPORT. */
+static int udp_target(uint8_t *dst, const uint8_t *ip)
+{
+    if (!ip_is_v4(ip))
+        return -EAFNOSUPPORT;
+    if (ip_is_any(ip))
+        ip_from_v4(dst, (const uint8_t[4]){127, 0, 0, 1});
+    else
+        memcpy(dst, ip, 16);
+    return 0;
+}
+
+/* base.path leads to dst. 0, -EACCES (a broadcast nobody allowed), or what ip_path_find says. */
+static int udp_path(struct udp_sock *u, const uint8_t *dst)
+{
+    struct bw_sock *s = &u->base;
+    if (unlikely(s->path.gen != s->st->route_gen || u->path_if != s->bound_if ||
+                 !ip_equal(u->path_dst, dst))) {
+        memcpy(u->path_dst, dst, 16);
+        u->path_if = s->bound_if;
+        int err = ip_path_find(s->st, dst, s->bound_if, &s->path);
+        if (err)
+            return err;
+    }
+    return (s->path.flags & BW_ROUTE_BROADCAST) && !s->broadcast ? -EACCES : 0;
+}
+
+/* The source address: what is bound, if a packet can come from it, else the path's choice. */
+static const uint8_t *udp_source(const struct bw_sock *s)
+{
+    int bound = !ip_is_any(s->laddr) && !ip_is_broadcast(s->st, s->laddr);
+    return bound ? s->laddr : s->path.source;
+}
+
+int udp_connect(struct bw_sock *s, const struct bw_addr *addr)
+{
+    static const uint8_t zero[16];
+    uint8_t dst[16];
+    if (ip_equal(addr->ip, zero) && addr->port == 0) {
+        udp_dissolve(s);
+        return 0;
+    }
+    int err = udp_target(dst, addr->ip);
+    if (!err)
+        err = udp_path(udp_of(s), dst);
+    if (!err && !(s->flags & SOCK_BOUND))
+        err = bind_add(s, 0) ? -EAGAIN : 0; /* Linux's word for "no port is free" here */
+    if (err)
+        return err;
+    flow_del(s);
+    if (!(s->flags & SOCK_ADDR_BOUND))
+        memcpy(s->laddr, s->path.source, 16);
+    memcpy(s->raddr, dst, 16);
+    s->rport = addr->port;
+    flow_add(s);
+    return 0;
+}
+
+int udp_shutdown(struct bw_sock *s, int how)
+{
+    if (how < 0 || how > 2)
+        return -EINVAL;
+    s->flags |= (how != 1 ? SOCK_SHUT_RD : 0) | (how != 0 ? SOCK_SHUT_WR : 0);
+    sock_changed(s);
+    return s->flags & SOCK_CONNECTED ? 0 : -ENOTCONN;
+}
+
+/* ---- waiting for a transmit queue ---------------------------------------------------------------- */
+
+static void udp_wait(struct udp_sock *u)
+{
+    struct bw_stack *st = u->base.st;
+    if (u->wait_prev)
+        return;
+    u->wait_next = st->udp_waiting;
+    u->wait_prev = &st->udp_waiting;
+    if (u->wait_next)
+        u->wait_next->wait_prev = &u->wait_next;
+    st->udp_waiting = u;
+}
+
+static void udp_wait_over(struct udp_sock *u)
+{
+    if (!u->wait_prev)
+        return;
+    *u->wait_prev = u->wait_next;
+    if (u->wait_next)
+        u->wait_next->wait_prev = u->wait_prev;
+    u->wait_prev = NULL;
+}
+
+void udp_tx_ready(struct bw_stack *st)
+{
+    while (st->udp_waiting) {
+        struct udp_sock *u = st->udp_waiting;
+        udp_wait_over(u);
+        sock_changed(&u->base);
+    }
+}
+
+/* ---- out ------------------------------------------------------------------------------------------- */
+
+static int udp_transmit(struct udp_sock *u, const uint8_t *dst, uint16_t dport, const void *buf, uint32_t len)
+{
+    struct bw_sock *s = &u->base;
+    struct iface *out = &s->st->iface[s->path.ifindex];
+    struct ip_path path = s->path;
+    struct ip_send ip = {.src = udp_source(s), .dst = dst, .proto = 17, .ttl = s->ttl, .tos = s->tos};
+    uint8_t head[UDP_HLEN];
+    if (ip.src[12] == 127 && path.ifindex != IF_LOOPBACK)
+        return -EINVAL;
+    if (path.flags & PATH_MULTICAST)
+        ip.ttl = 1; /* RFC 1112 section 6.1 */
+    if (s->mtu_discover == PMTUDISC_PROBE)
+        path.mtu = out->mtu;
+    if (s->mtu_discover == PMTUDISC_WANT)
+        ip.df = 20 + UDP_HLEN + len <= path.mtu;
+    else
+        ip.df = s->mtu_discover == PMTUDISC_DO || s->mtu_discover == PMTUDISC_PROBE;
+    if (out->txq_len == TXQ_SIZE)
+        return -EAGAIN;
+    put16(head, s->lport);
+    put16(head + 2, dport);
+    put16(head + 4, (uint16_t)(UDP_HLEN + len));
+    int err = ip_send_datagram(s->st, &path, &ip, head, UDP_HLEN, 6, buf, len);
+    s->path.neigh = path.neigh;
+    s->path.neigh_gen = path.neigh_gen;
+    return err;
+}
+
+int64_t udp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to)
+{
+    struct udp_sock *u = udp_of(s);
+    uint8_t dst[16];
+    if (len > 65535)
+        return -EMSGSIZE;
+    if (flags & BW_MSG_MORE)
+        return -EOPNOTSUPP;
+    if (to && to->port == 0)
+        return -EINVAL;
+    if (!to && !(s->flags & SOCK_CONNECTED))
+        return -EDESTADDRREQ;
+    int err = udp_target(dst, to ? to->ip : s->raddr);
+    if (!err && s->so_error)
+        err = -udp_take_error(s);
+    if (!err && (s->flags & SOCK_SHUT_WR))
+        err = -EPIPE;
+    if (!err)
+        err = udp_path(u, dst);
+    if (!err && !(s->flags & SOCK_BOUND))
+        err = bind_add(s, 0) ? -EAGAIN : 0;
+    if (!err && len > UDP_MAX)
+        err = -EMSGSIZE;
+    if (err)
+        return err;
+    err = udp_transmit(u, dst, to ? to->port : s->rport, buf, (uint32_t)len);
+    if (err == -EAGAIN)
+        udp_wait(u);
+    if (err)
+        return err;
+    count(s->st, COUNT_UDP_TX);
+    return (int64_t)len;
+}
+
+/* ---- to the user ---------------------------------------------------------------------------------- */
+
+int64_t udp_recvfrom(struct bw_sock *s, void *buf, size_t len, int flags, struct bw_addr *from)
+{
+    struct udp_sock *u = udp_of(s);
+    struct udp_record rec;
+    if (s->so_error)
+        return -udp_take_error(s);
+    if (from)
+        *from = (struct bw_addr){.port = 0};
+    if (!u->rcvq.len)
+        return s->flags & SOCK_SHUT_RD ? 0 : -EAGAIN;
+    byteq_copy(&u->rcvq, &s->st->chunks, 0, &rec, sizeof rec);
+    uint32_t n = len < rec.len ? (uint32_t)len : rec.len;
+    byteq_copy(&u->rcvq, &s->st->chunks, sizeof rec, buf, n);
+    if (from) {
+        memcpy(from->ip, rec.ip, 16);
+        from->zone = rec.zone;
+        from->port = rec.port;
+    }
+    if (!(flags & BW_MSG_PEEK)) {
+        byteq_drop(&u->rcvq, &s->st->chunks, sizeof rec + rec.len);
+        u->rcv_used -= rec.len + UDP_OVERHEAD;
+    }
+    return flags & BW_MSG_TRUNC ? (int64_t)rec.len : (int64_t)n;
+}
+
+uint32_t udp_readiness(const struct bw_sock *s)
+{
+    const struct udp_sock *u = container_of(s, const struct udp_sock, base);
+    uint32_t shut = s->flags & (SOCK_SHUT_RD | SOCK_SHUT_WR), ready = u->wait_prev ? 0 : BW_OUT;
+    if (s->so_error)
+        ready |= BW_ERR;
+    if (shut & SOCK_SHUT_RD)
+        ready |= BW_IN | BW_RDHUP;
+    if (shut == (SOCK_SHUT_RD | SOCK_SHUT_WR))
+        ready |= BW_HUP;
+    if (u->rcvq.len)
+        ready |= BW_IN;
+    return ready;
+}
+
+int64_t udp_queued_bytes(const struct bw_sock *s, int which)
+{
+    const struct udp_sock *u = container_of(s, const struct udp_sock, base);
+    struct udp_record rec = {.len = 0};
+    if (which == 0 && u->rcvq.len)
+        byteq_copy(&u->rcvq, &s->st->chunks, 0, &rec, sizeof rec);
+    return rec.len;
+}
+
+void udp_close(struct bw_sock *s)
+{
+    struct udp_sock *u = udp_of(s);
+    udp_wait_over(u);
+    flow_del(s);
+    bind_del(s);
+    byteq_free(&u->rcvq, &s->st->chunks);
+    sock_free(s);
+}
+
+/* ---- a device that is gone -------------------------------------------------------------------------- */
+
+static int udp_depends_on(const struct bw_sock *s, uint32_t ifindex, int last)
+{
+    const struct bw_stack *st = s->st;
+    if (s->bound_if)
+        return s->bound_if == ifindex;
+    if ((s->flags & SOCK_CONNECTED) && s->path.ifindex == ifindex)
+        return 1;
+    if (ip_is_any(s->laddr))
+        return last && (s->flags & SOCK_BOUND);
+    for (int i = 0; i < st->addrs; i++)
+        if (ip_equal(st->addr[i].ip, s->laddr))
+            return st->addr[i].ifindex == ifindex;
+    return 0;
+}
+
+/* Sockets that can hear or speak only through the interface are told; those bound to any address when
+ * it was the last one beside the loopback. */
+void udp_if_down(struct bw_stack *st, uint32_t ifindex, int err)
+{
+    int last = 1;
+    for (int i = IF_LOOPBACK + 1; i <= st->ifaces; i++)
+        if ((uint32_t)i != ifindex && st->iface[i].up)
+            last = 0;
+    for (uint32_t i = 0; i < st->slab_touched; i++) {
+        struct bw_sock *s = (struct bw_sock *)(st->slab + (size_t)i * st->slab_size);
+        if (s->kind == KIND_UDP && udp_depends_on(s, ifindex, last))
+            udp_set_error(s, err);
+    }
+}

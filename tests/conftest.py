@@ -1,0 +1,121 @@
+"""Fixtures every test may use, and the promise every test keeps: it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from barewire.tools import netns
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the long forms too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    slow = config.getoption("--slow")
+    kept = [item for item in items if slow or "slow" not in item.keywords]
+    if len(kept) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+@pytest.fixture
+def make_netns() -> Iterator[Callable[..., netns.Namespace]]:
+    """A function that makes namespaces; the test's end closes them."""
+    made: list[netns.Namespace] = []
+
+    def make(name: str = "netns") -> netns.Namespace:
+        made.append(netns.Namespace(name))
+        return made[-1]
+
+    yield make
+    for namespace in reversed(made):
+        namespace.close()
+
+
+@pytest.fixture
+def ns(make_netns) -> netns.Namespace:
+    """One namespace with its loopback up."""
+    return make_netns("ns")
+
+
+@pytest.fixture
+def veth_pair(make_netns) -> tuple[netns.Namespace, netns.Namespace]:
+    """Two namespaces joined by veth: 198.18.0.1/24 and 198.18.0.2/24."""
+    a, b = make_netns("a"), make_netns("b")
+    netns.veth(a, b, "198.18.0.1/24", "198.18.0.2/24")
+    return a, b
+
+
+# ---- nothing is left behind --------------------------------------------------------------------
+
+
+@dataclass
+class Belongings:
+    """What a process holds that outlives a careless test."""
+
+    threads: set[str] = field(default_factory=set)
+    tasks: set[str] = field(default_factory=set)
+    links: set[str] = field(default_factory=set)
+    namespaces: set[str] = field(default_factory=set)
+    children: set[str] = field(default_factory=set)
+
+    @classmethod
+    def now(cls) -> Belongings:
+        tasks = set(os.listdir("/proc/self/task"))
+        return cls(
+            threads={f"{t.name}:{t.ident}" for t in threading.enumerate()},
+            tasks=tasks,
+            links=set(os.listdir("/sys/class/net")),
+            namespaces=_named_namespaces() | _held_namespaces(),
+            children={pid for task in tasks for pid in _children(task)},
+        )
+
+    def added_since(self, before: Belongings) -> dict[str, set[str]]:
+        extra = {name: getattr(self, name) - getattr(before, name) for name in vars(self)}
+        return {name: values for name, values in extra.items() if values}
+
+
+def _named_namespaces() -> set[str]:
+    return set(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else set()
+
+
+def _held_namespaces() -> set[str]:
+    held = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue
+        if target.startswith("net:["):
+            held.add(f"{fd}->{target}")
+    return held
+
+
+def _children(task: str) -> list[str]:
+    try:
+        with open(f"/proc/self/task/{task}/children", encoding="ascii") as file:
+            return file.read().split()
+    except OSError:
+        return []
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind() -> Iterator[None]:
+    """Fails a test after which a thread, a process, a link or a namespace is left.
+
+    Things of module and session fixtures are there before and do not count. What is just ending
+    (a joined thread's kernel task) is given two seconds.
+    """
+    before = Belongings.now()
+    yield
+    patience = time.monotonic() + 2.0
+    while left := Belongings.now().added_since(before):
+        if time.monotonic() > patience:
+            pytest.fail(f"the test left behind: {left}")
+        time.sleep(0.01)

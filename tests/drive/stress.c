@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/* Many threads on one host, without Python, for ThreadSanitizer: clients connect over the loopback,
+ * echo, abort and close; others look on and send signals. Argument: connections of each client. */
+#include "stack/drive/drive.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { CLIENTS = 6, MESSAGES = 5, LONGEST = 20000, SPIN_NS = 20000, PORT = 7 };
+
+static struct host *host;
+static struct bw_sock *listener;
+static long connections = 20;
+static atomic_int stop;
+
+#define CHECK(condition) \
+    do { \
+        if (!(condition)) { \
+            printf("line %d: %s\n", __LINE__, #condition); \
+            exit(1); \
+        } \
+    } while (0)
+
+static struct bw_addr loopback(uint16_t port)
+{
+    return (struct bw_addr){.ip = {[10] = 0xff, 0xff, 127, 0, 0, 1}, .port = port};
+}
+
+static void drain(void)
+{
+    struct bw_punt punt;
+    uint8_t data[2048];
+    while (host_punt_pop(host, &punt, data, sizeof data) == 1)
+        ;
+}
+
+/* As Python's half of waiting does it; revents. */
+static int wait_for(struct waiter *w, struct bw_sock *s, uint32_t events)
+{
+    struct wait_item item = {.host = host, .sock = s, .events = events};
+    int rc = wait_begin(w, &item, 1, INT64_MAX, SPIN_NS);
+    while (rc <= 0) {
+        CHECK(rc == 0 || rc == -EINTR || rc == -BW_WORK);
+        if (rc != -BW_WORK) {
+            rc = wait_sleep(w);
+        } else {
+            wait_end(w);
+            drain();
+            rc = wait_begin(w, &item, 1, INT64_MAX, 0);
+        }
+    }
+    wait_end(w);
+    return (int)item.revents;
+}
+
+/* 1: try the call again. */
+static int again(struct waiter *w, struct bw_sock *s, int64_t rc, uint32_t events)
+{
+    if (rc == -BW_WORK)
+        drain();
+    else if (rc == -EAGAIN)
+        wait_for(w, s, events);
+    else
+        return 0;
+    return 1;
+}
+
+static int64_t receive(struct waiter *w, struct bw_sock *s, void *buf, size_t len)
+{
+    int64_t n;
+    do
+        n = host_recv(host, s, buf, len, 0, SPIN_NS);
+    while (again(w, s, n, POLLIN));
+    return n;
+}
+
+static int send_all(struct waiter *w, struct bw_sock *s, const char *buf, size_t len)
+{
+    for (size_t at = 0; at < len;) {
+        int64_t n = host_send(host, s, buf + at, len - at, 0, SPIN_NS);
+        if (n > 0)
+            at += (size_t)n;
+        else if (!again(w, s, n, POLLOUT))
+            return (int)n;
+    }
+    return 0;
+}
+
+static void *serve(void *arg)
+{
+    struct bw_sock *s = arg;
+    struct waiter *w = waiter_new();
+    char buf[LONGEST];
+    int64_t n;
+    while ((n = receive(w, s, buf, sizeof buf)) > 0 && send_all(w, s, buf, (size_t)n) == 0)
+        ;
+    CHECK(host_sock_close(host, s) == 0);
+    waiter_free(w);
+    return NULL;
+}
+
+static void *accept_all(void *arg)
+{
+    struct waiter *w = waiter_new();
+    pthread_t *servers = calloc((size_t)(CLIENTS * connections), sizeof *servers);
+    for (long i = 0; i < CLIENTS * connections; i++) {
+        struct bw_sock *s;
+        struct bw_addr peer;
+        int rc;
+        do
+            rc = host_accept(host, listener, &s, &peer);
+        while (again(w, listener, rc, POLLIN));
+        CHECK(rc == 0);
+        CHECK(pthread_create(&servers[i], NULL, serve, s) == 0);
+    }
+    for (long i = 0; i < CLIENTS * connections; i++)
+        pthread_join(servers[i], NULL);
+    free(servers);
+    waiter_free(w);
+    return NULL;
+}
+
+static void echo(struct waiter *w, struct bw_sock *s, long seed)
+{
+    char sent[LONGEST], got[LONGEST];
+    for (long k = 0; k < MESSAGES; k++) {
+        size_t len = 1 + (size_t)(seed * 977 + k * 31) % LONGEST, at = 0;
+        memset(sent, (int)(seed + k), len);
+        CHECK(send_all(w, s, sent, len) == 0);
+        while (at < len) {
+            int64_t n = receive(w, s, got + at, len - at);
+            CHECK(n > 0);
+            at += (size_t)n;
+        }
+        CHECK(memcmp(sent, got, len) == 0);
+    }
+}
+
+static void *client(void *arg)
+{
+    long id = (long)(intptr_t)arg;
+    struct waiter *w = waiter_new();
+    struct bw_addr addr = loopback(PORT);
+    for (long i = 0; i < connections; i++) {
+        struct bw_sock *s;
+        char end;
+        CHECK(host_socket(host, BW_SOCK_TCP, &s) == 0);
+        int rc = host_connect(host, s, &addr);
+        if (rc == -EINPROGRESS) {
+            wait_for(w, s, POLLOUT);
+            rc = -host_take_error(host, s);
+        }
+        CHECK(rc == 0);
+        if (i % 3 == 0)
+            CHECK(host_sock_fileno(host, s) >= 0);
+        echo(w, s, id * 7919 + i);
+        if (i % 5 == 4) {
+            CHECK(host_sock_abort(host, s) == 0);
+        } else {
+            CHECK(host_shutdown(host, s, 1) == 0);
+            CHECK(receive(w, s, &end, 1) == 0);
+            CHECK(host_sock_close(host, s) == 0);
+        }
+        CHECK(host_sock_close(host, s) == -EBADF);
+    }
+    waiter_free(w);
+    return NULL;
+}
+
+static void *look_on(void *arg)
+{
+    struct host_stats stats;
+    while (!stop) {
+        host_get_stats(host, &stats);
+        host_next_deadline(host);
+        host_burst(host);
+        usleep(200);
+    }
+    return NULL;
+}
+
+static void *send_signals(void *arg)
+{
+    while (!stop) {
+        kill(getpid(), SIGUSR1);
+        usleep(500);
+    }
+    return NULL;
+}
+
+static void ignore(int number)
+{
+}
+
+static void open_host(void)
+{
+    struct host_config config = {.engine = {.buffer_bytes = 64 << 20,
+                                            .max_socks = 4096,
+                                            .max_neighs = 64,
+                                            .port_first = 20000,
+                                            .port_last = 60000,
+                                            .port_mod = 1,
+                                            .header_prediction = 1}};
+    struct bw_ifaddr own = {.ifindex = 1, .prefix_len = 96 + 8};
+    struct bw_addr addr = loopback(PORT);
+    memcpy(own.ip, addr.ip, 16);
+    CHECK(host_new(&config, &host) == 0);
+    CHECK(host_set_addrs(host, &own, 1) == 0);
+    CHECK(host_start(host) == 0);
+    CHECK(host_socket(host, BW_SOCK_TCP, &listener) == 0);
+    CHECK(host_bind(host, listener, &addr) == 0);
+    CHECK(host_listen(host, listener, 128) == 0);
+}
+
+int main(int argc, char **argv)
+{
+    struct sigaction action = {.sa_handler = ignore};
+    pthread_t acceptor, clients[CLIENTS], onlooker, signaller;
+    if (argc > 1)
+        connections = atol(argv[1]);
+    sigaction(SIGUSR1, &action, NULL);
+    open_host();
+    pthread_create(&acceptor, NULL, accept_all, NULL);
+    pthread_create(&onlooker, NULL, look_on, NULL);
+    pthread_create(&signaller, NULL, send_signals, NULL);
+    for (long i = 0; i < CLIENTS; i++)
+        pthread_create(&clients[i], NULL, client, (void *)(intptr_t)i);
+    for (long i = 0; i < CLIENTS; i++)
+        pthread_join(clients[i], NULL);
+    pthread_join(acceptor, NULL);
+    stop = 1;
+    pthread_join(onlooker, NULL);
+    pthread_join(signaller, NULL);
+    CHECK(host_close(host, 1000000000) == 0);
+    CHECK(host_sock_close(host, listener) == 0);
+    host_free(host);
+    puts("well");
+    return 0;
+}

@@ -1,0 +1,118 @@
+"""The descriptor that foreign select, poll and epoll can watch: in step with the socket."""
+
+from __future__ import annotations
+
+import select
+
+from barewire import _waiting
+
+from .kit import HUP, IN, OUT, Sock, Stack, Thread, pair, two_stacks, until
+
+RDHUP = 0x2000
+
+
+def says(fd: int) -> int:
+    """What poll(2) says now."""
+    poll = select.poll()
+    poll.register(fd, IN | OUT | RDHUP)
+    found = poll.poll(0)
+    return found[0][1] if found else 0
+
+
+def test_is_made_once_and_goes_with_the_socket() -> None:
+    with Stack() as stack:
+        sock = Sock(stack)
+        fd = sock.fileno()
+        assert sock.fileno() == fd
+        sock.close()
+        assert says(fd) == 0x20  # POLLNVAL: nobody has it
+
+
+def test_readable_and_no_longer() -> None:
+    with two_stacks() as (a, b):
+        here, there = pair(a, b)
+        fd = here.fileno()
+        assert says(fd) == OUT
+        there.sendall(b"x")
+        until(lambda: says(fd) == IN | OUT, "the descriptor to be readable")
+        assert here.recv() == b"x"
+        until(lambda: says(fd) == OUT, "nothing more")
+
+
+def test_not_writable_while_the_send_buffer_is_full() -> None:
+    with two_stacks() as (a, b):
+        here, there = pair(a, b)
+        fd = here.fileno()
+        while here.try_send(bytes(1 << 16)) > 0:
+            pass
+        until(lambda: not says(fd) & OUT, "a full buffer")
+        draining = Thread(lambda: [there.recv(1 << 20) for _ in range(1000) if not says(fd) & OUT])
+        until(lambda: bool(says(fd) & OUT), "room again")
+        here.close()
+        draining.result()
+
+
+def test_end_of_stream_and_hang_up() -> None:
+    with two_stacks() as (a, b):
+        here, there = pair(a, b)
+        fd = here.fileno()
+        there.shutdown(1)
+        until(lambda: says(fd) == IN | OUT | RDHUP, "the end of the stream")
+        here.shutdown(1)
+        until(lambda: bool(says(fd) & HUP), "both directions shut")
+
+
+def test_before_connect_nothing_hangs_up() -> None:
+    with two_stacks() as (a, b):
+        Sock(b).bind("0.0.0.0", 7).listen()
+        sock = Sock(a)
+        fd = sock.fileno()
+        sock.connect("198.18.0.2", 7)
+        until(lambda: says(fd) == OUT, "connected")
+
+
+def test_epoll_sees_each_arrival() -> None:
+    with two_stacks() as (a, b):
+        here, there = pair(a, b)
+        with select.epoll() as epoll:
+            epoll.register(here.fileno(), select.EPOLLIN | select.EPOLLET)
+            for _ in range(10):
+                there.sendall(b"x")
+                assert epoll.poll(30) == [(here.fileno(), select.EPOLLIN)]
+                assert here.recv() == b"x"
+
+
+def test_waiting_on_sockets_of_two_stacks_and_a_descriptor() -> None:
+    with two_stacks() as (a, b):
+        import os
+
+        here, there = pair(a, b)
+        read, write = os.pipe()
+        watched = [
+            _waiting.Watched(a, here.handle, IN),
+            _waiting.Watched(b, there.handle, IN),
+            _waiting.Watched(None, read, IN),
+        ]
+        try:
+            assert _waiting.wait_many(watched, 0) == [0, 0, 0]
+            assert _waiting.wait_many(watched, 0.001) == [0, 0, 0]
+            for i, act in enumerate(
+                (
+                    lambda: there.sendall(b"x"),
+                    lambda: here.sendall(b"x"),
+                    lambda: os.write(write, b"x"),
+                )
+            ):
+                waiting = Thread(_waiting.wait_many, watched, 30)
+                act()
+                assert waiting.result()[i] == IN
+                (here.recv, there.recv, lambda: os.read(read, 1))[i]()
+            here.close()
+            assert _waiting.wait_many(watched, 30)[0] == 0x20
+        finally:
+            os.close(read)
+            os.close(write)
+
+
+def test_waiting_for_nothing_is_a_sleep() -> None:
+    assert _waiting.wait_many([], 0.001) == []

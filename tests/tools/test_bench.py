@@ -1,0 +1,110 @@
+"""The benchmark: its figures, its file, and that every program runs on both kinds of sockets."""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+
+import pytest
+from barewire.tools import bench
+from barewire.tools.bench import compare, engine, programs, report
+from barewire.tools.bench.worker import Worker, WorkerError
+
+
+def result(**values: list[float]) -> report.Result:
+    samples = {name: report.Samples(list(v)) for name, v in values.items()}
+    return report.Result("tcp_rr", "tap", "out", "p50", "us", samples)
+
+
+def test_a_row_of_the_file_has_the_promised_fields():
+    row = result(barewire=[5.0, 5.1, 9.0], kernel=[7.4]).as_json()
+    assert {k: v for k, v in row.items() if k != "spread"} == {
+        "test": "tcp_rr",
+        "device": "tap",
+        "direction": "out",
+        "metric": "p50",
+        "unit": "us",
+        "barewire": 5.1,
+        "kernel": 7.4,
+        "ratio": 0.69,
+    }
+    assert row["spread"]["barewire"] == [5.0, 9.0]
+
+
+def test_request_and_response_has_the_spinning_kernel_too():
+    row = result(barewire=[4], kernel=[8], barewire_spin=[3], kernel_spin=[2]).as_json()
+    assert (row["kernel_spin"], row["barewire_spin"], row["ratio_spin"]) == (2, 3, 1.5)
+
+
+def test_a_figure_without_a_kernel_has_no_ratio():
+    row = result(barewire=[64.0]).as_json()
+    assert (row["kernel"], row["ratio"]) == (None, None)
+
+
+def test_percentiles_are_in_microseconds_and_ordered():
+    times = array.array("q", (n * 1000 for n in range(10_000, 0, -1)))
+    found = programs.percentiles(times)
+    assert list(found) == ["p50", "p99", "p99.9", "p99.99"]
+    assert found == {"p50": 5001, "p99": 9901, "p99.9": 9991, "p99.99": 10_000}
+
+
+def test_the_table_shows_blocking_before_spinning():
+    rows = report.table_rows([result(barewire=[4], kernel=[8], barewire_spin=[3], kernel_spin=[2])])
+    assert rows == [
+        ("tcp_rr out", "p50 us", "4", "8", "0.50"),
+        ("tcp_rr out spin", "p50 us", "3", "2", "1.50"),
+    ]
+
+
+def test_an_unknown_test_is_named(capsys):
+    with pytest.raises(SystemExit):
+        bench.main(["--only", "tcp_rr,nonsense"])
+    assert "'nonsense'" in capsys.readouterr().err
+
+
+def test_the_engine_costs_something():
+    assert 0 < engine.ack_cost(0.02) < 1e6
+    assert 0 < engine.segment_cost(0.02) < 1e6
+    assert engine.stream_rate(0.02) > 0
+
+
+def test_many_connections_echo_and_hold_little_memory():
+    held, rate = engine.connection_memory(500)
+    assert 0 < held < 2000, "bytes of an idle connection"
+    assert rate > 0
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("test", compare.TESTS, ids=lambda t: t.program)
+def test_every_program_runs_on_the_kernels_sockets(veth_pair, test):
+    a, b = veth_pair
+    cores = sorted(os.sched_getaffinity(0))
+    link = compare.Link(Worker(b, cores[0]), Worker(a, cores[-1]))
+    for spin in (False, True) if test.spin else (False,):
+        got = compare.run_once(test, link, 0.05, spin)
+        assert all(got[metric] > 0 for metric in test.metrics)
+
+
+@pytest.mark.netns
+def test_a_program_that_fails_says_what(veth_pair):
+    a, _ = veth_pair
+    worker = Worker(a, min(os.sched_getaffinity(0)))
+    worker.tell("tcp_rr", host="198.18.0.1", port=9, seconds=0.1, spin=False, congestion="cubic")
+    with pytest.raises(WorkerError, match="tcp_rr: ConnectionRefused"):
+        worker.answer()
+
+
+@pytest.mark.netns
+def test_everything_side_by_side(tmp_path, capsys):
+    path = tmp_path / "bench.json"
+    code = bench.main(["--rounds", "1", "--seconds", "0.1", "--json", str(path)])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    document = json.loads(path.read_text())
+    assert document["machine"]["congestion"] == "cubic"
+    found = {(r["test"], r["direction"], r["metric"]) for r in document["results"]}
+    for test in compare.TESTS:
+        assert {(test.name, test.direction, metric) for metric in test.metrics} <= found
+    assert {test for test, _, _ in found} >= set(engine.TESTS)
+    assert "cubic" in printed.out

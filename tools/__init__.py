@@ -1,0 +1,1 @@
+"""What helps to run, show and measure barewire: network namespaces, the demo, the benchmark."""

@@ -1,0 +1,153 @@
+"""What was measured, as numbers for a program (JSON) and as a table for a person."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass
+class Samples:
+    """One figure's values, one a round."""
+
+    values: list[float] = field(default_factory=list)
+
+    def add(self, value: float) -> None:
+        self.values.append(value)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The smallest and the largest."""
+        return min(self.values), max(self.values)
+
+
+@dataclass
+class Result:
+    """One metric of one test; samples by contender: barewire, kernel, and each with `_spin`."""
+
+    test: str
+    device: str
+    direction: str
+    metric: str
+    unit: str
+    samples: dict[str, Samples]
+
+    def as_json(self) -> dict[str, Any]:
+        medians = {name: round(s.median, 3) for name, s in self.samples.items()}
+        row: dict[str, Any] = {
+            "test": self.test,
+            "device": self.device,
+            "direction": self.direction,
+            "metric": self.metric,
+            "unit": self.unit,
+            "barewire": medians.pop("barewire", None),
+            "kernel": medians.pop("kernel", None),
+            "ratio": self.ratio("barewire", "kernel"),
+            **medians,
+        }
+        if medians:
+            row["ratio_spin"] = self.ratio("barewire_spin", "kernel_spin")
+        row["spread"] = {name: [round(v, 3) for v in s.spread] for name, s in self.samples.items()}
+        return row
+
+    def ratio(self, ours: str, theirs: str) -> float | None:
+        """barewire's median by the kernel's: for rates more is better, for times less."""
+        if ours not in self.samples or theirs not in self.samples:
+            return None
+        below = self.samples[theirs].median
+        return round(self.samples[ours].median / below, 2) if below else None
+
+
+def machine(congestion: str) -> dict[str, Any]:
+    """Where it was measured. `default_congestion` is the machine's, not what the tests used."""
+    model = ""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    with open("/proc/sys/net/ipv4/tcp_congestion_control", encoding="ascii") as file:
+        default = file.read().strip()
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "congestion": congestion,
+        "default_congestion": default,
+    }
+
+
+def write_json(path: str, where: dict[str, Any], results: Iterable[Result]) -> None:
+    document = {"machine": where, "results": [result.as_json() for result in results]}
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(document, file, indent=1)
+        file.write("\n")
+
+
+def number(value: float) -> str:
+    """Three or more digits that mean something: 14,210 / 7.43 / 0.62."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def cell(samples: Samples | None) -> str:
+    """Median, then the smallest and the largest."""
+    if samples is None:
+        return ""
+    if len(samples.values) == 1:
+        return number(samples.median)
+    low, high = samples.spread
+    return f"{number(samples.median)}  ({number(low)} to {number(high)})"
+
+
+def print_table(console: Console, where: dict[str, Any], results: list[Result]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    console.print(
+        f"{where['cpu']}, {where['cores']} cores, Linux {where['kernel']}, "
+        f"Python {where['python']}; TCP congestion control on both sides: {where['congestion']}"
+    )
+    table = Table(box=box.SIMPLE, title="median (smallest to largest) of the rounds")
+    for name in ("test", "metric", "barewire", "kernel", "ratio"):
+        table.add_column(
+            name, justify="left" if name in ("test", "metric") else "right", no_wrap=True
+        )
+    for row in table_rows(results):
+        table.add_row(*row)
+    console.print(table)
+
+
+def table_rows(results: Iterable[Result]) -> list[tuple[str, ...]]:
+    """A row for each comparison; of each test the blocking run, then the spinning one."""
+    results = list(results)
+    rows: list[tuple[str, ...]] = []
+    for test in dict.fromkeys((r.test, r.direction) for r in results):
+        for suffix in ("", "_spin"):
+            ours, theirs = "barewire" + suffix, "kernel" + suffix
+            for result in results:
+                if (result.test, result.direction) != test or ours not in result.samples:
+                    continue
+                ratio = result.ratio(ours, theirs)
+                rows.append(
+                    (
+                        " ".join(w for w in (*test, suffix.strip("_")) if w),
+                        f"{result.metric} {result.unit}",
+                        cell(result.samples[ours]),
+                        cell(result.samples.get(theirs)),
+                        "" if ratio is None else f"{ratio:.2f}",
+                    )
+                )
+    return rows

@@ -1,0 +1,23 @@
+"""The terminal, by rich: an optional dependency that only the demo and the benchmark need."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(width: int = 0) -> Console:
+    """A console at least `width` columns wide (a file has no width of its own).
+
+    Ends the program with one sentence where rich is missing; so ask for it before the work.
+    """
+    try:
+        from rich.console import Console
+    except ImportError:
+        sys.exit("barewire: the demo and the benchmark need rich: pip install 'barewire[bench]'")
+    made = Console(highlight=False, markup=False)
+    made.width = max(made.width, width)
+    return made
