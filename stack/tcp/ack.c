@@ -46,13 +46,19 @@ static int was_limited(const struct tcb *t)
     return t->cwnd < t->ssthresh ? t->max_flight >= t->cwnd / 2 : t->max_flight + 3 * t->mss >= t->cwnd;
 }
 
+/* What an ACK will add to: how things are before it. */
+struct delivery tcp_delivery(const struct tcb *t)
+{
+    return (struct delivery){.rtt = -1, .flight = tcp_pipe(t), .limited = (uint8_t)was_limited(t)};
+}
+
 /* snd_una < seg->ack <= snd_nxt. */
 void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery *d)
 {
     struct bw_stack *st = t->base.st;
     uint32_t ack = seg->ack, acked = ack - t->snd_una, data = acked;
-    struct cc_ack report = {.acked = acked, .rtt = rtt_of(t, seg, ack), .limited = (uint8_t)was_limited(t)};
-    tcp_rtt_sample(t, report.rtt);
+    d->rtt = rtt_of(t, seg, ack);
+    tcp_rtt_sample(t, d->rtt);
     deliver_cumulative(t, seg, ack, d);
     d->acked = acked;
     if (!t->syn_acked) {
@@ -74,9 +80,6 @@ void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery 
     t->first_unacked = st->now;
     tcp_rearm_rexmt(t);
     ip_path_confirm(st, &t->base.path);
-    report.in_recovery = t->recovering;
-    if (t->recovering != RECOVERY_FAST)
-        t->cc->ack(t, &report);
     sock_changed(&t->base);
     tcp_want_output(t);
 }
@@ -104,10 +107,11 @@ int tcp_fast_path(struct tcb *t, struct tcp_seg *seg)
         t->ts_recent_age = t->last_received;
     }
     if (seg->ack != t->snd_una) {
-        struct delivery d = {.rtt = -1};
+        struct delivery d = tcp_delivery(t);
         tcp_ack_advances(t, seg, &d);
         tlp_ack(t, seg, &d);
         tlp_schedule(t);
+        cc_report(t, &d);
     }
     t->snd_wl1 = seg->seq;
     t->snd_wl2 = seg->ack;

@@ -42,8 +42,7 @@ void tcp_learn_syn(struct tcb *t, const struct tcp_seg *seg)
     t->snd_wl2 = seg->ack;
     tcp_update_mss(t);
     t->cwnd = TCP_INITIAL_SEGMENTS * t->mss;
-    t->cc = tcp_cc_by_index(t->congestion);
-    t->cc->init(t);
+    cc_start(t);
 }
 
 /* ---- LISTEN -------------------------------------------------------------------------------------------- */
@@ -219,7 +218,7 @@ void tcp_on_syn_sent(struct tcb *t, struct tcp_seg *seg)
         tcp_want_output(t);
         return;
     }
-    struct delivery d = {.rtt = -1};
+    struct delivery d = tcp_delivery(t);
     tcp_ack_advances(t, seg, &d);
     tcp_established(t);
     tcp_send_ack(t);

@@ -28,10 +28,8 @@ static int set_congestion(struct tcb *t, int64_t value)
     if (value < 0 || value >= bw_cc_count())
         return -ENOENT;
     t->congestion = (uint8_t)value;
-    if (t->cc) {
-        t->cc = tcp_cc_by_index(t->congestion);
-        t->cc->init(t);
-    }
+    if (t->cc)
+        cc_start(t);
     return 0;
 }
 

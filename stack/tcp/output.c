@@ -216,7 +216,8 @@ static void sent_new(struct tcb *t, uint32_t seq, uint32_t n)
 static void restart_after_idle(struct tcb *t)
 {
     uint32_t initial = TCP_INITIAL_SEGMENTS * t->mss;
-    if (t->snd_una == t->snd_nxt && t->cwnd > initial && t->base.st->now - t->last_sent > t->rto)
+    if (t->snd_una == t->snd_nxt && t->cwnd > initial && !(t->cc->flags & CC_OWN_WINDOW) &&
+        t->base.st->now - t->last_sent > t->rto)
         t->cwnd = initial;
 }
 

@@ -38,7 +38,7 @@ static int64_t reorder_window(const struct tcb *t)
 
 void rack_mark_lost(struct tcb *t, uint32_t start, uint32_t end)
 {
-    uint32_t fresh = 0, covered;
+    uint32_t covered;
     start = seq_max(start, t->snd_una);
     while (seq_lt(start, end)) {
         if (ranges_cover(&t->sacked, start, &covered)) {
@@ -46,7 +46,7 @@ void rack_mark_lost(struct tcb *t, uint32_t start, uint32_t end)
             continue;
         }
         uint32_t stop = ranges_next(&t->sacked, start, end);
-        ranges_add_sorted(&t->lost, start, stop, &fresh);
+        ranges_add_sorted(&t->lost, start, stop, &t->newly_lost);
         start = stop;
     }
 }
@@ -168,7 +168,8 @@ void tlp_ack(struct tcb *t, const struct tcp_seg *seg, const struct delivery *d)
     if (!d->acked)
         return;
     t->ssthresh = t->cc->ssthresh(t);
-    t->cwnd = t->ssthresh;
+    if (!(t->cc->flags & CC_OWN_WINDOW))
+        t->cwnd = t->ssthresh;
     count(t->base.st, COUNT_TCP_TAIL_REPAIRS);
 }
 

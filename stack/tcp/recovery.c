@@ -139,7 +139,7 @@ static void reduce_in_proportion(struct tcb *t, const struct delivery *d)
 
 static void leave_recovery(struct tcb *t)
 {
-    if (t->recovering == RECOVERY_FAST)
+    if (t->recovering == RECOVERY_FAST && !(t->cc->flags & CC_OWN_WINDOW))
         t->cwnd = t->ssthresh;
     t->recovering = RECOVERY_NONE;
     t->dupacks = 0;
@@ -228,7 +228,7 @@ void tcp_detect_loss(struct tcb *t, const struct tcp_seg *seg, struct delivery *
         reno_findings(t, d);
     if (t->lost.n && !t->recovering)
         enter_fast_recovery(t);
-    if (t->recovering == RECOVERY_FAST)
+    if (t->recovering == RECOVERY_FAST && !(t->cc->flags & CC_OWN_WINDOW))
         reduce_in_proportion(t, d);
     if (seg)
         tlp_ack(t, seg, d);
@@ -266,6 +266,7 @@ void tcp_recovery_timeout(struct tcb *t)
     }
     t->cwnd = t->mss;
     tcp_resend_all(t);
+    t->newly_lost = 0; /* the time-out said it */
     t->probing = PROBE_NONE;
     tcp_timer_cancel(t, TIMER_PROBE);
 }

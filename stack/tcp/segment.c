@@ -191,8 +191,8 @@ enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
         tcp_challenge_ack(t);
         return DONE;
     }
-    struct delivery d = {.rtt = -1};
     if (seq_ge(seg->ack, t->snd_una)) {
+        struct delivery d = tcp_delivery(t);
         if (t->use_sack)
             tcp_sack_blocks(t, seg, &d);
         if (seq_gt(seg->ack, t->snd_una))
@@ -200,6 +200,7 @@ enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
         else if (t->persisting)
             t->retries = 0; /* the peer lives */
         tcp_detect_loss(t, seg, &d);
+        cc_report(t, &d);
         tcp_window_from(t, seg);
         if (t->recovering || d.sacked)
             tcp_want_output(t);

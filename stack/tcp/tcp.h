@@ -4,6 +4,7 @@
 #define BW_TCP_H
 
 #include "../stack.h"
+#include "cc/cc.h"
 #include "seq.h"
 
 #define MS 1000000ll
@@ -95,7 +96,9 @@ struct delivery {
     uint32_t acked;     /* how far snd_una moved */
     uint32_t sacked;    /* bytes newly sacked */
     uint32_t delivered; /* bytes newly acknowledged in either way */
+    uint32_t flight;    /* in flight before */
     int64_t rtt;        /* of the oldest byte acknowledged, if it was sent once; -1: none */
+    uint8_t limited;    /* before, the congestion window was what limited sending */
     uint8_t spurious;   /* data taken as lost, and not sent again, has arrived */
     uint8_t dsack;      /* the peer saw something twice */
     uint32_t dsack_bytes;
@@ -105,24 +108,6 @@ enum tcp_timer { TIMER_REXMT, TIMER_PROBE, TIMER_DELACK, TIMER_KEEP, TIMER_STATE
 
 struct tcb;
 struct listener;
-
-/* What one acknowledgment tells the congestion control. */
-struct cc_ack {
-    uint32_t acked; /* bytes newly acknowledged, cumulative or selective */
-    int64_t rtt;    /* of this sample, ns; -1: none */
-    uint8_t in_recovery;
-    uint8_t limited; /* the congestion window was what limited sending */
-};
-
-/* Congestion control: one table, one object an algorithm. Windows in bytes. */
-struct tcp_cc {
-    const char *name;
-    void (*init)(struct tcb *t);
-    void (*ack)(struct tcb *t, const struct cc_ack *ack);
-    uint32_t (*ssthresh)(struct tcb *t); /* loss was found: the new slow start threshold */
-    void (*timeout)(struct tcb *t);      /* the retransmission timer fired */
-    void (*undo)(struct tcb *t);         /* the last reduction was wrong */
-};
 
 struct tcb {
     struct bw_sock base;
@@ -190,6 +175,7 @@ struct tcb {
     /* congestion control */
     const struct tcp_cc *cc;
     uint32_t cwnd, ssthresh, mss;
+    uint32_t newly_lost;             /* taken as lost since the last report to cc */
     uint32_t max_flight, flight_end; /* most in flight since snd_una passed the last flight_end */
     uint32_t peer_mss;
     uint64_t cc_state[10];
@@ -280,6 +266,7 @@ void tcp_on_listen(struct listener *l, struct tcp_seg *seg);
 void tcp_on_syn_sent(struct tcb *t, struct tcp_seg *seg);
 void tcp_learn_syn(struct tcb *t, const struct tcp_seg *seg);
 enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg);
+struct delivery tcp_delivery(const struct tcb *t);
 void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery *d);
 void tcp_window_from(struct tcb *t, const struct tcp_seg *seg);
 void tcp_deliver(struct tcb *t, struct tcp_seg *seg);
@@ -359,9 +346,5 @@ int tcp_getopt(struct bw_sock *s, int opt, int64_t *value);
 uint32_t tcp_readiness(struct bw_sock *s);
 int64_t tcp_queued_bytes(struct bw_sock *s, int which);
 void tcp_snapshot(struct bw_sock *s, struct bw_tcp_snapshot *out);
-
-/* ---- congestion control ---- */
-extern const struct tcp_cc tcp_cc_newreno, tcp_cc_cubic;
-const struct tcp_cc *tcp_cc_by_index(int i);
 
 #endif

@@ -20,7 +20,7 @@ static void renew(struct tcb *t)
     t->recovering = t->persisting = t->ack_now = t->was_connected = t->backoff = t->retries = 0;
     t->snd_wscale = t->rcv_wscale = t->use_ts = t->use_sack = 0;
     t->rcv_nxt = t->rcv_adv = t->last_ack_sent = t->dupacks = t->unacked = 0;
-    t->max_flight = t->syn_again = 0;
+    t->max_flight = t->newly_lost = t->syn_again = 0;
     t->srtt = t->rttvar = 0;
     t->rack_valid = t->reordering_seen = t->reo_mult = t->tlp_out = t->undo_valid = 0;
     t->dsack_start = t->dsack_end = 0;

@@ -1,61 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Congestion control: the table, NewReno (RFC 5681, RFC 6582) and CUBIC (RFC 9438).
- * Windows are in bytes; arithmetic on time and windows is integer, so that runs repeat exactly. */
-#include "tcp.h"
-
-static uint32_t at_least_two(const struct tcb *t, uint32_t window)
-{
-    return window > 2 * t->mss ? window : 2 * t->mss;
-}
-
-static void cwnd_add(struct tcb *t, uint64_t n)
-{
-    uint64_t cwnd = t->cwnd + n;
-    t->cwnd = cwnd > 1u << 30 ? 1u << 30 : (uint32_t)cwnd;
-}
-
-/* RFC 5681 section 3.1, with bytes counted (RFC 3465, L = 2 segments for each segment's ACK is not
- * applied: a merged burst acknowledges many segments at once). Returns what slow start left over. */
-static uint32_t slow_start(struct tcb *t, uint32_t acked)
-{
-    uint32_t room = t->ssthresh > t->cwnd ? t->ssthresh - t->cwnd : 0, n = acked < room ? acked : room;
-    cwnd_add(t, n);
-    return acked - n;
-}
-
-/* ---- NewReno ------------------------------------------------------------------------------------------- */
-
-static void reno_init(struct tcb *t)
-{
-    t->cc_state[0] = 0; /* bytes acknowledged towards the next segment of growth */
-}
-
-static void reno_ack(struct tcb *t, const struct cc_ack *ack)
-{
-    if (!ack->limited)
-        return;
-    uint32_t left = t->cwnd < t->ssthresh ? slow_start(t, ack->acked) : ack->acked;
-    t->cc_state[0] += left;
-    if (t->cc_state[0] >= t->cwnd) {
-        t->cc_state[0] -= t->cwnd;
-        cwnd_add(t, t->mss);
-    }
-}
-
-static uint32_t reno_ssthresh(struct tcb *t)
-{
-    uint32_t flight = t->snd_nxt - t->snd_una;
-    return at_least_two(t, (flight < t->cwnd ? flight : t->cwnd) / 2);
-}
-
-static void reno_timeout(struct tcb *t)
-{
-    t->cc_state[0] = 0;
-}
-
-const struct tcp_cc tcp_cc_newreno = {"reno", reno_init, reno_ack, reno_ssthresh, reno_timeout, NULL};
-
-/* ---- CUBIC ----------------------------------------------------------------------------------------------- */
+/* CUBIC (RFC 9438). */
+#include "../tcp.h"
 
 /* What CUBIC keeps in cc_state. Windows in bytes, K and times in ms. */
 struct cubic {
@@ -125,9 +70,9 @@ static void grow_w_est(const struct tcb *t, struct cubic *c, uint32_t acked)
 static void cubic_ack(struct tcb *t, const struct cc_ack *ack)
 {
     struct cubic *c = cubic_of(t);
-    if (!ack->limited)
+    if (!ack->limited || ack->in_recovery == RECOVERY_FAST)
         return;
-    uint32_t acked = t->cwnd < t->ssthresh ? slow_start(t, ack->acked) : ack->acked;
+    uint32_t acked = t->cwnd < t->ssthresh ? cc_slow_start(t, ack->delivered) : ack->delivered;
     if (!acked || t->cwnd < t->ssthresh)
         return;
     if (!c->epoch)
@@ -146,7 +91,7 @@ static void cubic_ack(struct tcb *t, const struct cc_ack *ack)
         return;
     /* (target - cwnd) / cwnd for each segment acknowledged (section 4.4). */
     c->grow_acked += (uint64_t)(target - cwnd) * acked;
-    cwnd_add(t, c->grow_acked / (uint64_t)cwnd);
+    cc_grow(t, c->grow_acked / (uint64_t)cwnd);
     c->grow_acked %= (uint64_t)cwnd;
 }
 
@@ -158,7 +103,7 @@ static uint32_t cubic_ssthresh(struct tcb *t)
     c->epoch = 0;
     c->w_max_before = c->w_max;
     c->w_max = t->cwnd < c->w_max ? (uint32_t)((uint64_t)t->cwnd * 17 / 20) : t->cwnd;
-    return at_least_two(t, (uint32_t)((uint64_t)window * 7 / 10));
+    return cc_two_segments(t, (uint64_t)window * 7 / 10);
 }
 
 static void cubic_timeout(struct tcb *t)
@@ -172,24 +117,11 @@ static void cubic_undo(struct tcb *t)
     cubic_of(t)->epoch = 0;
 }
 
-const struct tcp_cc tcp_cc_cubic = {"cubic",        cubic_init,    cubic_ack,
-                                    cubic_ssthresh, cubic_timeout, cubic_undo};
-
-/* ---- the table ------------------------------------------------------------------------------------------- */
-
-static const struct tcp_cc *const algorithms[] = {&tcp_cc_cubic, &tcp_cc_newreno};
-
-int bw_cc_count(void)
-{
-    return (int)(sizeof algorithms / sizeof *algorithms);
-}
-
-const char *bw_cc_name(int i)
-{
-    return i >= 0 && i < bw_cc_count() ? algorithms[i]->name : "";
-}
-
-const struct tcp_cc *tcp_cc_by_index(int i)
-{
-    return algorithms[i];
-}
+const struct tcp_cc tcp_cc_cubic = {
+    .name = "cubic",
+    .init = cubic_init,
+    .ack = cubic_ack,
+    .ssthresh = cubic_ssthresh,
+    .timeout = cubic_timeout,
+    .undo = cubic_undo,
+};

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of congestion-control algorithms, their one entrance, and what they share.
+ * Windows are in bytes; arithmetic on time and windows is integer, so that runs repeat exactly. */
+#include "../tcp.h"
+
+static const struct tcp_cc *const algorithms[] = {&tcp_cc_cubic, &tcp_cc_newreno};
+
+int bw_cc_count(void)
+{
+    return (int)(sizeof algorithms / sizeof *algorithms);
+}
+
+const char *bw_cc_name(int i)
+{
+    return i >= 0 && i < bw_cc_count() ? algorithms[i]->name : "";
+}
+
+void cc_start(struct tcb *t)
+{
+    t->cc = algorithms[t->congestion];
+    memset(t->cc_state, 0, sizeof t->cc_state);
+    t->cc->init(t);
+}
+
+void cc_report(struct tcb *t, const struct delivery *d)
+{
+    if (!d->delivered && !t->newly_lost)
+        return;
+    const struct cc_ack report = {
+        .acked = d->acked,
+        .delivered = d->delivered,
+        .lost = t->newly_lost,
+        .flight = d->flight,
+        .rtt = d->rtt,
+        .in_recovery = t->recovering,
+        .limited = d->limited,
+    };
+    t->newly_lost = 0;
+    t->cc->ack(t, &report);
+}
+
+/* At most 1 GiB, the largest window that TCP can announce. */
+void cc_grow(struct tcb *t, uint64_t bytes)
+{
+    uint64_t cwnd = t->cwnd + bytes;
+    t->cwnd = cwnd > 1u << 30 ? 1u << 30 : (uint32_t)cwnd;
+}
+
+/* RFC 5681 section 3.1, with bytes counted (RFC 3465, L = 2 segments for each segment's ACK is not
+ * applied: a merged burst acknowledges many segments at once). Returns what slow start left over. */
+uint32_t cc_slow_start(struct tcb *t, uint32_t acked)
+{
+    uint32_t room = t->ssthresh > t->cwnd ? t->ssthresh - t->cwnd : 0, n = acked < room ? acked : room;
+    cc_grow(t, n);
+    return acked - n;
+}
+
+/* A window of at least two segments. */
+uint32_t cc_two_segments(const struct tcb *t, uint64_t window)
+{
+    return window > 2 * t->mss ? (uint32_t)window : 2 * t->mss;
+}

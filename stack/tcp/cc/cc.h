@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* Congestion control: what an algorithm is told and what it answers. Bytes and nanoseconds.
+ *
+ * An algorithm owns t->cwnd outside of recovery, and t->cc_state. In recovery the window follows
+ * PRR (RFC 6937) towards the ssthresh it answered with, unless it says CC_OWN_WINDOW. */
+#ifndef BW_TCP_CC_H
+#define BW_TCP_CC_H
+
+#include <stdint.h>
+
+struct tcb;
+struct delivery;
+
+/* How fast data was delivered over the flight of the segment that was acknowledged last
+ * (draft-cheng-iccrg-delivery-rate-estimation). */
+struct rate_sample {
+    uint64_t delivered;       /* bytes delivered over the interval */
+    int64_t interval;         /* ns */
+    uint64_t prior_delivered; /* t->delivered when that segment left */
+    uint8_t app_limited;      /* the application, not the network, limited the rate */
+    uint8_t valid;
+};
+
+/* One for each ACK that delivered something or told of congestion, after loss detection. */
+struct cc_ack {
+    uint32_t acked;      /* newly acknowledged cumulatively */
+    uint32_t delivered;  /* newly delivered, cumulatively or selectively */
+    uint32_t lost;       /* newly taken as lost */
+    uint32_t flight;     /* in flight before this ACK */
+    uint32_t ce;         /* bytes delivered that the peer says carried CE */
+    int64_t rtt;         /* -1: none */
+    uint8_t in_recovery; /* RECOVERY_* */
+    uint8_t limited;     /* the congestion window was what limited sending */
+    uint8_t ece;
+    struct rate_sample rate;
+};
+
+enum {
+    CC_PACED = 1,      /* sets t->pacing_rate */
+    CC_OWN_WINDOW = 2, /* governs cwnd in recovery and after idling itself */
+    CC_ECN = 4,        /* asks for ECN */
+    CC_ACCECN = 8,     /* asks for accurate ECN */
+};
+
+struct tcp_cc {
+    const char *name;
+    uint32_t flags;
+    void (*init)(struct tcb *t); /* cc_state is zero */
+    void (*ack)(struct tcb *t, const struct cc_ack *ack);
+    uint32_t (*ssthresh)(struct tcb *t);     /* loss was found: the new slow start threshold */
+    void (*timeout)(struct tcb *t);          /* the retransmission timer fired */
+    void (*undo)(struct tcb *t);             /* the last reduction was wrong; may be NULL */
+    uint32_t (*ecn_ssthresh)(struct tcb *t); /* a CE mark, at most once a round trip; NULL: as ssthresh */
+};
+
+extern const struct tcp_cc tcp_cc_newreno, tcp_cc_cubic;
+
+/* ---- cc.c ---- */
+/* The connection begins with the algorithm its user chose, or changes to it. */
+void cc_start(struct tcb *t);
+/* What an ACK found goes to the algorithm. */
+void cc_report(struct tcb *t, const struct delivery *d);
+void cc_grow(struct tcb *t, uint64_t bytes);
+uint32_t cc_slow_start(struct tcb *t, uint32_t acked);
+uint32_t cc_two_segments(const struct tcb *t, uint64_t window);
+
+#endif

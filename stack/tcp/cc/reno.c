@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* NewReno (RFC 5681, RFC 6582). */
+#include "../tcp.h"
+
+static void reno_init(struct tcb *t)
+{
+    t->cc_state[0] = 0; /* bytes acknowledged towards the next segment of growth */
+}
+
+static void reno_ack(struct tcb *t, const struct cc_ack *ack)
+{
+    if (!ack->limited || ack->in_recovery == RECOVERY_FAST)
+        return;
+    uint32_t left = t->cwnd < t->ssthresh ? cc_slow_start(t, ack->delivered) : ack->delivered;
+    t->cc_state[0] += left;
+    if (t->cc_state[0] >= t->cwnd) {
+        t->cc_state[0] -= t->cwnd;
+        cc_grow(t, t->mss);
+    }
+}
+
+static uint32_t reno_ssthresh(struct tcb *t)
+{
+    uint32_t flight = t->snd_nxt - t->snd_una;
+    return cc_two_segments(t, (flight < t->cwnd ? flight : t->cwnd) / 2);
+}
+
+const struct tcp_cc tcp_cc_newreno = {
+    .name = "reno",
+    .init = reno_init,
+    .ack = reno_ack,
+    .ssthresh = reno_ssthresh,
+    .timeout = reno_init,
+};
