@@ -31,7 +31,7 @@ enum {
 struct rx_frame {
     uint8_t *data;     /* Ethernet header at layer 2, IP header at layer 3 */
     uint32_t len;      /* bytes, without frame check sequence */
-    uint16_t gso_size; /* payload bytes per segment if the device merged several; else 0 */
+    uint16_t gso_size; /* payload bytes per segment if the device merged several, csum known; else 0 */
     uint8_t csum;      /* BW_CSUM_* */
     uint8_t pad;
 };

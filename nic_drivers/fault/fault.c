@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../gather.h"
+#include "../gso.h"
 #include "../random.h"
 
 enum { L2_HEADER = 14, L2_TAG = 4, SECOND = 1000000000 };
@@ -263,7 +264,12 @@ static int fault_pull(struct fault *f, int64_t now)
     int n = f->inner->rx_burst(f->inner, now, in, BW_RX_BURST);
     for (int i = 0; i < n; i++) {
         struct tx_frame tx = {.piece[0] = {in[i].data, in[i].len}, .pieces = 1, .len = in[i].len};
-        fault_admit(f, &f->way[FAULT_RX], now, &tx, in[i].csum);
+        struct gso_cut cut;
+        if (!in[i].gso_size || !gso_begin(&cut, in[i].data, in[i].len, f->dev.layer, in[i].gso_size))
+            fault_admit(f, &f->way[FAULT_RX], now, &tx, in[i].csum);
+        else
+            while (gso_next(&cut, &tx))
+                fault_admit(f, &f->way[FAULT_RX], now, &tx, BW_CSUM_PARTIAL);
     }
     return n;
 }

@@ -14,7 +14,9 @@
 enum {
     L2_HEADER = 14,
     L2_TAG = 4,
-    IP_AT = 64, /* the IP header of a received frame starts a cache line of its slot */
+    IP_AT = 64,         /* the IP header of a received frame starts a cache line */
+    IP_MAX = 65535,     /* the longest IP packet: a super-segment with its headers */
+    GSO_LENT = 1 << 18, /* with super-segments, a burst ends when it has lent this many bytes */
 };
 
 struct tap {
@@ -22,9 +24,10 @@ struct tap {
     int fd;
     uint32_t vnet;   /* bytes of virtio-net header before each frame, 0 or TAP_VNET_HDR_LEN */
     uint32_t l2;     /* bytes of link header before the IP header */
-    uint32_t room;   /* longest frame */
-    uint32_t stride; /* bytes of a slot */
-    uint8_t *slots;  /* BW_RX_BURST of them, lent to the stack for a burst */
+    uint32_t room;   /* longest frame that is no super-segment */
+    uint32_t most;   /* longest frame of all */
+    uint32_t lent;   /* bytes of buffer: the frames of a burst lie in it one behind the other */
+    uint8_t *buffer; /* lent to the stack for a burst */
 };
 
 /* Has the descriptor lost its interface for good? Deleting it detaches the descriptor (EBADFD). */
@@ -33,13 +36,18 @@ static int tap_gone(int err)
     return err == EBADFD || err == EBADF || err == ENODEV || err == ENXIO;
 }
 
-/* What the virtio-net header says of a received frame. 0: a frame we did not ask for (GSO). */
-static int tap_parse_vnet(const uint8_t *p, struct rx_frame *f)
+/* What the virtio-net header says of a received frame. 0: not as agreed by TUNSETOFFLOAD. */
+static int tap_parse_vnet(const struct tap *t, const uint8_t *p, struct rx_frame *f)
 {
     struct virtio_net_hdr hdr;
     memcpy(&hdr, p, sizeof hdr);
-    if (hdr.gso_type != VIRTIO_NET_HDR_GSO_NONE)
+    if (hdr.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
+        if (!(t->dev.caps & NETDEV_RX_GSO) || !hdr.gso_size)
+            return 0;
+        f->gso_size = hdr.gso_size;
+    } else if (f->len > t->room) {
         return 0;
+    }
     if (hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
         f->csum = BW_CSUM_PARTIAL;
     else if (hdr.flags & VIRTIO_NET_HDR_F_DATA_VALID)
@@ -47,16 +55,23 @@ static int tap_parse_vnet(const uint8_t *p, struct rx_frame *f)
     return 1;
 }
 
+/* Bytes that a frame of len takes in the buffer: the next one's IP header starts a cache line too. */
+static uint32_t tap_stride(uint32_t len)
+{
+    return (IP_AT + len + 63) & ~63u;
+}
+
 static int tap_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int max)
 {
     struct tap *t = (struct tap *)dev;
+    uint32_t at = 0;
     int n = 0;
     if (max > BW_RX_BURST)
         max = BW_RX_BURST;
-    for (int reads = 0; reads < max; reads++) {
-        uint8_t *data = t->slots + (size_t)n * t->stride + IP_AT - t->l2;
+    for (int reads = 0; reads < max && at + tap_stride(t->most + 1) <= t->lent; reads++) {
+        uint8_t *data = t->buffer + at + IP_AT - t->l2;
         /* One byte more than a frame may have: read() truncates without a word. */
-        ssize_t got = read(t->fd, data - t->vnet, t->vnet + t->room + 1);
+        ssize_t got = read(t->fd, data - t->vnet, t->vnet + t->most + 1);
         if (got < 0) {
             if (errno == EAGAIN || errno == EINTR || n)
                 break;
@@ -64,11 +79,13 @@ static int tap_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames
         }
         struct rx_frame *f = &frames[n];
         *f = (struct rx_frame){.data = data, .len = (uint32_t)got - t->vnet, .csum = BW_CSUM_UNKNOWN};
-        if (got <= (ssize_t)t->vnet || f->len > t->room || (t->vnet && !tap_parse_vnet(data - t->vnet, f))) {
+        if (got <= (ssize_t)t->vnet || f->len > t->most ||
+            (t->vnet && !tap_parse_vnet(t, data - t->vnet, f))) {
             dev->stats.rx_dropped++;
             continue;
         }
         dev->stats.rx_bytes += f->len;
+        at += tap_stride(f->len);
         n++;
     }
     dev->stats.rx_frames += (uint64_t)n;
@@ -87,6 +104,11 @@ static int tap_write(struct tap *t, const struct tx_frame *f)
             hdr.csum_start = f->csum_start;
             hdr.csum_offset = f->csum_offset;
         }
+        if (f->gso_size) {
+            hdr.gso_type = VIRTIO_NET_HDR_GSO_TCPV4;
+            hdr.gso_size = f->gso_size;
+            hdr.hdr_len = (uint16_t)f->piece[0].len;
+        }
         iov[n++] = (struct iovec){&hdr, t->vnet};
     }
     for (int i = 0; i < f->pieces; i++)
@@ -99,7 +121,8 @@ static int tap_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *
     struct tap *t = (struct tap *)dev;
     int i;
     for (i = 0; i < n; i++) {
-        int err = frames[i].len > t->room ? EMSGSIZE : tap_write(t, &frames[i]);
+        uint32_t most = frames[i].gso_size ? t->most : t->room;
+        int err = frames[i].len > most ? EMSGSIZE : tap_write(t, &frames[i]);
         if (err == EAGAIN || err == ENOBUFS || err == EINTR) {
             dev->stats.tx_full++;
             break;
@@ -129,7 +152,7 @@ static void tap_close(struct netdev *dev)
 {
     struct tap *t = (struct tap *)dev;
     close(t->fd);
-    free(t->slots);
+    free(t->buffer);
     free(t);
 }
 
@@ -142,9 +165,10 @@ struct netdev *tap_new(int fd, const struct tap_config *cfg)
     t->vnet = cfg->vnet ? TAP_VNET_HDR_LEN : 0;
     t->l2 = cfg->layer == 2 ? L2_HEADER : 0;
     t->room = cfg->mtu + (cfg->layer == 2 ? L2_HEADER + L2_TAG : 0);
-    t->stride = (IP_AT + t->room + 64) & ~63u; /* and the one byte more */
-    t->slots = aligned_alloc(64, (size_t)t->stride * BW_RX_BURST);
-    if (!t->slots) {
+    t->most = cfg->gso ? IP_MAX + (cfg->layer == 2 ? L2_HEADER + L2_TAG : 0) : t->room;
+    t->lent = cfg->gso ? GSO_LENT + tap_stride(t->most + 1) : BW_RX_BURST * tap_stride(t->most + 1);
+    t->buffer = aligned_alloc(64, t->lent);
+    if (!t->buffer) {
         free(t);
         return NULL;
     }
@@ -156,6 +180,10 @@ struct netdev *tap_new(int fd, const struct tap_config *cfg)
                              .layer = cfg->layer};
     if (t->vnet)
         t->dev.caps = NETDEV_VNET_HDR | (cfg->offload ? NETDEV_TX_CSUM | NETDEV_RX_CSUM : NETDEV_RX_CSUM);
+    if (cfg->gso) {
+        t->dev.caps |= NETDEV_TSO4 | NETDEV_RX_GSO;
+        t->dev.tso_max = TAP_TSO_MAX;
+    }
     memcpy(t->dev.mac, cfg->mac, 6);
     snprintf(t->dev.name, sizeof t->dev.name, "%s", cfg->name);
     return &t->dev;

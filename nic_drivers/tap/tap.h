@@ -3,21 +3,26 @@
  *
  * Python opens, names and configures the interface (tap.py) and hands the descriptor over. The
  * device is TX_SYNC: writev gathers straight from the send queue, no copy of ours. With the
- * virtio-net header, checksums stay unfinished in both directions: the data never leaves the
- * machine, or the kernel finishes them when it forwards. */
+ * virtio-net header, checksums stay unfinished in both directions, and TCP travels in
+ * super-segments of up to 64 KB: the data never leaves the machine, or the kernel finishes and cuts
+ * it when it forwards. */
 #ifndef BW_TAP_H
 #define BW_TAP_H
 
 #include "../netdev.h"
 
 /* cdef:begin */
-enum { TAP_VNET_HDR_LEN = 10 }; /* struct virtio_net_hdr, set by TUNSETVNETHDRSZ */
+enum {
+    TAP_VNET_HDR_LEN = 10,         /* struct virtio_net_hdr, set by TUNSETVNETHDRSZ */
+    TAP_TSO_MAX = 65535 - 60 - 60, /* payload of an IP packet whose headers are as long as can be */
+};
 struct tap_config {
     const char *name;
     uint32_t mtu;
     uint8_t layer;   /* 2: TAP, 3: TUN */
     uint8_t vnet;    /* 1: frames travel with a virtio-net header */
     uint8_t offload; /* 1: TUN_F_CSUM is set: checksums may be left unfinished; needs vnet */
+    uint8_t gso;     /* 1: TUN_F_TSO4 is set too: super-segments both ways; needs offload */
     uint8_t mac[6];
 };
 /* fd: non-blocking, attached by TUNSETIFF; the device's from now on. NULL: no memory, the caller

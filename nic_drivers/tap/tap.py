@@ -35,7 +35,8 @@ _TUNSETIFF, _TUNSETPERSIST = 0x400454CA, 0x400454CB
 _TUNSETOFFLOAD, _TUNSETVNETHDRSZ = 0x400454D0, 0x400454D8
 _IFF_TUN, _IFF_TAP, _IFF_MULTI_QUEUE = 0x1, 0x2, 0x100
 _IFF_NO_PI, _IFF_VNET_HDR, _IFF_TUN_EXCL = 0x1000, 0x4000, 0x8000
-_TUN_F_CSUM = 1
+_TUN_F_CSUM, _TUN_F_TSO4 = 0x1, 0x2
+_TUN_F_USO4, _TUN_F_USO6 = 0x20, 0x40  # since Linux 6.2, and only both together
 _IFA_F_NODAD = 2  # usable at once
 _SIOCGIFMTU, _SIOCGIFHWADDR = 0x8921, 0x8927
 
@@ -50,6 +51,7 @@ class _Request:
     mtu: int | None
     vnet: bool
     offload: bool
+    gso: bool
     persist: bool | None
 
 
@@ -73,6 +75,7 @@ def open_tap(
     mac: bytes | None = None,
     vnet: bool = True,
     offload: bool = True,
+    gso: bool = True,
     persist: bool | None = None,
 ) -> Device:
     """Creates a TAP (layer 2) or, with mode="tun", a TUN (layer 3) interface, or attaches to one.
@@ -81,8 +84,9 @@ def open_tap(
     side, which is then brought up, as is an interface made here; `mtu` is set on the interface,
     and otherwise read from it; `netns` is a named network namespace, or a path of one; `mac` is
     the stack's address, by default a stable one of the name; `vnet` carries a virtio-net header
-    before each frame, and `offload` leaves checksums unfinished through it; `persist` keeps the
-    interface after close, or lets it go. Raises DeviceError: ENOENT, EPERM, EBUSY, EINVAL, …
+    before each frame, `offload` leaves checksums unfinished through it, and `gso` lets TCP travel
+    in super-segments of up to 64 KB; `persist` keeps the interface after close, or lets it go.
+    Raises DeviceError: ENOENT, EPERM, EBUSY, EINVAL, …
     """
     if len(name.encode()) > 15 or "/" in name or any(c.isspace() for c in name):
         raise invalid(f"interface name {name!r}: it has at most 15 bytes and no space or slash")
@@ -93,6 +97,7 @@ def open_tap(
         mtu=mtu,
         vnet=vnet,
         offload=offload and vnet,
+        gso=gso and offload and vnet,
         persist=persist,
     )
     opened = in_thread(lambda: _open(request), netns, lambda late: os.close(late.fd))
@@ -110,7 +115,7 @@ def _device(request: _Request, opened: _Opened, mac: bytes | None) -> Device:
     config = ffi.new("struct tap_config *")
     name = ffi.new("char[]", opened.name.encode())
     config.name, config.mtu, config.layer = name, opened.mtu, 2 if request.mode == "tap" else 3
-    config.vnet, config.offload = request.vnet, request.offload
+    config.vnet, config.offload, config.gso = request.vnet, request.offload, request.gso
     config.mac = bytes(own) if request.mode == "tap" else bytes(6)
     netdev = lib.tap_new(opened.fd, config)
     if netdev == ffi.NULL:
@@ -136,7 +141,7 @@ def _open(request: _Request) -> _Opened:
         name, created = _attach(fd, request)
         if request.vnet:
             fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", lib.TAP_VNET_HDR_LEN))
-        fcntl.ioctl(fd, _TUNSETOFFLOAD, _TUN_F_CSUM if request.offload else 0)
+        _set_offload(fd, request)
         _configure(name, request, created)
         if request.persist is not None:
             fcntl.ioctl(fd, _TUNSETPERSIST, int(request.persist))
@@ -211,6 +216,19 @@ def _attach_error(error: OSError, request: _Request) -> DeviceError:
     return DeviceError(error.errno or 0, text)
 
 
+def _set_offload(fd: int, request: _Request) -> None:
+    """What the kernel may leave undone in the frames it hands us."""
+    flags = (_TUN_F_CSUM if request.offload else 0) | (_TUN_F_TSO4 if request.gso else 0)
+    if request.gso:
+        try:
+            fcntl.ioctl(fd, _TUNSETOFFLOAD, flags | _TUN_F_USO4 | _TUN_F_USO6)
+            return
+        except OSError as error:  # EINVAL: an older kernel
+            if error.errno != errno.EINVAL:
+                raise
+    fcntl.ioctl(fd, _TUNSETOFFLOAD, flags)
+
+
 def _configure(name: str, request: _Request, created: bool) -> None:
     """The kernel's side: MTU and addresses as asked for; up if it is ours to bring up."""
     if not (created or request.host or request.mtu):
@@ -261,6 +279,7 @@ def _factory(spec: DeviceSpec) -> Device:
         mac=spec.get("mac", parse_mac, None),
         vnet=spec.get("vnet", parse_flag, True),
         offload=spec.get("offload", parse_flag, True),
+        gso=spec.get("gso", parse_flag, True),
         persist=spec.get("persist", parse_flag, None),
     )
 
@@ -290,6 +309,7 @@ register(
         "mac": "MAC address of the stack (a stable one of the name)",
         "vnet": "0: no virtio-net header before each frame (1)",
         "offload": "0: finish checksums in software (1)",
+        "gso": "0: no TCP or UDP super-segments (1)",
         "persist": "1: the interface stays after close; 0: it goes",
     },
 )

@@ -91,7 +91,7 @@ int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg
     seg->len = pkt->l4_len - hdr;
     seg->has_ts = seg->has_sack_ok = seg->has_wscale = seg->wscale = seg->sacks = seg->reopens = 0;
     seg->mss = 0;
-    seg->segments = 1;
+    seg->segments = (uint16_t)(pkt->gso_size && seg->len ? (seg->len - 1) / pkt->gso_size + 1 : 1);
     seg->pieces = seg->len ? 1 : 0;
     seg->piece[0] = (struct tx_piece){h + hdr, seg->len};
     if (!parse_timestamps_only(seg, h + 20, hdr - 20) && tcp_parse_options(seg, h + 20, hdr - 20))

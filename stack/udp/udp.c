@@ -95,7 +95,7 @@ static struct bw_sock *udp_find(struct bw_stack *st, const uint8_t *laddr, uint1
     return bind_find(st, KIND_UDP, laddr, lport, raddr, rport, ifindex);
 }
 
-void udp_input(struct bw_stack *st, struct packet *pkt)
+static void udp_one(struct bw_stack *st, struct packet *pkt)
 {
     uint32_t total = pkt->l4_len < UDP_HLEN ? 0 : get16(pkt->l4 + 4);
     if (total < UDP_HLEN || total > pkt->l4_len) {
@@ -121,6 +121,26 @@ void udp_input(struct bw_stack *st, struct packet *pkt)
     if (!pkt->l2_broadcast) {
         uint32_t len = (uint32_t)(pkt->l4 - pkt->l3) + total;
         punt(st, BW_PUNT_ERROR, pkt, 3 << 8 | 3, pkt->l3, len < UDP_ERROR_HEAD ? len : UDP_ERROR_HEAD);
+    }
+}
+
+/* Several datagrams of one flow that a device has merged: each gets the header before its payload, over
+ * the end of the one before. Their checksums need no look (netdev.h). */
+void udp_input(struct bw_stack *st, struct packet *pkt)
+{
+    uint32_t size = pkt->gso_size;
+    if (likely(!size || pkt->l4_len <= UDP_HLEN + size)) {
+        udp_one(st, pkt);
+        return;
+    }
+    uint8_t head[UDP_HLEN];
+    memcpy(head, pkt->l4, UDP_HLEN);
+    for (uint32_t left = pkt->l4_len - UDP_HLEN, n; left; left -= n, pkt->l4 += n) {
+        n = left < size ? left : size;
+        memcpy(pkt->l4, head, UDP_HLEN);
+        put16(pkt->l4 + 4, (uint16_t)(UDP_HLEN + n));
+        pkt->l4_len = UDP_HLEN + n;
+        udp_one(st, pkt);
     }
 }
 

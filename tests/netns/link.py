@@ -20,6 +20,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import barewire
+from barewire.nic_drivers import open_device
 from barewire.stack import ffi, lib
 from barewire.stack.icmp.echo import EchoResult
 from barewire.tools.netns import Namespace, stop
@@ -40,7 +41,8 @@ class Link:
         name = f"tap:tap0?host={KERNEL}/{PREFIX}&mtu={mtu}" + (f"&{device}" if device else "")
         options = {"addresses": [f"{OURS}/{PREFIX}"], "exit_linger": 0.0, **options}
         with ns.entered():
-            self.stack = barewire.Stack(name, **options)
+            self.device = open_device(name)  # its counters stay readable
+            self.stack = barewire.Stack(self.device, **options)
         ns.use_congestion("tap0")
         self.made: list[Any] = []
 
