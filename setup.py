@@ -33,5 +33,9 @@ setup(
         "barewire.nic_drivers": ["*.h", "*.pyi"],
         "barewire.stack": ["*.pyi"],
     },
-    cffi_modules=["nic_drivers/netdev_build.py:ffi", "stack/engine_build.py:ffi"],
+    cffi_modules=[
+        "nic_drivers/netdev_build.py:ffi",
+        "stack/engine_build.py:ffi",
+        "tools/relay/pump_build.py:ffi",
+    ],
 )

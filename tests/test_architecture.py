@@ -43,7 +43,9 @@ THIRD_PARTY = {
     "nic_drivers": {"_cffi_backend", "cffi", "pyroute2"},
     "tools": {"_cffi_backend", "cffi", "pyroute2", "rich"},
 }
-BUILD_SCRIPTS = {"nic_drivers/netdev_build.py", "stack/engine_build.py"}
+BUILD_SCRIPTS = {
+    "nic_drivers/netdev_build.py", "stack/engine_build.py", "tools/relay/pump_build.py",
+}  # fmt: skip
 CONTRACT = {"nic_drivers/netdev.h", "nic_drivers/checksum.h"}
 PURE_HEADERS = {
     "errno.h", "inttypes.h", "limits.h", "stdalign.h", "stdarg.h", "stdbool.h", "stddef.h",
@@ -70,7 +72,7 @@ def files(*suffixes: str, under: tuple[str, ...] = ("",)) -> list[Path]:
                 f for f in folders if f not in NOT_OURS and not f.endswith(("_cache", ".egg-info"))
             ]
             found += [Path(path, n).relative_to(ROOT) for n in names if n.endswith(suffixes)]
-    return sorted(f for f in found if f.name not in ("_engine.c", "_netdev.c"))
+    return sorted(f for f in found if f.name not in ("_engine.c", "_netdev.c", "_pump.c"))
 
 
 def code(*suffixes: str) -> list[Path]:

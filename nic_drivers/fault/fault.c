@@ -46,6 +46,7 @@ struct fault {
     struct netdev *inner;
     struct tally *tally;
     uint32_t room, stride;
+    int64_t began; /* when the first frame came; -1: none has */
     struct fault_line way[2];
     uint32_t lent[BW_RX_BURST]; /* slots of the last receive burst */
     uint32_t lent_len;
@@ -173,10 +174,22 @@ static void fault_store(struct fault *f, struct fault_line *w, uint32_t id, cons
         s->csum = BW_CSUM_UNKNOWN;
 }
 
+static int fault_is_down(const struct fault *f, const struct fault_line *w, int64_t now)
+{
+    int64_t since = now - f->began - w->cfg.outage_at;
+    return since >= 0 && since < w->cfg.outage;
+}
+
 /* One frame enters the network. */
 static void fault_admit(struct fault *f, struct fault_line *w, int64_t now, const struct tx_frame *tx,
                         uint8_t csum)
 {
+    if (f->began < 0)
+        f->began = now;
+    if (fault_is_down(f, w, now)) {
+        fault_count(f, w, FAULT_OUTAGE);
+        return;
+    }
     if (random_chance(&w->dice, w->cfg.loss)) {
         fault_count(f, w, FAULT_LOST);
         return;
@@ -357,6 +370,7 @@ struct netdev *fault_new(struct netdev *inner, const struct fault_way *ways, uin
     if (!f)
         return NULL;
     f->inner = inner;
+    f->began = -1;
     f->room = inner->mtu + (inner->layer == 2 ? L2_HEADER + L2_TAG : 0);
     f->stride = (f->room + 63) & ~63u;
     int err = 0;

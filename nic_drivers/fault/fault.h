@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A bad network around any device: loss, duplication, reordering, corruption, delay, a slow link.
+/* A bad network around any device: loss, duplication, reordering, corruption, delay, a slow link, an
+ * outage.
  *
  * Every frame is copied into a bounded store with the time it is due, and leaves when `now` reaches
  * it; arm() gives the next such time. The dice are seeded, one sequence a direction: the same seed,
@@ -21,6 +22,7 @@ enum { /* tally: FAULT_KINDS counters of the receive direction, then of the tran
        FAULT_REORDERED,
        FAULT_QUEUE_FULL, /* the rate-limited link's queue had no room */
        FAULT_NO_ROOM,    /* the store was full, or the frame too long for it */
+       FAULT_OUTAGE,     /* the link was down */
        FAULT_KINDS,
 };
 /* One direction. Chances are 0 .. 1, times ns. */
@@ -30,6 +32,9 @@ struct fault_way {
     int64_t delay, jitter;
     double rate;    /* bit/s; 0: no limit */
     uint64_t queue; /* bytes that may wait for the rate-limited link */
+    /* Frames that come in this span are gone, no dice thrown; counted from the device's first frame,
+     * whichever way it went. What is on its way already arrives. */
+    int64_t outage_at, outage;
 };
 /* ways[2]: FAULT_RX, FAULT_TX; `held`: frames stored at most, each direction. Takes inner over.
  * NULL: no memory, inner stays the caller's. */

@@ -12,7 +12,7 @@ from ..middleware import wrap
 from ..names import DeviceSpec, parse_between, parse_chance, parse_rate, parse_size, parse_time
 from ..registry import register_wrapper
 
-_KINDS = ("lost", "duplicated", "corrupted", "reordered", "queue_full", "no_room")
+_KINDS = ("lost", "duplicated", "corrupted", "reordered", "queue_full", "no_room", "outage")
 _COUNTERS = [f"fault.{way}.{kind}" for way in ("rx", "tx") for kind in _KINDS]
 _HOUR = 3600 * 10**9
 _HELD_MAX = 1 << 20
@@ -22,7 +22,8 @@ _HELD_MAX = 1 << 20
 class Faults:
     """What one direction does to frames. Chances are 0..1, times ns, rate bit/s (0: no limit),
     queue bytes that may wait for the rate-limited link. A reordered frame is held back for
-    `hold`; jitter alone (0..jitter more delay, evenly) changes no order."""
+    `hold`; jitter alone (0..jitter more delay, evenly) changes no order. The link is down for
+    `outage`, from `outage_at` after the device's first frame (of either way) on."""
 
     loss: float = 0.0
     duplicate: float = 0.0
@@ -33,12 +34,14 @@ class Faults:
     jitter: int = 0
     rate: float = 0.0
     queue: int = 128 * 1024
+    outage_at: int = 0
+    outage: int = 0
 
     def __post_init__(self) -> None:
         for name in ("loss", "duplicate", "reorder", "corrupt"):
             if not 0 <= getattr(self, name) <= 1:
                 raise invalid(f"{name}={getattr(self, name)}: a probability is from 0 to 1")
-        for name in ("hold", "delay", "jitter"):
+        for name in ("hold", "delay", "jitter", "outage_at", "outage"):
             if not 0 <= getattr(self, name) <= _HOUR:
                 raise invalid(f"{name}={getattr(self, name)}: a time is from 0 to an hour, in ns")
         if self.rate != 0 and not 1 <= self.rate <= 1e15:
@@ -83,6 +86,8 @@ _PARSERS: dict[str, Any] = {
     "jitter": parse_time,
     "rate": parse_rate,
     "queue": parse_size,
+    "outage_at": parse_time,
+    "outage": parse_time,
 }
 _HELP = {
     "loss": "chance that a frame is lost (0.01 or 1%)",
@@ -94,6 +99,8 @@ _HELP = {
     "jitter": "up to so much more delay, without reordering",
     "rate": "bits per second of the link (10mbit)",
     "queue": "bytes that may wait for the link (128k)",
+    "outage_at": "the link goes down so long after the first frame",
+    "outage": "for how long it is down",
 }
 
 

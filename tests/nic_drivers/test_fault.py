@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from barewire.nic_drivers import (
@@ -86,6 +87,29 @@ def test_delay_and_jitter_keep_the_order() -> None:
     assert [n for _, n in arrived] == list(range(500))
     delays = [when - n * 10_000 for when, n in arrived]
     assert min(delays) >= 5 * MS and max(delays) <= 7 * MS + 10_000
+
+
+def test_an_outage_loses_what_comes_in_its_span_and_throws_no_dice() -> None:
+    faults = Faults(loss=0.2)
+    arrived, _ = run(1000, faults)
+    down = replace(faults, outage_at=2 * MS, outage=3 * MS)
+    left, counters = run(1000, down)
+    assert [n for _, n in left if n < 200] == [n for _, n in arrived if n < 200]
+    assert not [n for _, n in left if 200 <= n < 500]
+    assert counters["fault.tx.outage"] == 300
+    dice = [n for _, n in arrived if 200 <= n < 700]
+    assert [n - 300 for _, n in left if n >= 500] == dice, "the dice go on where they were"
+
+
+def test_an_outage_is_counted_from_the_first_frame_of_either_way() -> None:
+    a, b = pipe_pair()
+    with with_faults(a, Faults(delay=MS, outage_at=MS, outage=MS)) as device, b:
+        device.tx([frame(1)], 10 * MS)
+        b.send(frame(2))
+        assert device.recv(11 * MS) is None and device.counters["fault.rx.outage"] == 1
+        assert b.recv() == frame(1), "what is on its way arrives"
+        b.send(frame(3))
+        assert device.recv(12 * MS) is None and device.recv(13 * MS) == frame(3)
 
 
 def test_the_deadline_is_when_the_next_frame_is_due() -> None:

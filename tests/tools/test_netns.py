@@ -75,6 +75,13 @@ def test_a_sysctl_is_set_inside_and_untouched_outside(ns):
         assert file.read() == before
 
 
+def test_an_interface_of_a_quiet_namespace_has_no_ipv6(ns):
+    ns.quiet()
+    netns.tap(ns, "198.18.0.1/24")
+    with ns.entered(), open("/proc/thread-self/net/if_inet6") as file:
+        assert "tap0" not in file.read()
+
+
 def test_call_returns_and_raises(ns):
     assert ns.call(lambda a, b: (current(), a + b), 1, b=2)[1] == 3
     with pytest.raises(KeyError):
