@@ -31,6 +31,7 @@ def host_config(
     ports: tuple[int, int],
     header_prediction: bool,
     poison: bool,
+    syn_cookies: int,
 ) -> Any:
     """C's struct host_config."""
     first, last = _port_range(ports)
@@ -45,6 +46,7 @@ def host_config(
     engine.port_mod, engine.port_value = 1, 0
     engine.header_prediction = bool(header_prediction)
     engine.poison = bool(poison)
+    engine.syn_cookies = integer("syn_cookies", syn_cookies, 0, 2)
     return config
 
 

@@ -48,6 +48,8 @@ class Stack:
     buffer_bytes: bound of what all send and receive queues hold together (committed when used).
     ports: ephemeral range, inclusive. congestion: "cubic" or "reno", of new sockets.
     probe_addresses: RFC 5227: addresses are probed for some seconds before they are used.
+    syn_cookies: as Linux's tcp_syncookies: 0 never, 1 while the half-open connections are at their
+        bound, 2 for every SYN.
     header_prediction, poison: for tests, without TCP's fast path, with freed memory overwritten.
 
     Raises ValueError or TypeError for arguments that make no sense, OSError (DeviceError) for a
@@ -72,6 +74,7 @@ class Stack:
         ports: tuple[int, int] = (32768, 60999),
         congestion: str = "cubic",
         probe_addresses: bool = False,
+        syn_cookies: int = 1,
         header_prediction: bool = True,
         poison: bool = False,
         name: str | None = None,
@@ -97,6 +100,7 @@ class Stack:
             ports=ports,
             header_prediction=header_prediction,
             poison=poison,
+            syn_cookies=syn_cookies,
         )
         wanted = _config.address_list(addresses)
         out = ffi.new("struct host **")

@@ -49,6 +49,7 @@
     X(DROP_TX_QUEUE, "drop_transmit_queue_full") \
     X(DROP_TX_DOWN, "drop_transmit_interface_down") \
     X(DROP_TX_MEMORY, "drop_transmit_memory") \
+    X(DROP_TX_STATELESS, "drop_transmit_stateless_share") \
     X(DROP_PUNT_ARP, "drop_punt_arp_full") \
     X(DROP_PUNT_RESOLVE, "drop_punt_resolve_full") \
     X(DROP_PUNT_ICMP, "drop_punt_icmp_full") \
@@ -82,6 +83,10 @@
     X(COUNT_TCP_KEEPALIVES, "tcp_keepalive_probes") \
     X(COUNT_TCP_DELAYED_ACKS, "tcp_delayed_acks") \
     X(COUNT_TCP_CHALLENGE_ACKS, "tcp_challenge_acks") \
+    X(COUNT_TCP_CHALLENGES_LIMITED, "tcp_challenge_acks_limited") \
+    X(COUNT_TCP_COOKIES_SENT, "tcp_syn_cookies_sent") \
+    X(COUNT_TCP_COOKIES_RECEIVED, "tcp_syn_cookies_received") \
+    X(COUNT_TCP_COOKIES_FAILED, "tcp_syn_cookies_failed") \
     X(COUNT_TCP_RST_SENT, "tcp_resets_sent") \
     X(COUNT_TCP_RST_RECEIVED, "tcp_resets_received") \
     X(COUNT_TCP_OOO_QUEUED, "tcp_out_of_order_queued") \

@@ -35,7 +35,8 @@ struct bw_config {
     uint16_t port_mod, port_value;  /* only ports with port % mod == value; mod 1: all */
     uint8_t header_prediction;      /* 0 switches the fast path off */
     uint8_t poison;                 /* tests: memory given back is overwritten, so that a late reader shows */
-    uint8_t pad[2];
+    uint8_t syn_cookies; /* 0: never, 1: when the half-open children are at their bound, 2: always */
+    uint8_t pad;
 };
 
 /* Addresses and routes are published whole: each call replaces the previous table. */

@@ -24,6 +24,7 @@ enum {
     MAX_ADDRS = 256,
     MAX_ROUTES = 256,
     TXQ_SIZE = 256,          /* frames that wait for a device */
+    TX_STATELESS = 64,       /* of them at most, answers that need no connection */
     SLOTS = 4096,            /* headers of frames that wait for, or are held by, devices */
     HDR_ROOM = 128,          /* bytes of a header slot */
     HDR_IP = 18,             /* the IP header starts here in a slot; Ethernet (and a tag) goes before */
@@ -84,7 +85,8 @@ struct tx_slot {
     uint32_t chunk[BW_TX_PIECES]; /* references the frame holds */
     uint8_t chunks;
     uint8_t in_use;
-    uint8_t pad[2];
+    uint8_t stateless; /* counts in iface.stateless */
+    uint8_t pad;
     uint32_t next_free;
 };
 
@@ -98,6 +100,7 @@ struct iface {
     uint8_t mac[6];
     uint16_t ip_id;
     uint32_t txq_head, txq_len; /* ring of frames the device has not taken */
+    uint32_t stateless;         /* of those, answers to strangers: at most TX_STATELESS */
     struct tx_frame *txq;
 };
 
@@ -330,6 +333,9 @@ void tx_add(struct bw_stack *st, struct tx_frame *f, const uint8_t *data, uint32
 int tx_end(struct bw_stack *st, struct iface *out, struct tx_frame *f, uint32_t hdr_len,
            struct ip_path *path);
 void tx_cancel(struct bw_stack *st, struct iface *out, struct tx_frame *f);
+/* tx_begin for the answer to a stranger (a reset, a cookie): such frames have a bounded share of the
+ * queue, so that a flood that is answered does not crowd out data. */
+struct tx_frame *tx_begin_stateless(struct bw_stack *st, struct iface *out, uint8_t **hdr);
 /* Frames that still fit; a few places are kept back for what is not TCP. */
 int tx_room(const struct bw_stack *st, const struct iface *out);
 /* Copies bytes into chunks of the stack's own, for datagrams: at most one piece a call (it may be

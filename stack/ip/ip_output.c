@@ -48,6 +48,7 @@ struct tx_frame *tx_begin(struct bw_stack *st, struct iface *out, uint8_t **hdr)
     struct tx_slot *slot = &st->slots[token];
     st->slot_free = slot->next_free;
     slot->in_use = 1;
+    slot->stateless = 0;
     slot->chunks = 0;
 
     struct tx_frame *f = &out->txq[(out->txq_head + out->txq_len) % TXQ_SIZE];
@@ -59,6 +60,18 @@ struct tx_frame *tx_begin(struct bw_stack *st, struct iface *out, uint8_t **hdr)
     f->csum_start = f->csum_offset = 0;
     f->csum_partial = 0;
     *hdr = slot->hdr;
+    return f;
+}
+
+struct tx_frame *tx_begin_stateless(struct bw_stack *st, struct iface *out, uint8_t **hdr)
+{
+    if (out->stateless >= TX_STATELESS) {
+        drop(st, DROP_TX_STATELESS, 0);
+        return NULL;
+    }
+    struct tx_frame *f = tx_begin(st, out, hdr);
+    if (f)
+        st->slots[f->token].stateless = 1;
     return f;
 }
 
@@ -173,6 +186,7 @@ int tx_end(struct bw_stack *st, struct iface *out, struct tx_frame *f, uint32_t 
     }
     if (f->csum_partial && !(out->caps & TX_SUMS))
         finish_checksum(f);
+    out->stateless += st->slots[f->token].stateless;
     out->txq_len++;
     return 0;
 }
@@ -270,6 +284,8 @@ int bw_output(struct bw_stack *st, int ifindex, const struct tx_frame **frames, 
 
 static void tx_advance(struct bw_stack *st, struct iface *out, uint32_t n, int release)
 {
+    for (uint32_t i = 0; unlikely(out->stateless > 0) && i < n; i++)
+        out->stateless -= st->slots[out->txq[(out->txq_head + i) % TXQ_SIZE].token].stateless;
     for (uint32_t i = 0; release && i < n; i++)
         slot_release(st, out->txq[(out->txq_head + i) % TXQ_SIZE].token);
     out->txq_head = (out->txq_head + n) % TXQ_SIZE;

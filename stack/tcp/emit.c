@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One segment out: header, options, gather list; and resets, which need no connection. */
+/* One segment of a connection out: header, options, gather list. */
 #include "tcp.h"
 
 enum { OPT_NOP_NOP_TS = 0x0101080a, OPT_NOP_NOP_SACK = 0x01010500 };
@@ -137,58 +137,4 @@ int tcp_emit(struct tcb *t, struct iface *out, const struct tcp_emit *e)
         acknowledged(t);
     t->last_sent = st->now;
     return 0;
-}
-
-/* A bare header without a connection's options. */
-static void emit_bare(struct bw_stack *st, const uint8_t *src, const uint8_t *dst, uint16_t sport,
-                      uint16_t dport, uint32_t seq, uint32_t ack, uint8_t flags)
-{
-    struct ip_path path = {0};
-    uint8_t *hdr;
-    if (ip_path_find(st, dst, 0, &path))
-        return;
-    struct iface *out = &st->iface[path.ifindex];
-    struct tx_frame *f = tx_begin(st, out, &hdr);
-    if (!f)
-        return;
-    uint8_t *ip = hdr + HDR_IP, *tcp = ip + 20;
-    const struct ip_send head = {.src = src, .dst = dst, .proto = 6, .ttl = 64, .df = 1};
-    ip4_header(out, ip, &head, 40);
-    put16(tcp, sport);
-    put16(tcp + 2, dport);
-    put32(tcp + 4, seq);
-    put32(tcp + 8, ack);
-    tcp[12] = 5 << 4;
-    tcp[13] = flags;
-    uint16_t sum = bw_sum_16(ip_pseudo_sum(src, dst, 6, 20));
-    memset(tcp + 14, 0, 6);
-    memcpy(tcp + 16, &sum, 2);
-    f->csum_partial = 1;
-    f->csum_start = (uint16_t)(f->l3_off + 20);
-    f->csum_offset = 16;
-    tx_end(st, out, f, 40, &path);
-    count(st, COUNT_TCP_RST_SENT);
-}
-
-/* RFC 9293 3.10.7.1: the answer to a segment that belongs to nobody. */
-void tcp_send_rst(struct bw_stack *st, const struct tcp_seg *seg)
-{
-    const struct packet *pkt = seg->pkt;
-    if (seg->flags & TCP_RST)
-        return;
-    if (seg->flags & TCP_ACK) {
-        emit_bare(st, pkt->dst, pkt->src, seg->dport, seg->sport, seg->ack, 0, TCP_RST);
-        return;
-    }
-    uint32_t end = seg->seq + seg->len + !!(seg->flags & TCP_SYN) + !!(seg->flags & TCP_FIN);
-    emit_bare(st, pkt->dst, pkt->src, seg->dport, seg->sport, 0, end, TCP_RST | TCP_ACK);
-}
-
-/* We give the connection up: <SEQ=SND.NXT><CTL=RST> (RFC 9293 3.10.5). */
-void tcp_abort_rst(struct tcb *t)
-{
-    const struct bw_sock *s = &t->base;
-    if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_CLOSED || t->state == BW_TCP_TIME_WAIT)
-        return;
-    emit_bare(s->st, s->laddr, s->raddr, s->lport, s->rport, t->snd_nxt, t->rcv_nxt, TCP_RST | TCP_ACK);
 }

@@ -1,19 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /* Opening: what a SYN teaches, LISTEN and SYN-SENT (RFC 9293 3.10.7.2, 3.10.7.3), and a listener's
  * two bounded queues. A child in SYN-RECEIVED is a whole control block: one code path for
- * retransmission and simultaneous open; how many there may be is bounded by the backlog. */
+ * retransmission and simultaneous open; how many there may be is bounded for each listener and for the
+ * stack, and beyond that SYNs are answered with cookies (cookies.c). */
 #include "tcp.h"
+
+/* F(connection, secret) of RFC 6528 section 3, for the flow and one number more. */
+uint64_t tcp_flow_hash(const uint8_t key[16], const uint8_t *laddr, uint16_t lport, const uint8_t *raddr,
+                       uint16_t rport, uint32_t number)
+{
+    uint8_t id[40];
+    memcpy(id, laddr, 16);
+    memcpy(id + 16, raddr, 16);
+    put16(id + 32, lport);
+    put16(id + 34, rport);
+    put32(id + 36, number);
+    return siphash(key, id, sizeof id);
+}
 
 /* RFC 6528: ISN = M + F(connection, secret), M a clock of about 4 microseconds. */
 uint32_t tcp_make_isn(struct tcb *t)
 {
     const struct bw_sock *s = &t->base;
-    uint8_t id[36];
-    memcpy(id, s->laddr, 16);
-    memcpy(id + 16, s->raddr, 16);
-    put16(id + 32, s->lport);
-    put16(id + 34, s->rport);
-    uint64_t h = siphash(s->st->isn_key, id, sizeof id);
+    uint64_t h = tcp_flow_hash(s->st->isn_key, s->laddr, s->lport, s->raddr, s->rport, 0);
     t->ts_offset = (uint32_t)(h >> 32);
     return (uint32_t)h + (uint32_t)((uint64_t)s->st->now >> 12);
 }
@@ -83,23 +92,14 @@ static void copy_template(struct tcb *t, const struct tcb *from)
     t->base.bound_if = from->base.bound_if;
 }
 
-static void on_syn(struct listener *l, struct tcp_seg *seg)
+/* The child that a SYN makes, half open; its SYN,ACK is not sent yet. */
+struct tcb *tcp_child_new(struct listener *l, const struct tcp_seg *seg)
 {
     struct bw_stack *st = l->tmpl.base.st;
     const struct packet *pkt = seg->pkt;
-    if (l->accept_len > l->backlog) {
-        drop(st, DROP_TCP_BACKLOG, 0);
-        return;
-    }
-    if (l->half_open_len >= (l->backlog < 64 ? 128 : 2 * l->backlog)) {
-        drop(st, DROP_TCP_SYN_QUEUE, 0);
-        return;
-    }
     struct bw_sock *s = sock_alloc(st, KIND_TCP);
-    if (!s) {
-        drop(st, DROP_TCP_NO_MEMORY, 0);
-        return;
-    }
+    if (!s)
+        return NULL;
     struct tcb *t = tcb_of(s);
     tcp_init(t);
     copy_template(t, &l->tmpl);
@@ -109,7 +109,7 @@ static void on_syn(struct listener *l, struct tcp_seg *seg)
     s->rport = seg->sport;
     if (ip_path_find(st, s->raddr, s->bound_if, &s->path)) {
         sock_free(s);
-        return;
+        return NULL;
     }
     flow_add(s);
     tcp_learn_syn(t, seg);
@@ -121,8 +121,41 @@ static void on_syn(struct listener *l, struct tcp_seg *seg)
     t->listener = l;
     queue_in(&l->half_open, t);
     l->half_open_len++;
+    st->tcp->half_open++;
     count(st, COUNT_TCP_PASSIVE_OPENS);
-    tcp_want_output(t);
+    return t;
+}
+
+/* Half-open children are bounded for each listener, and for all of them to a quarter of the sockets,
+ * so that a flood leaves the rest to others. */
+static int half_open_full(const struct listener *l)
+{
+    const struct bw_stack *st = l->tmpl.base.st;
+    return l->half_open_len >= (l->backlog < 64 ? 128 : 2 * l->backlog) ||
+           st->tcp->half_open > st->cfg.max_socks / 4;
+}
+
+static void on_syn(struct listener *l, struct tcp_seg *seg)
+{
+    struct bw_stack *st = l->tmpl.base.st;
+    int cookies = st->cfg.syn_cookies;
+    if (l->accept_len > l->backlog) {
+        drop(st, DROP_TCP_BACKLOG, 0);
+        return;
+    }
+    if (cookies == 2 || (cookies && half_open_full(l))) {
+        tcp_cookie_answer(l, seg);
+        return;
+    }
+    if (half_open_full(l)) {
+        drop(st, DROP_TCP_SYN_QUEUE, 0);
+        return;
+    }
+    struct tcb *t = tcp_child_new(l, seg);
+    if (t)
+        tcp_want_output(t);
+    else
+        drop(st, DROP_TCP_NO_MEMORY, 0);
 }
 
 void tcp_on_listen(struct listener *l, struct tcp_seg *seg)
@@ -131,6 +164,8 @@ void tcp_on_listen(struct listener *l, struct tcp_seg *seg)
     if (seg->flags & TCP_RST)
         return;
     if (seg->flags & TCP_ACK) {
+        if (tcp_cookie_accepts(l, seg))
+            return;
         drop(st, DROP_TCP_NO_SOCKET, seg->len);
         tcp_send_rst(st, seg);
     } else if (seg->flags & TCP_SYN) {
@@ -155,6 +190,7 @@ void tcp_child_leaves(struct tcb *child)
             l->accept_tail = child->queue_pprev;
     } else {
         l->half_open_len--;
+        l->tmpl.base.st->tcp->half_open--;
     }
     child->listener = NULL;
     child->queue_pprev = NULL;

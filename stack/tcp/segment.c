@@ -3,8 +3,23 @@
  * whether to go on. Robustness against blind attacks after RFC 5961; PAWS after RFC 7323. */
 #include "tcp.h"
 
+/* The stack's budget: a second's worth is random, so that nobody can count what others cost it
+ * (CVE-2016-5696). 1: one more may go. */
+static int challenge_budget(struct bw_stack *st)
+{
+    struct tcp_globals *g = st->tcp;
+    if (st->now >= g->challenges_until) {
+        g->challenges_until = st->now + SECOND;
+        g->challenges_left = TCP_CHALLENGES_ALL / 2 + (uint32_t)(random64(st) % TCP_CHALLENGES_ALL);
+    }
+    if (!g->challenges_left)
+        return 0;
+    g->challenges_left--;
+    return 1;
+}
+
 /* RFC 5961 section 7: challenge ACKs are limited, a budget for each connection so that it tells
- * nobody anything about another's. */
+ * nobody anything about another's, and one for the stack. */
 void tcp_challenge_ack(struct tcb *t)
 {
     struct bw_stack *st = t->base.st;
@@ -12,8 +27,10 @@ void tcp_challenge_ack(struct tcb *t)
         t->challenge_start = st->now;
         t->challenges = 0;
     }
-    if (t->challenges >= TCP_CHALLENGES)
+    if (t->challenges >= TCP_CHALLENGES || !challenge_budget(st)) {
+        count(st, COUNT_TCP_CHALLENGES_LIMITED);
         return;
+    }
     t->challenges++;
     count(st, COUNT_TCP_CHALLENGE_ACKS);
     tcp_send_ack(t);
@@ -233,7 +250,7 @@ static void pass_known_syn(const struct tcb *t, struct tcp_seg *seg)
     seg->wnd >>= t->snd_wscale; /* a SYN's window is not scaled */
 }
 
-static void on_connection(struct tcb *t, struct tcp_seg *seg)
+void tcp_on_connection(struct tcb *t, struct tcp_seg *seg)
 {
     pass_known_syn(t, seg);
     if (check_sequence(t, seg) == DONE || check_rst(t, seg) == DONE || check_syn(t, seg) == DONE)
@@ -275,7 +292,7 @@ void tcp_segment(struct bw_stack *st, struct tcp_seg *seg)
         else if (st->cfg.header_prediction && tcp_fast_path(t, seg))
             count(st, COUNT_TCP_FAST_PATH);
         else
-            on_connection(t, seg);
+            tcp_on_connection(t, seg);
         return;
     }
     s = bind_find(st, KIND_LISTENER, pkt->dst, seg->dport, pkt->src, seg->sport, pkt->ifindex);

@@ -29,10 +29,11 @@ enum {
     TCP_WSCALE = 8, /* a window of 16 MiB */
     TCP_MAX_RCVBUF = 65535 << TCP_WSCALE,
     TCP_DEFAULT_BUF = 1 << 20,
-    TCP_MAX_RANGES = 512,   /* holes that a scoreboard or a reassembly queue remembers */
-    TCP_CHALLENGES = 10,    /* challenge ACKs in 5 s and connection (RFC 5961 section 7) */
-    TCP_MERGE_PIECES = 64,  /* payloads merged before TCP sees them */
-    TCP_TURN_BYTES = 65536, /* what a connection sends before the next one's turn */
+    TCP_MAX_RANGES = 512,      /* holes that a scoreboard or a reassembly queue remembers */
+    TCP_CHALLENGES = 10,       /* challenge ACKs in 5 s and connection (RFC 5961 section 7) */
+    TCP_CHALLENGES_ALL = 1000, /* in a second and stack, about: the true limit is random */
+    TCP_MERGE_PIECES = 64,     /* payloads merged before TCP sees them */
+    TCP_TURN_BYTES = 65536,    /* what a connection sends before the next one's turn */
 };
 
 enum {
@@ -201,6 +202,7 @@ struct listener {
     struct tcb tmpl; /* its own socket head, and the parameters children copy */
     struct tcb *half_open, *accept_head, **accept_tail;
     uint32_t half_open_len, accept_len, backlog;
+    int64_t cookies_until; /* a cookie sent so late is still good then */
 };
 
 struct tcp_globals {
@@ -209,6 +211,11 @@ struct tcp_globals {
     struct packet merge_pkt;
     uint8_t merging;
     struct tcb *time_wait, **time_wait_tail; /* oldest first; its links are queue_next, queue_pprev */
+    uint32_t half_open;                      /* children of all listeners in SYN-RECEIVED */
+    uint8_t cookie_key[2][16];               /* of the epochs that are even and odd */
+    int64_t cookie_epoch;
+    int64_t challenges_until; /* the stack's budget of challenge ACKs is for so long */
+    uint32_t challenges_left;
 };
 
 enum verdict { GO_ON, DONE };
@@ -323,6 +330,20 @@ struct tcp_emit {
 };
 int tcp_emit(struct tcb *t, struct iface *out, const struct tcp_emit *e);
 int tcp_has_sack(const struct tcb *t);
+
+/* ---- stateless.c ---- */
+struct tcp_bare {
+    const uint8_t *src, *dst; /* 16 bytes each */
+    uint16_t sport, dport;
+    uint32_t seq, ack;
+    uint16_t wnd;
+    uint8_t flags, ttl, tos;
+    uint8_t optlen; /* a multiple of 4, at most 40 */
+    const uint8_t *opt;
+};
+/* A segment without data and without a connection, the way found; `answer`: to a stranger, from a
+ * bounded share of the transmit queue. 1: it is on its way. */
+int tcp_emit_bare(struct bw_stack *st, const struct tcp_bare *b, struct ip_path *path, int answer);
 void tcp_send_rst(struct bw_stack *st, const struct tcp_seg *seg); /* answer without a connection */
 void tcp_abort_rst(struct tcb *t);
 
@@ -332,6 +353,14 @@ void tcp_child_leaves(struct tcb *child); /* out of its listener's queues */
 void tcp_child_established(struct tcb *child);
 void tcp_init(struct tcb *t);
 uint32_t tcp_make_isn(struct tcb *t);
+uint64_t tcp_flow_hash(const uint8_t key[16], const uint8_t *laddr, uint16_t lport, const uint8_t *raddr,
+                       uint16_t rport, uint32_t number);
+struct tcb *tcp_child_new(struct listener *l, const struct tcp_seg *seg); /* NULL: no memory, no way */
+void tcp_on_connection(struct tcb *t, struct tcp_seg *seg);
+
+/* ---- cookies.c ---- */
+void tcp_cookie_answer(struct listener *l, const struct tcp_seg *seg);
+int tcp_cookie_accepts(struct listener *l, struct tcp_seg *seg); /* 1: the segment is dealt with */
 
 int tcp_connect(struct bw_sock *s, const struct bw_addr *addr);
 int tcp_listen(struct bw_sock *s, int backlog);
