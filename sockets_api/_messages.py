@@ -24,8 +24,10 @@ def _receive(sock: Any, bufsize: int, flags: int) -> tuple[bytes, int, Any]:
     if datagram:
         flags |= _std.MSG_TRUNC  # its whole length says whether it was cut
     data, sender = sock.recvfrom(bufsize, flags)
-    cut = _std.MSG_TRUNC if datagram and len(data) > bufsize else 0
-    return data[:bufsize], int(cut), sender
+    said = _std.MSG_TRUNC if datagram and len(data) > bufsize else 0
+    if flags & _std.MSG_OOB and data:
+        said |= _std.MSG_OOB
+    return data[:bufsize], int(said), sender
 
 
 def recvmsg(

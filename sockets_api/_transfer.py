@@ -19,12 +19,12 @@ from ._errors import check, error
 from ._kernel import select as _poll
 from ._kernel import socket as _std
 
-IN, OUT = _poll.POLLIN, _poll.POLLOUT
+IN, PRI, OUT = _poll.POLLIN, _poll.POLLPRI, _poll.POLLOUT
 EAGAIN, BW_WORK = -errno.EAGAIN, -lib.BW_WORK
 NOT_ASKED = -(1 << 30)  # no answer of C
 STREAM, DGRAM = int(_std.SOCK_STREAM), int(_std.SOCK_DGRAM)
-RECV_FLAGS: int = lib.BW_MSG_PEEK | lib.BW_MSG_TRUNC
-SEND_FLAGS: int = lib.BW_MSG_MORE
+RECV_FLAGS: int = lib.BW_MSG_PEEK | lib.BW_MSG_TRUNC | lib.BW_MSG_OOB
+SEND_FLAGS: int = lib.BW_MSG_MORE | lib.BW_MSG_OOB
 
 _recv, _recvfrom = lib.host_recv, lib.host_recvfrom
 _send, _sendto = lib.host_send, lib.host_sendto
@@ -145,14 +145,17 @@ class Transfer:
     def _receive(self, answer: int, data: Any, size: int, flags: int, addr: Any = None) -> int:
         """Goes on after C answered so (NOT_ASKED: nothing yet) until bytes came; their number."""
         engine = int(flags) & RECV_FLAGS if flags else 0
-        if flags & (_std.MSG_OOB | _std.MSG_ERRQUEUE):
-            self._no_such_queue(flags)
+        if flags & _std.MSG_ERRQUEUE or (flags & _std.MSG_OOB and self._type == DGRAM):
+            self._no_such_queue()
+        if flags & _std.MSG_OOB and self._timeout is None:
+            flags |= _std.MSG_DONTWAIT  # as on Linux: a read of urgent data never waits
+        events = PRI if flags & _std.MSG_OOB else IN
         if flags & _std.MSG_WAITALL and self._type == STREAM and self._timeout is None:
             return self._receive_all(data, size, flags & ~_std.MSG_WAITALL)
         until = None
         while True:
             if answer != NOT_ASKED:
-                until = self._wait(answer, IN, until, flags)
+                until = self._wait(answer, events, until, flags)
             if addr is None:
                 answer = _recv(self._host, self._sock, data, size, engine, self._spin)
             else:
@@ -177,11 +180,17 @@ class Transfer:
             got += n
         return got
 
-    def _no_such_queue(self, flags: int) -> None:
-        """There is no urgent data and no error queue here: both are always empty."""
+    def _no_such_queue(self) -> None:
+        """There is no error queue here, and no urgent data in datagrams: both are always empty."""
         check(lib.host_readiness(self._host, self._sock))
-        empty = flags & _std.MSG_ERRQUEUE or self._type == DGRAM
-        raise error(-errno.EAGAIN if empty else -errno.EINVAL)
+        raise error(EAGAIN)
+
+    def sockatmark(self) -> bool:
+        """Whether the next byte to read is the one marked urgent (POSIX sockatmark, SIOCATMARK);
+        False for datagrams. A read never crosses the mark."""
+        value = ffi.new("int64_t *")
+        check(lib.host_getopt(self._host, self._sock, lib.BW_OPT_ATMARK, value))
+        return bool(value[0])
 
     # ---- sending -----------------------------------------------------------------------------
 
@@ -225,7 +234,7 @@ class Transfer:
         return self._send_on(n, raw, size, flags, whole, addr)
 
     def _send_flags(self, flags: int) -> int:
-        if flags & _std.MSG_OOB:
+        if flags & _std.MSG_OOB and self._type == DGRAM:
             raise error(-errno.EOPNOTSUPP)
         return int(flags) & SEND_FLAGS
 

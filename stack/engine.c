@@ -26,6 +26,7 @@
 #include "tcp/recovery.c"
 #include "tcp/ack.c"
 #include "tcp/reassembly.c"
+#include "tcp/urgent.c"
 #include "tcp/emit.c"
 #include "tcp/stateless.c"
 #include "tcp/output.c"

@@ -100,7 +100,7 @@ enum { BW_IN = 0x001, BW_PRI = 0x002, BW_OUT = 0x004, BW_ERR = 0x008, BW_HUP = 0
 
 /* Message flags, in Linux's numbers. BW_MSG_TRUNC comes back as part of nothing: recvfrom returns
  * the datagram's full length when asked with it. */
-enum { BW_MSG_PEEK = 0x2, BW_MSG_TRUNC = 0x20, BW_MSG_MORE = 0x8000 };
+enum { BW_MSG_OOB = 0x1, BW_MSG_PEEK = 0x2, BW_MSG_TRUNC = 0x20, BW_MSG_MORE = 0x8000 };
 
 /* Socket options; values are ints, times in the unit the Linux option has. */
 enum {
@@ -112,6 +112,7 @@ enum {
     BW_OPT_RCVBUF,
     BW_OPT_LINGER /* seconds, -1: off */,
     BW_OPT_OOBINLINE,
+    BW_OPT_ATMARK /* read only: SIOCATMARK */,
     BW_OPT_TTL,
     BW_OPT_TOS,
     BW_OPT_MTU_DISCOVER,

@@ -271,7 +271,13 @@ int bw_getopt(struct bw_sock *s, int opt, int64_t *value)
     if (s->kind != KIND_UDP)
         return tcp_getopt(s, opt, value);
     *value = 0;
-    return opt == BW_OPT_KEEPALIVE || opt == BW_OPT_OOBINLINE || opt == BW_OPT_ACCEPTCONN ? 0 : -ENOPROTOOPT;
+    switch (opt) {
+    case BW_OPT_KEEPALIVE:
+    case BW_OPT_OOBINLINE:
+    case BW_OPT_ATMARK:
+    case BW_OPT_ACCEPTCONN: return 0;
+    default: return -ENOPROTOOPT;
+    }
 }
 
 int bw_take_error(struct bw_sock *s)

@@ -75,6 +75,8 @@ void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery 
     }
     byteq_drop(&t->sndq, &st->chunks, data);
     t->snd_una = ack;
+    if (unlikely(t->snd_urgent) && seq_ge(ack, t->snd_up))
+        t->snd_urgent = 0;
     t->retries = 0; /* the backoff stays until a valid sample (RFC 6298 section 5) */
     t->base.soft_error = 0;
     t->first_unacked = st->now;
@@ -89,7 +91,7 @@ int tcp_fast_path(struct tcb *t, struct tcp_seg *seg)
     if (t->state != BW_TCP_ESTABLISHED || (seg->flags & ~TCP_PSH) != TCP_ACK || seg->seq != t->rcv_nxt)
         return 0;
     if (t->recovering || t->ooo.n || t->ooo_fin || t->sacked.n || t->lost.n || seg->sacks || t->persisting ||
-        t->dupacks)
+        t->dupacks || t->urg_data)
         return 0;
     if (seg->wnd << t->snd_wscale != t->snd_wnd || seg->has_ts != t->use_ts || !(t->base.flags & SOCK_OPEN))
         return 0;

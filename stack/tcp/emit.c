@@ -118,11 +118,12 @@ int tcp_emit(struct tcb *t, struct iface *out, const struct tcp_emit *e)
     put32(tcp + 4, e->seq);
     put32(tcp + 8, e->flags & TCP_ACK ? t->rcv_nxt : 0);
     tcp[12] = (uint8_t)(hdr_len << 2);
-    tcp[13] = e->flags;
+    uint16_t urgent = unlikely(t->snd_urgent) ? tcp_urgent_pointer(t, e->seq) : 0;
+    tcp[13] = (uint8_t)(e->flags | (urgent ? TCP_URG : 0));
     put16(tcp + 14, window_field(t, e->flags & TCP_SYN));
     uint16_t sum = bw_sum_16(ip_pseudo_sum(t->base.laddr, t->base.raddr, 6, l4_len));
     memcpy(tcp + 16, &sum, 2);
-    put16(tcp + 18, 0);
+    put16(tcp + 18, urgent);
     f->csum_partial = 1;
     f->csum_start = (uint16_t)(f->l3_off + 20);
     f->csum_offset = 16;

@@ -260,6 +260,8 @@ void tcp_on_syn_sent(struct tcb *t, struct tcp_seg *seg)
     tcp_send_ack(t);
     seg->seq++;
     seg->flags &= (uint8_t)~TCP_SYN;
+    if (seg->flags & TCP_URG)
+        tcp_check_urg(t, seg);
     tcp_trim(t, seg);
     if (seg->len)
         tcp_deliver(t, seg);

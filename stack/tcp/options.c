@@ -112,6 +112,7 @@ int tcp_getopt(struct bw_sock *s, int opt, int64_t *value)
     case BW_OPT_TCP_STATE: *value = t->state; return 0;
     case BW_OPT_ACCEPTCONN: *value = s->kind == KIND_LISTENER; return 0;
     case BW_OPT_OOBINLINE: *value = t->oobinline; return 0;
+    case BW_OPT_ATMARK: *value = tcp_at_mark(t); return 0;
     case BW_OPT_TIMESTAMPS: *value = t->offer_ts; return 0;
     case BW_OPT_SACK: *value = t->offer_sack; return 0;
     case BW_OPT_WSCALE: *value = t->offer_wscale; return 0;

@@ -174,8 +174,8 @@ static uint32_t sendable(struct tcb *t, uint32_t *waiting)
         return n - n % t->mss;
     if (n == 0)
         return 0;
-    int whole = n == avail && (t->nodelay || t->fin_queued || !short_in_flight(t)) && !t->cork &&
-                !t->more_coming;
+    int whole = n == avail && (t->nodelay || t->fin_queued || t->snd_urgent || !short_in_flight(t)) &&
+                !t->cork && !t->more_coming;
     if (whole || t->push_wanted || (n < avail && n >= t->max_snd_wnd / 2 && n == wnd))
         return n;
     return 0;
@@ -183,7 +183,7 @@ static uint32_t sendable(struct tcb *t, uint32_t *waiting)
 
 static uint32_t emit_size(const struct tcb *t, const struct iface *out)
 {
-    if (!(out->caps & NETDEV_TSO4))
+    if (!(out->caps & NETDEV_TSO4) || unlikely(t->snd_urgent)) /* each segment's pointer is its own */
         return t->mss;
     uint32_t max = out->dev->tso_max < TCP_TURN_BYTES ? out->dev->tso_max : TCP_TURN_BYTES;
     uint32_t pieces = (BW_TX_PIECES - 3) * CHUNK_SIZE;

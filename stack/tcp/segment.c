@@ -259,6 +259,8 @@ void tcp_on_connection(struct tcb *t, struct tcp_seg *seg)
     t->probes = 0;
     if (tcp_check_ack(t, seg) == DONE)
         return;
+    if (unlikely((seg->flags & TCP_URG) || t->urg_data == URG_NOTYET))
+        tcp_check_urg(t, seg);
     if (tcp_trim(t, seg))
         tcp_send_ack(t);
     if (seg->len)

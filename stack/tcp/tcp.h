@@ -129,7 +129,9 @@ struct tcb {
     uint8_t syn_acked, fin_queued, fin_sent, fin_acked;
     uint8_t snd_wscale, rcv_wscale, use_ts, use_sack;
     uint8_t push_wanted, more_coming;
-    uint8_t syn_again; /* the SYN or SYN,ACK is to be sent again */
+    uint8_t syn_again;  /* the SYN or SYN,ACK is to be sent again */
+    uint8_t snd_urgent; /* there is urgent data up to snd_up, not acknowledged yet */
+    uint32_t snd_up;
 
     /* receive sequence space */
     uint32_t irs, rcv_nxt, rcv_adv; /* rcv_adv: right edge of the window announced */
@@ -140,6 +142,8 @@ struct tcb {
     uint8_t fin_received, ack_now, in_quickack;
     uint8_t ooo_fin;
     uint32_t ooo_fin_seq;
+    uint16_t urg_data; /* URG_*, and the urgent byte; 0: no mark ahead */
+    uint32_t urg_seq;  /* of the urgent byte */
 
     /* timestamps, RFC 7323 */
     uint32_t ts_recent, ts_offset;
@@ -195,6 +199,7 @@ struct tcb {
 };
 
 enum { RECOVERY_NONE, RECOVERY_FAST, RECOVERY_TIMEOUT };
+enum { URG_VALID = 0x100, URG_NOTYET = 0x200, URG_READ = 0x400 };
 enum { PROBE_NONE, PROBE_REORDER, PROBE_TAIL };
 
 /* A listener: bounded half-open children and a bounded accept queue. */
@@ -321,6 +326,17 @@ void tcp_send_ack(struct tcb *t);
 uint32_t tcp_receive_window(struct tcb *t);
 void tcp_update_mss(struct tcb *t);
 uint32_t tcp_data_end(const struct tcb *t); /* sequence number after the last queued byte */
+
+/* ---- urgent.c ---- */
+void tcp_mark_urgent(struct tcb *t);
+uint16_t tcp_urgent_pointer(const struct tcb *t, uint32_t seq);
+void tcp_check_urg(struct tcb *t, const struct tcp_seg *seg);
+int tcp_at_mark(const struct tcb *t);
+uint32_t tcp_readable(const struct tcb *t);
+uint32_t tcp_inq(const struct tcb *t);
+int64_t tcp_recv_urgent(struct tcb *t, void *buf, size_t len, int flags);
+uint32_t tcp_up_to_mark(const struct tcb *t, uint32_t n, uint32_t *skip);
+void tcp_pass_mark(struct tcb *t);
 
 /* ---- emit.c ---- */
 struct tcp_emit {

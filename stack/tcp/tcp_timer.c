@@ -124,7 +124,7 @@ static void on_persist(struct tcb *t)
     t->backoff++;
     count(t->base.st, COUNT_TCP_PROBES);
     struct iface *out = &t->base.st->iface[t->base.path.ifindex];
-    const struct tcp_emit probe = {.seq = t->snd_una - 1, .flags = TCP_ACK, .probe = 1};
+    const struct tcp_emit probe = {.seq = t->snd_una - !t->snd_urgent, .flags = TCP_ACK, .probe = 1};
     tcp_emit(t, out, &probe);
     tcp_arm_rexmt(t);
     t->persisting = 1;

@@ -24,6 +24,8 @@ static void renew(struct tcb *t)
     t->srtt = t->rttvar = 0;
     t->rack_valid = t->reordering_seen = t->reo_mult = t->tlp_out = t->undo_valid = 0;
     t->dsack_start = t->dsack_end = 0;
+    t->snd_urgent = 0;
+    t->urg_data = 0;
     t->min_rtt = never;
     t->rto = TCP_RTO_INITIAL;
     t->in_quickack = 16;
@@ -190,6 +192,8 @@ int64_t tcp_send(struct bw_sock *s, const void *buf, size_t len, int flags)
     if (n == 0)
         return -EAGAIN;
     t->more_coming = (flags & BW_MSG_MORE) != 0 && n == len;
+    if (unlikely(flags & BW_MSG_OOB))
+        tcp_mark_urgent(t);
     tcp_want_output(t);
     return n;
 }
@@ -227,16 +231,22 @@ static int64_t no_data(struct tcb *t)
 int64_t tcp_recv(struct bw_sock *s, void *buf, size_t len, int flags)
 {
     struct tcb *t = tcb_of(s);
-    uint32_t n = len < t->rcvq.len ? (uint32_t)len : t->rcvq.len;
+    uint32_t n = len < t->rcvq.len ? (uint32_t)len : t->rcvq.len, skip = 0;
+    if (s->kind != KIND_LISTENER && unlikely(flags & BW_MSG_OOB))
+        return tcp_recv_urgent(t, buf, len, flags);
     if (s->kind == KIND_LISTENER || t->rcvq.len == 0)
         return no_data(t);
+    if (unlikely(t->urg_data))
+        n = tcp_up_to_mark(t, n, &skip);
     if (!(flags & BW_MSG_TRUNC)) /* with it TCP throws the bytes away, tcp(7) */
-        byteq_copy(&t->rcvq, &s->st->chunks, 0, buf, n);
+        byteq_copy(&t->rcvq, &s->st->chunks, skip, buf, n);
     if (!(flags & BW_MSG_PEEK)) {
-        byteq_drop(&t->rcvq, &s->st->chunks, n);
+        byteq_drop(&t->rcvq, &s->st->chunks, n + skip);
+        if (unlikely(t->urg_data))
+            tcp_pass_mark(t);
         window_update(t);
     }
-    return n;
+    return n || !len ? n : no_data(t);
 }
 
 /* ---- CLOSE, ABORT --------------------------------------------------------------------------------------- */
@@ -331,8 +341,10 @@ uint32_t tcp_readiness(struct bw_sock *s)
         ready |= BW_IN | BW_RDHUP;
     if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD)
         return ready;
-    if (t->rcvq.len)
+    if (t->rcvq.len && (likely(!t->urg_data) || tcp_readable(t)))
         ready |= BW_IN;
+    if (unlikely(t->urg_data & URG_VALID))
+        ready |= BW_PRI;
     uint32_t room = send_room(t);
     if (snd_done || (room && (room >= t->sndq.len / 2 || room >= CHUNK_SIZE)))
         ready |= BW_OUT;
@@ -343,7 +355,7 @@ int64_t tcp_queued_bytes(struct bw_sock *s, int which)
 {
     if (s->kind == KIND_LISTENER)
         return -EINVAL;
-    return which == 0 ? tcb_of(s)->rcvq.len : tcb_of(s)->sndq.len;
+    return which == 0 ? tcp_inq(tcb_of(s)) : tcb_of(s)->sndq.len;
 }
 
 void tcp_snapshot(struct bw_sock *s, struct bw_tcp_snapshot *out)

@@ -1,4 +1,4 @@
-"""What else Linux's TCP does that a stack must live with: ECN, fast open, urgent data, a cable pulled."""
+"""What else Linux's TCP does that a stack must live with: ECN, fast open, a cable pulled."""
 
 from __future__ import annotations
 
@@ -41,17 +41,6 @@ def test_the_kernel_tries_fast_open(link):
     sock = link.keep(listener.accept()[0])
     assert sock.recv(100) == b"data"
     assert sent.result() == 4
-
-
-@pytest.mark.parametrize("direction", DIRECTIONS)
-def test_urgent_data_of_the_kernel_do_no_harm(link, direction):
-    ours, kernels = link.tcp(direction)
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-    kernels.send(b"before ")
-    kernels.send(b"!", socket.MSG_OOB)
-    kernels.send(b" after")
-    kernels.close()
-    assert receive_all(ours) == b"before ! after"
 
 
 def set_link(ns, **settings):

@@ -174,14 +174,6 @@ def test_a_fin_that_comes_twice_counts_once(tcp: Tcp, peer: TcpPeer) -> None:
     assert sock.state == "CLOSE_WAIT"
 
 
-def test_urgent_data_is_ordinary_data(tcp: Tcp, peer: TcpPeer) -> None:
-    """RFC 6093: the pointer is ignored, the data stays in the stream."""
-    sock = tcp.established()
-    peer.sends("UA", len=100, urgent=50)
-    tcp.drain()
-    tcp.reads(sock, 100)
-
-
 def test_segments_of_a_burst_are_merged(tcp: Tcp, peer: TcpPeer) -> None:
     sock = tcp.established()
     with tcp.counts("tcp_segments_merged", 9):
