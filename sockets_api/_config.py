@@ -32,6 +32,7 @@ def host_config(
     header_prediction: bool,
     poison: bool,
     syn_cookies: int,
+    ecn: str,
 ) -> Any:
     """C's struct host_config."""
     first, last = _port_range(ports)
@@ -47,6 +48,7 @@ def host_config(
     engine.header_prediction = bool(header_prediction)
     engine.poison = bool(poison)
     engine.syn_cookies = integer("syn_cookies", syn_cookies, 0, 2)
+    engine.ecn = ecn_mode(ecn)
     return config
 
 
@@ -85,6 +87,16 @@ def congestion(name: str) -> int:
     if name not in known:
         raise ValueError(f"congestion {name!r}: known are {', '.join(known)}")
     return known.index(name)
+
+
+ECN_MODES = {"off": lib.BW_ECN_OFF, "passive": lib.BW_ECN_PASSIVE, "on": lib.BW_ECN_ON}
+
+
+def ecn_mode(name: str) -> int:
+    """The engine's number of a way to use ECN."""
+    if name not in ECN_MODES:
+        raise ValueError(f"ecn {name!r}: known are {', '.join(ECN_MODES)}")
+    return int(ECN_MODES[name])
 
 
 def _port_range(ports: tuple[int, int]) -> tuple[int, int]:

@@ -31,6 +31,7 @@ _ONE: dict[str, Callable[[str], Any]] = {
     "spin": float,
     "exit_linger": float,
     "congestion": str,
+    "ecn": str,
     "name": str,
     "buffer_bytes": int,
     "max_sockets": int,

@@ -47,6 +47,8 @@ class Stack:
     exit_linger: seconds that close() and interpreter exit give closed sockets' data to arrive.
     buffer_bytes: bound of what all send and receive queues hold together (committed when used).
     ports: ephemeral range, inclusive. congestion: "cubic" or "reno", of new sockets.
+    ecn: "passive" answers a peer that asks for Explicit Congestion Notification (RFC 3168), "on" asks
+        for it too, "off" does neither; as Linux's tcp_ecn.
     probe_addresses: RFC 5227: addresses are probed for some seconds before they are used.
     syn_cookies: as Linux's tcp_syncookies: 0 never, 1 while the half-open connections are at their
         bound, 2 for every SYN.
@@ -73,6 +75,7 @@ class Stack:
         max_sockets: int = _config.MAX_SOCKETS,
         ports: tuple[int, int] = (32768, 60999),
         congestion: str = "cubic",
+        ecn: str = "passive",
         probe_addresses: bool = False,
         syn_cookies: int = 1,
         header_prediction: bool = True,
@@ -101,6 +104,7 @@ class Stack:
             header_prediction=header_prediction,
             poison=poison,
             syn_cookies=syn_cookies,
+            ecn=ecn,
         )
         wanted = _config.address_list(addresses)
         out = ffi.new("struct host **")

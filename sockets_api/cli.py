@@ -99,6 +99,7 @@ def _add_stack_options(parser: argparse.ArgumentParser) -> None:
     add("--route", action="append", default=[], metavar="PREFIX,GATEWAY", help="may repeat")
     add("--mtu", help="largest IP packet in bytes")
     add("--congestion", metavar="NAME", help="congestion control of new sockets")
+    add("--ecn", metavar="MODE", help="off, passive (answer who asks) or on (ask too)")
     add("--seed", help="number or text that every random choice comes from")
     add("--spin", metavar="SECONDS", help="how long a blocking call looks before it sleeps")
     add("--pcap", metavar="FILE", help="write what the device sends and receives to a capture")
@@ -113,7 +114,7 @@ def _open_stack(options: argparse.Namespace) -> Any:
     words += [f"address={a}" for a in options.address] + [f"route={r}" for r in options.route]
     words += [
         f"{name}={value}"
-        for name in ("gateway", "mtu", "congestion", "seed", "spin")
+        for name in ("gateway", "mtu", "congestion", "ecn", "seed", "spin")
         if (value := getattr(options, name)) is not None
     ]
     if options.pcap and not options.device:

@@ -87,6 +87,10 @@
     X(COUNT_TCP_COOKIES_SENT, "tcp_syn_cookies_sent") \
     X(COUNT_TCP_COOKIES_RECEIVED, "tcp_syn_cookies_received") \
     X(COUNT_TCP_COOKIES_FAILED, "tcp_syn_cookies_failed") \
+    X(COUNT_TCP_ECN_AGREED, "tcp_ecn_connections") \
+    X(COUNT_TCP_ECN_FALLBACKS, "tcp_ecn_syn_fallbacks") \
+    X(COUNT_TCP_ECN_CE, "tcp_ecn_marks_received") \
+    X(COUNT_TCP_ECN_REDUCTIONS, "tcp_ecn_reductions") \
     X(COUNT_TCP_RST_SENT, "tcp_resets_sent") \
     X(COUNT_TCP_RST_RECEIVED, "tcp_resets_received") \
     X(COUNT_TCP_OOO_QUEUED, "tcp_out_of_order_queued") \

@@ -27,6 +27,7 @@
 #include "tcp/ack.c"
 #include "tcp/reassembly.c"
 #include "tcp/urgent.c"
+#include "tcp/ecn.c"
 #include "tcp/emit.c"
 #include "tcp/stateless.c"
 #include "tcp/output.c"

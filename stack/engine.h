@@ -36,7 +36,7 @@ struct bw_config {
     uint8_t header_prediction;      /* 0 switches the fast path off */
     uint8_t poison;                 /* tests: memory given back is overwritten, so that a late reader shows */
     uint8_t syn_cookies; /* 0: never, 1: when the half-open children are at their bound, 2: always */
-    uint8_t pad;
+    uint8_t ecn;         /* BW_ECN_*: of new TCP sockets */
 };
 
 /* Addresses and routes are published whole: each call replaces the previous table. */
@@ -135,6 +135,14 @@ enum {
     BW_OPT_TIMESTAMPS,
     BW_OPT_SACK,
     BW_OPT_WSCALE /* these three: offered at SYN, 0 or 1 */,
+    BW_OPT_ECN /* BW_ECN_*, before the SYN */,
+};
+
+/* Explicit Congestion Notification, in the numbers of Linux's tcp_ecn. */
+enum {
+    BW_ECN_OFF = 0,
+    BW_ECN_ON = 1,      /* asked for and answered (RFC 3168) */
+    BW_ECN_PASSIVE = 2, /* answered */
 };
 
 /* RFC 9293 states, numbered as Linux's TCP_ESTABLISHED .. TCP_CLOSING. */
@@ -157,6 +165,7 @@ struct bw_tcp_snapshot {
     uint32_t state, iss, irs, snd_una, snd_nxt, snd_wnd, rcv_nxt, rcv_wnd, cwnd, ssthresh, mss;
     uint32_t snd_queued, rcv_queued, retransmits, flags;
     uint8_t snd_wscale, rcv_wscale, timestamps, sack;
+    uint8_t ecn; /* 1: RFC 3168 was agreed on */
     int64_t srtt, rttvar, rto;
 };
 

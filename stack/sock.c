@@ -242,7 +242,9 @@ int bw_setopt(struct bw_sock *s, int opt, int64_t value)
     case BW_OPT_RCVBUF: s->rcvbuf = buffer_size(value); return 0;
     case BW_OPT_LINGER: s->linger = value < 0 ? -1 : value > INT32_MAX ? INT32_MAX : (int)value; return 0;
     case BW_OPT_TTL: return set_byte(value == -1 ? 64 : value, 1, 255, &s->ttl);
-    case BW_OPT_TOS: s->tos = (uint8_t)value; return 0;
+    case BW_OPT_TOS: /* of TCP's bytes the ECN field is TCP's own (RFC 3168) */
+        s->tos = (uint8_t)(s->kind == KIND_UDP ? value : value & ~3);
+        return 0;
     case BW_OPT_MTU_DISCOVER: return set_byte(value, 0, 5, &s->mtu_discover);
     case BW_OPT_BINDTOIF: return set_interface(s, value);
     default: break;

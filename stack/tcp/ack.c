@@ -86,9 +86,20 @@ void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery 
     tcp_want_output(t);
 }
 
+/* What the ACK told goes to the congestion control; then the window answers a mark. */
+void tcp_report(struct tcb *t, const struct tcp_seg *seg, struct delivery *d)
+{
+    if (t->ecn.mode)
+        tcp_ecn_feedback(t, seg, d);
+    cc_report(t, d);
+    if (d->ece)
+        tcp_ecn_react(t, d);
+}
+
 int tcp_fast_path(struct tcb *t, struct tcp_seg *seg)
 {
-    if (t->state != BW_TCP_ESTABLISHED || (seg->flags & ~TCP_PSH) != TCP_ACK || seg->seq != t->rcv_nxt)
+    if (t->state != BW_TCP_ESTABLISHED || (seg->flags & ~(TCP_PSH | TCP_ECE | TCP_CWR)) != TCP_ACK ||
+        seg->seq != t->rcv_nxt)
         return 0;
     if (t->recovering || t->ooo.n || t->ooo_fin || t->sacked.n || t->lost.n || seg->sacks || t->persisting ||
         t->dupacks || t->urg_data)
@@ -113,10 +124,12 @@ int tcp_fast_path(struct tcb *t, struct tcp_seg *seg)
         tcp_ack_advances(t, seg, &d);
         tlp_ack(t, seg, &d);
         tlp_schedule(t);
-        cc_report(t, &d);
+        tcp_report(t, seg, &d);
     }
     t->snd_wl1 = seg->seq;
     t->snd_wl2 = seg->ack;
+    if (t->ecn.mode)
+        tcp_ecn_arrives(t, seg);
     if (seg->len)
         tcp_deliver(t, seg);
     return 1;

@@ -106,20 +106,21 @@ int tcp_emit(struct tcb *t, struct iface *out, const struct tcp_emit *e)
         return -1;
     uint8_t *ip = hdr + HDR_IP, *tcp = ip + 20;
     uint32_t hdr_len = 20 + put_options(t, tcp + 20, e), l4_len = hdr_len + e->len;
+    const struct ecn_bits ecn = tcp_ecn_stamp(t, e);
     const struct ip_send head = {.src = t->base.laddr,
                                  .dst = t->base.raddr,
                                  .proto = 6,
                                  .ttl = t->base.ttl,
-                                 .tos = t->base.tos,
+                                 .tos = (uint8_t)(t->base.tos | ecn.ip),
                                  .df = 1};
     ip4_header(out, ip, &head, 20 + l4_len);
     put16(tcp, t->base.lport);
     put16(tcp + 2, t->base.rport);
     put32(tcp + 4, e->seq);
     put32(tcp + 8, e->flags & TCP_ACK ? t->rcv_nxt : 0);
-    tcp[12] = (uint8_t)(hdr_len << 2);
+    tcp[12] = (uint8_t)(hdr_len << 2 | ecn.offset);
     uint16_t urgent = unlikely(t->snd_urgent) ? tcp_urgent_pointer(t, e->seq) : 0;
-    tcp[13] = (uint8_t)(e->flags | (urgent ? TCP_URG : 0));
+    tcp[13] = (uint8_t)(e->flags | ecn.flags | (urgent ? TCP_URG : 0));
     put16(tcp + 14, window_field(t, e->flags & TCP_SYN));
     uint16_t sum = bw_sum_16(ip_pseudo_sum(t->base.laddr, t->base.raddr, 6, l4_len));
     memcpy(tcp + 16, &sum, 2);

@@ -79,6 +79,7 @@ static void copy_template(struct tcb *t, const struct tcb *from)
     t->keep_idle = from->keep_idle;
     t->keep_intvl = from->keep_intvl;
     t->congestion = from->congestion;
+    t->ecn.option = from->ecn.option;
     t->user_mss = from->user_mss;
     t->user_timeout = from->user_timeout;
     t->linger2 = from->linger2;
@@ -113,6 +114,7 @@ struct tcb *tcp_child_new(struct listener *l, const struct tcp_seg *seg)
     }
     flow_add(s);
     tcp_learn_syn(t, seg);
+    tcp_ecn_on_syn(t, seg);
     t->iss = tcp_make_isn(t);
     if (seg->reopens && seq_le(t->iss, seg->old_snd_nxt))
         t->iss = seg->old_snd_nxt + 65537; /* as Linux: a largest unscaled window further */
@@ -249,11 +251,13 @@ void tcp_on_syn_sent(struct tcb *t, struct tcp_seg *seg)
     tcp_learn_syn(t, seg);
     t->last_received = st->now;
     if (!acks) { /* simultaneous open */
+        tcp_ecn_on_syn(t, seg);
         tcp_set_state(t, BW_TCP_SYN_RCVD);
         t->syn_again = 1;
         tcp_want_output(t);
         return;
     }
+    tcp_ecn_on_synack(t, seg);
     struct delivery d = tcp_delivery(t);
     tcp_ack_advances(t, seg, &d);
     tcp_established(t);

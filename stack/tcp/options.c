@@ -88,6 +88,12 @@ int tcp_setopt(struct bw_sock *s, int opt, int64_t value)
     case BW_OPT_TIMESTAMPS: return set_before_syn(t, value, &t->offer_ts);
     case BW_OPT_SACK: return set_before_syn(t, value, &t->offer_sack);
     case BW_OPT_WSCALE: return set_before_syn(t, value, &t->offer_wscale);
+    case BW_OPT_ECN:
+        if (t->state != BW_TCP_CLOSED && t->state != BW_TCP_LISTEN)
+            return -EISCONN;
+        err = set_bounded(value, BW_ECN_OFF, BW_ECN_PASSIVE, &v);
+        t->ecn.option = err ? t->ecn.option : (uint8_t)v;
+        return err;
     default: return -ENOPROTOOPT;
     }
 }
@@ -116,6 +122,7 @@ int tcp_getopt(struct bw_sock *s, int opt, int64_t *value)
     case BW_OPT_TIMESTAMPS: *value = t->offer_ts; return 0;
     case BW_OPT_SACK: *value = t->offer_sack; return 0;
     case BW_OPT_WSCALE: *value = t->offer_wscale; return 0;
+    case BW_OPT_ECN: *value = t->ecn.option; return 0;
     default: return -ENOPROTOOPT;
     }
 }

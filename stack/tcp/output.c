@@ -183,7 +183,7 @@ static uint32_t sendable(struct tcb *t, uint32_t *waiting)
 
 static uint32_t emit_size(const struct tcb *t, const struct iface *out)
 {
-    if (!(out->caps & NETDEV_TSO4) || unlikely(t->snd_urgent)) /* each segment's pointer is its own */
+    if (!(out->caps & NETDEV_TSO4) || unlikely(t->snd_urgent || t->ecn.cwr)) /* each segment says its own */
         return t->mss;
     uint32_t max = out->dev->tso_max < TCP_TURN_BYTES ? out->dev->tso_max : TCP_TURN_BYTES;
     uint32_t pieces = (BW_TX_PIECES - 3) * CHUNK_SIZE;

@@ -170,6 +170,7 @@ void tlp_ack(struct tcb *t, const struct tcp_seg *seg, const struct delivery *d)
     t->ssthresh = t->cc->ssthresh(t);
     if (!(t->cc->flags & CC_OWN_WINDOW))
         t->cwnd = t->ssthresh;
+    tcp_ecn_reduced(t);
     count(t->base.st, COUNT_TCP_TAIL_REPAIRS);
 }
 

@@ -105,6 +105,15 @@ static void remember(struct tcb *t)
     t->undo_bytes = 0;
 }
 
+/* The window answers a loss: once for a window of data, so not where a mark on it was answered already
+ * (RFC 3168 6.1.2); DCTCP answers both (RFC 8257 section 3.5). */
+static void reduce(struct tcb *t)
+{
+    if (!t->ecn.reduced || (t->cc->flags & CC_ECN))
+        t->ssthresh = t->cc->ssthresh(t);
+    tcp_ecn_reduced(t);
+}
+
 static void enter_fast_recovery(struct tcb *t)
 {
     count(t->base.st, COUNT_TCP_FAST_RECOVERIES);
@@ -113,7 +122,7 @@ static void enter_fast_recovery(struct tcb *t)
     t->recover = t->snd_nxt;
     t->prr_delivered = t->prr_out = 0;
     t->prr_flight = t->snd_nxt - t->snd_una;
-    t->ssthresh = t->cc->ssthresh(t);
+    reduce(t);
     t->tlp_out = 0;
     tcp_arm_rexmt(t);
 }
@@ -261,7 +270,7 @@ void tcp_recovery_timeout(struct tcb *t)
             remember(t);
         else
             t->undo_valid = 0;
-        t->ssthresh = t->cc->ssthresh(t);
+        reduce(t);
         t->cc->timeout(t);
     }
     t->cwnd = t->mss;

@@ -77,6 +77,7 @@ static enum verdict check_sequence(struct tcb *t, struct tcp_seg *seg)
         return DONE;
     if (t->state == BW_TCP_SYN_RCVD && (seg->flags & TCP_SYN) && seg->seq == t->irs) {
         t->syn_again = 1; /* our SYN,ACK was lost */
+        tcp_ecn_on_syn_again(t, seg);
         tcp_want_output(t);
     } else if (t->state == BW_TCP_TIME_WAIT && (seg->flags & TCP_FIN)) {
         tcp_time_wait(t); /* the last ACK was lost: again, and wait anew */
@@ -217,7 +218,7 @@ enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
         else if (t->persisting)
             t->retries = 0; /* the peer lives */
         tcp_detect_loss(t, seg, &d);
-        cc_report(t, &d);
+        tcp_report(t, seg, &d);
         tcp_window_from(t, seg);
         if (t->recovering || d.sacked)
             tcp_want_output(t);
@@ -261,6 +262,8 @@ void tcp_on_connection(struct tcb *t, struct tcp_seg *seg)
         return;
     if (unlikely((seg->flags & TCP_URG) || t->urg_data == URG_NOTYET))
         tcp_check_urg(t, seg);
+    if (t->ecn.mode)
+        tcp_ecn_arrives(t, seg);
     if (tcp_trim(t, seg))
         tcp_send_ack(t);
     if (seg->len)

@@ -44,6 +44,7 @@ void tcp_init(struct tcb *t)
     t->base.sndbuf = t->base.rcvbuf = TCP_DEFAULT_BUF;
     t->base.linger = -1;
     t->congestion = 0;
+    t->ecn.option = t->base.st->cfg.ecn;
     t->timer = (struct timer){0};
     for (int i = 0; i < TCP_TIMERS; i++)
         t->deadline[i] = NEVER;

@@ -47,6 +47,10 @@ enum {
     TCP_CWR = 128
 };
 
+/* The ECN field of the IP header (RFC 3168 section 5), and AE, CWR, ECE as one number (RFC 9768). */
+enum { ECN_ECT1 = 1, ECN_ECT0 = 2, ECN_CE = 3, ECN_MASK = 3 };
+enum { ACE_ECE = 1, ACE_CWR = 2, ACE_ECN_SETUP = 3, ACE_AE = 4 };
+
 /* ---- a received segment: header fields in host order, payload where it lies ------------------- */
 struct tcp_seg {
     const struct packet *pkt; /* of the first frame: addresses, interface */
@@ -54,6 +58,7 @@ struct tcp_seg {
     uint32_t len;             /* payload bytes in all pieces */
     uint16_t sport, dport, urg;
     uint8_t flags;
+    uint8_t ace; /* AE, CWR, ECE */
     uint8_t hdr_len;
     /* options */
     uint8_t has_ts, has_sack_ok, has_wscale, wscale, sacks;
@@ -102,6 +107,8 @@ struct delivery {
     uint8_t limited;    /* before, the congestion window was what limited sending */
     uint8_t spurious;   /* data taken as lost, and not sent again, has arrived */
     uint8_t dsack;      /* the peer saw something twice */
+    uint8_t ece;        /* the peer told of congestion ... */
+    uint32_t ce;        /* ... on so many of the bytes delivered */
     uint32_t dsack_bytes;
 };
 
@@ -109,6 +116,19 @@ enum tcp_timer { TIMER_REXMT, TIMER_PROBE, TIMER_DELACK, TIMER_KEEP, TIMER_STATE
 
 struct tcb;
 struct listener;
+
+/* Explicit Congestion Notification (ecn.c). */
+enum { ECN_NONE, ECN_CLASSIC };
+struct tcp_ecn {
+    uint8_t option;       /* BW_ECN_*, the user's */
+    uint8_t mode;         /* what was agreed on: ECN_* */
+    uint8_t plain_syn;    /* a SYN of ours asked for nothing, after one that did */
+    uint8_t ect;          /* new data leaves as ECT(0) */
+    uint8_t echo;         /* ECE goes with each segment */
+    uint8_t cwr;          /* CWR goes with the next new data */
+    uint8_t reduced;      /* marks on what was sent ... */
+    uint32_t reduced_end; /* ... up to here have been answered */
+};
 
 struct tcb {
     struct bw_sock base;
@@ -184,6 +204,7 @@ struct tcb {
     uint32_t max_flight, flight_end; /* most in flight since snd_una passed the last flight_end */
     uint32_t peer_mss;
     uint64_t cc_state[10];
+    struct tcp_ecn ecn;
 
     /* RFC 5961 */
     int64_t challenge_start;
@@ -279,6 +300,7 @@ void tcp_on_syn_sent(struct tcb *t, struct tcp_seg *seg);
 void tcp_learn_syn(struct tcb *t, const struct tcp_seg *seg);
 enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg);
 struct delivery tcp_delivery(const struct tcb *t);
+void tcp_report(struct tcb *t, const struct tcp_seg *seg, struct delivery *d);
 void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery *d);
 void tcp_window_from(struct tcb *t, const struct tcp_seg *seg);
 void tcp_deliver(struct tcb *t, struct tcp_seg *seg);
@@ -362,6 +384,19 @@ struct tcp_bare {
 int tcp_emit_bare(struct bw_stack *st, const struct tcp_bare *b, struct ip_path *path, int answer);
 void tcp_send_rst(struct bw_stack *st, const struct tcp_seg *seg); /* answer without a connection */
 void tcp_abort_rst(struct tcb *t);
+
+/* ---- ecn.c ---- */
+struct ecn_bits {
+    uint8_t offset, flags, ip; /* for bytes 12 and 13 of the TCP header and the TOS byte */
+};
+void tcp_ecn_on_syn(struct tcb *t, const struct tcp_seg *seg);
+void tcp_ecn_on_syn_again(struct tcb *t, const struct tcp_seg *seg);
+void tcp_ecn_on_synack(struct tcb *t, const struct tcp_seg *seg);
+struct ecn_bits tcp_ecn_stamp(struct tcb *t, const struct tcp_emit *e);
+void tcp_ecn_arrives(struct tcb *t, const struct tcp_seg *seg);
+void tcp_ecn_feedback(struct tcb *t, const struct tcp_seg *seg, struct delivery *d);
+void tcp_ecn_react(struct tcb *t, const struct delivery *d);
+void tcp_ecn_reduced(struct tcb *t);
 
 /* ---- options, listen, user ---- */
 void tcp_listener_close(struct listener *l);

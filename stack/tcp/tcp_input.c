@@ -85,6 +85,7 @@ int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg
     seg->seq = get32(h + 4);
     seg->ack = get32(h + 8);
     seg->flags = h[13];
+    seg->ace = (uint8_t)((h[12] & 1) << 2 | h[13] >> 6);
     seg->wnd = get16(h + 14);
     seg->urg = get16(h + 18);
     seg->hdr_len = (uint8_t)hdr;
@@ -102,11 +103,12 @@ int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg
     return 0;
 }
 
-/* Is pkt of the pending segment's flow, with the same window and options? */
+/* Is pkt of the pending segment's flow, with the same flags, window and options, and marked alike? A mark,
+ * and what is said of marks, belongs to one segment: those around it are not merged with it. */
 static int same_flow(const struct tcp_seg *m, const struct packet *pkt, const struct packet *of)
 {
     const uint8_t *h = pkt->l4;
-    if (pkt->l4_len < m->hdr_len || (uint32_t)(h[12] >> 4) * 4 != m->hdr_len)
+    if (pkt->l4_len < m->hdr_len || ((get16(h + 12) ^ get16(of->l4 + 12)) & ~TCP_PSH) || pkt->tos != of->tos)
         return 0;
     if (get16(h) != m->sport || get16(h + 2) != m->dport || get16(h + 14) != m->wnd)
         return 0;
@@ -118,14 +120,14 @@ static int same_flow(const struct tcp_seg *m, const struct packet *pkt, const st
 /* The next bytes of the stream, saying nothing else that is new but PSH. */
 static int extends_data(const struct tcp_seg *m, const uint8_t *h, uint32_t n)
 {
-    return m->len && n && m->pieces < TCP_MERGE_PIECES && (h[13] & ~TCP_PSH) == TCP_ACK &&
-           get32(h + 4) == m->seq + m->len && get32(h + 8) == m->ack;
+    return m->len && n && m->pieces < TCP_MERGE_PIECES && get32(h + 4) == m->seq + m->len &&
+           get32(h + 8) == m->ack;
 }
 
 /* A bare ACK that takes the place of the pending one, because it acknowledges more. */
 static int extends_ack(const struct tcp_seg *m, const uint8_t *h, uint32_t n)
 {
-    return !m->len && !n && h[13] == TCP_ACK && !m->sacks && get32(h + 4) == m->seq &&
+    return !m->len && !n && !(h[13] & TCP_PSH) && !m->sacks && get32(h + 4) == m->seq &&
            seq_gt(get32(h + 8), m->ack);
 }
 
@@ -182,7 +184,7 @@ void tcp_input(struct bw_stack *st, struct packet *pkt)
         drop(st, (enum bw_counter_id)bad, pkt->l4_len);
         return;
     }
-    if ((m->flags & ~TCP_PSH) == TCP_ACK) { /* the next frame may continue it */
+    if ((m->flags & ~(TCP_PSH | TCP_ECE | TCP_CWR)) == TCP_ACK) { /* the next frame may continue it */
         g->merge_pkt = *pkt;
         g->merging = 1;
         return;

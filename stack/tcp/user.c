@@ -21,6 +21,7 @@ static void renew(struct tcb *t)
     t->snd_wscale = t->rcv_wscale = t->use_ts = t->use_sack = 0;
     t->rcv_nxt = t->rcv_adv = t->last_ack_sent = t->dupacks = t->unacked = 0;
     t->max_flight = t->newly_lost = t->syn_again = 0;
+    t->ecn = (struct tcp_ecn){.option = t->ecn.option};
     t->srtt = t->rttvar = 0;
     t->rack_valid = t->reordering_seen = t->reo_mult = t->tlp_out = t->undo_valid = 0;
     t->dsack_start = t->dsack_end = 0;
@@ -381,6 +382,7 @@ void tcp_snapshot(struct bw_sock *s, struct bw_tcp_snapshot *out)
         .rcv_wscale = t->rcv_wscale,
         .timestamps = t->use_ts,
         .sack = t->use_sack,
+        .ecn = t->ecn.mode,
         .srtt = t->srtt,
         .rttvar = t->rttvar,
         .rto = t->rto,

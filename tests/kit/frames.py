@@ -35,6 +35,7 @@ LETTERS = {
     "U": Flags.URG,
     "E": Flags.ECE,
     "C": Flags.CWR,
+    "e": Flags.AE,
 }
 
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.netns
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_the_kernel_asks_for_ecn(link, direction):
-    """Its SYN has ECE and CWR set; we decline, and the connection is an ordinary one."""
+    """Its SYN has ECE and CWR set; we agree, and every byte arrives."""
     link.ns.sysctl("net.ipv4.tcp_ecn", 1)
     ours, kernels = link.tcp(direction)
     thread = Thread(kernels.sendall, pattern(100_000))

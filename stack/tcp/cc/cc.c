@@ -15,6 +15,11 @@ const char *bw_cc_name(int i)
     return i >= 0 && i < bw_cc_count() ? algorithms[i]->name : "";
 }
 
+uint32_t cc_flags(const struct tcb *t)
+{
+    return algorithms[t->congestion]->flags;
+}
+
 void cc_start(struct tcb *t)
 {
     t->cc = algorithms[t->congestion];
@@ -24,13 +29,15 @@ void cc_start(struct tcb *t)
 
 void cc_report(struct tcb *t, const struct delivery *d)
 {
-    if (!d->delivered && !t->newly_lost)
+    if (!d->delivered && !t->newly_lost && !d->ece)
         return;
     const struct cc_ack report = {
         .acked = d->acked,
         .delivered = d->delivered,
         .lost = t->newly_lost,
         .flight = d->flight,
+        .ce = d->ce,
+        .ece = d->ece,
         .rtt = d->rtt,
         .in_recovery = t->recovering,
         .limited = d->limited,
@@ -53,6 +60,11 @@ uint32_t cc_slow_start(struct tcb *t, uint32_t acked)
     uint32_t room = t->ssthresh > t->cwnd ? t->ssthresh - t->cwnd : 0, n = acked < room ? acked : room;
     cc_grow(t, n);
     return acked - n;
+}
+
+uint32_t cc_used_window(const struct tcb *t)
+{
+    return t->max_flight < t->cwnd ? t->max_flight : t->cwnd;
 }
 
 /* A window of at least two segments. */

@@ -40,6 +40,7 @@ enum {
     CC_OWN_WINDOW = 2, /* governs cwnd in recovery and after idling itself */
     CC_ECN = 4,        /* asks for ECN */
     CC_ACCECN = 8,     /* asks for accurate ECN */
+    CC_CE_STATE = 16,  /* as receiver, it echoes the mark of the last segment (RFC 8257 section 3.2) */
 };
 
 struct tcp_cc {
@@ -56,12 +57,16 @@ struct tcp_cc {
 extern const struct tcp_cc tcp_cc_newreno, tcp_cc_cubic;
 
 /* ---- cc.c ---- */
+/* CC_* of the algorithm that the user chose. */
+uint32_t cc_flags(const struct tcb *t);
 /* The connection begins with the algorithm its user chose, or changes to it. */
 void cc_start(struct tcb *t);
 /* What an ACK found goes to the algorithm. */
 void cc_report(struct tcb *t, const struct delivery *d);
 void cc_grow(struct tcb *t, uint64_t bytes);
 uint32_t cc_slow_start(struct tcb *t, uint32_t acked);
+/* What a mark reduces: the window as far as it was used. An ACK of a whole burst leaves nothing in flight. */
+uint32_t cc_used_window(const struct tcb *t);
 uint32_t cc_two_segments(const struct tcb *t, uint64_t window);
 
 #endif

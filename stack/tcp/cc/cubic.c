@@ -70,7 +70,7 @@ static void grow_w_est(const struct tcb *t, struct cubic *c, uint32_t acked)
 static void cubic_ack(struct tcb *t, const struct cc_ack *ack)
 {
     struct cubic *c = cubic_of(t);
-    if (!ack->limited || ack->in_recovery == RECOVERY_FAST)
+    if (!ack->limited || ack->in_recovery == RECOVERY_FAST || ack->ece) /* RFC 3168 6.1.2 */
         return;
     uint32_t acked = t->cwnd < t->ssthresh ? cc_slow_start(t, ack->delivered) : ack->delivered;
     if (!acked || t->cwnd < t->ssthresh)
@@ -95,15 +95,28 @@ static void cubic_ack(struct tcb *t, const struct cc_ack *ack)
     c->grow_acked %= (uint64_t)cwnd;
 }
 
-/* Sections 4.6 and 4.7: beta = 0.7, fast convergence. */
-static uint32_t cubic_ssthresh(struct tcb *t)
+/* Section 4.7, fast convergence. */
+static void remember_w_max(struct tcb *t)
 {
     struct cubic *c = cubic_of(t);
-    uint32_t flight = t->snd_nxt - t->snd_una, window = flight < t->cwnd ? flight : t->cwnd;
     c->epoch = 0;
     c->w_max_before = c->w_max;
     c->w_max = t->cwnd < c->w_max ? (uint32_t)((uint64_t)t->cwnd * 17 / 20) : t->cwnd;
+}
+
+/* Section 4.6: beta = 0.7. */
+static uint32_t cubic_ssthresh(struct tcb *t)
+{
+    uint32_t flight = t->snd_nxt - t->snd_una, window = flight < t->cwnd ? flight : t->cwnd;
+    remember_w_max(t);
     return cc_two_segments(t, (uint64_t)window * 7 / 10);
+}
+
+/* ABE (RFC 8511 section 3.1): for a mark beta is 0.85. */
+static uint32_t cubic_ecn_ssthresh(struct tcb *t)
+{
+    remember_w_max(t);
+    return cc_two_segments(t, (uint64_t)cc_used_window(t) * 85 / 100);
 }
 
 static void cubic_timeout(struct tcb *t)
@@ -124,4 +137,5 @@ const struct tcp_cc tcp_cc_cubic = {
     .ssthresh = cubic_ssthresh,
     .timeout = cubic_timeout,
     .undo = cubic_undo,
+    .ecn_ssthresh = cubic_ecn_ssthresh,
 };
