@@ -14,6 +14,7 @@ from barewire.stack import ffi, lib
 
 SPIN = 200e-6  # longer than a wake-up of the peer and the way back; see ARCHITECTURE.md
 BUFFER_BYTES = 256 << 20
+BUFFER_BOUNDS = (2048, 256 << 10, 64 << 20)
 MAX_SOCKETS = 65_536
 MAX_NEIGHBOURS = 1024
 
@@ -27,6 +28,8 @@ def host_config(
     is_virtual: bool,
     spin_ns: int,
     buffer_bytes: int,
+    receive_buffer: tuple[int, int, int],
+    send_buffer: tuple[int, int, int],
     max_sockets: int,
     ports: tuple[int, int],
     header_prediction: bool,
@@ -41,6 +44,8 @@ def host_config(
     engine = config.engine
     engine.seed, engine.now = seed, now
     engine.buffer_bytes = integer("buffer_bytes", buffer_bytes, 1 << 20, 1 << 40)
+    engine.rcvbuf = _bounds("receive_buffer", receive_buffer)
+    engine.sndbuf = _bounds("send_buffer", send_buffer)
     engine.max_socks = integer("max_sockets", max_sockets, 1, 1 << 22)
     engine.max_neighs = MAX_NEIGHBOURS
     engine.port_first, engine.port_last = first, last
@@ -50,6 +55,17 @@ def host_config(
     engine.syn_cookies = integer("syn_cookies", syn_cookies, 0, 2)
     engine.ecn = ecn_mode(ecn)
     return config
+
+
+def _bounds(name: str, value: tuple[int, int, int]) -> tuple[int, int, int]:
+    try:
+        least, standard, most = value
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} {value!r}: give (min, default, max) in bytes") from None
+    integer(f"{name}'s min", least, 2048, lib.BW_BUFFER_MAX)
+    integer(f"{name}'s default", standard, least, lib.BW_BUFFER_MAX)
+    integer(f"{name}'s max", most, standard, lib.BW_BUFFER_MAX)
+    return least, standard, most
 
 
 def integer(name: str, value: int, low: int, high: int) -> int:

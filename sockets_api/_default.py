@@ -24,6 +24,10 @@ def _route(text: str) -> tuple[str, str]:
     return prefix, gateway
 
 
+def _bounds(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
 _ONE: dict[str, Callable[[str], Any]] = {
     "gateway": str,
     "mtu": int,
@@ -34,6 +38,8 @@ _ONE: dict[str, Callable[[str], Any]] = {
     "ecn": str,
     "name": str,
     "buffer_bytes": int,
+    "receive_buffer": _bounds,
+    "send_buffer": _bounds,
     "max_sockets": int,
 }
 _MANY: dict[str, tuple[str, Callable[[str], Any]]] = {

@@ -46,6 +46,9 @@ class Stack:
     spin: seconds a blocking call looks for its answer before it sleeps, at most 1 ms.
     exit_linger: seconds that close() and interpreter exit give closed sockets' data to arrive.
     buffer_bytes: bound of what all send and receive queues hold together (committed when used).
+    receive_buffer, send_buffer: (min, default, max) bytes of a TCP connection's queues, as Linux's
+        tcp_rmem and tcp_wmem: they grow by themselves from default to max; SO_RCVBUF and SO_SNDBUF
+        fix them between min and max.
     ports: ephemeral range, inclusive. congestion: "cubic" or "reno", of new sockets.
     ecn: "passive" answers a peer that asks for Explicit Congestion Notification (RFC 3168), "on" asks
         for it too, "off" does neither; as Linux's tcp_ecn.
@@ -72,6 +75,8 @@ class Stack:
         spin: float = _config.SPIN,
         exit_linger: float = 3.0,
         buffer_bytes: int = _config.BUFFER_BYTES,
+        receive_buffer: tuple[int, int, int] = _config.BUFFER_BOUNDS,
+        send_buffer: tuple[int, int, int] = _config.BUFFER_BOUNDS,
         max_sockets: int = _config.MAX_SOCKETS,
         ports: tuple[int, int] = (32768, 60999),
         congestion: str = "cubic",
@@ -99,6 +104,8 @@ class Stack:
             is_virtual=self.is_virtual,
             spin_ns=self.spin_ns,
             buffer_bytes=buffer_bytes,
+            receive_buffer=receive_buffer,
+            send_buffer=send_buffer,
             max_sockets=max_sockets,
             ports=ports,
             header_prediction=header_prediction,

@@ -31,6 +31,7 @@
 #include "tcp/emit.c"
 #include "tcp/stateless.c"
 #include "tcp/output.c"
+#include "tcp/buffers.c"
 #include "tcp/open.c"
 #include "tcp/cookies.c"
 #include "tcp/segment.c"

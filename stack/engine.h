@@ -25,16 +25,24 @@ struct bw_addr {
     uint16_t pad;
 };
 
+/* What one connection's queue may hold, in bytes, as Linux's tcp_rmem and tcp_wmem: it begins with
+ * `standard` and grows by itself up to `max`; SO_RCVBUF or SO_SNDBUF fix it between `min` and `max`. */
+enum { BW_BUFFER_MAX = 65535 << 14 }; /* the largest window, RFC 7323 2.3 */
+struct bw_bounds {
+    uint32_t min, standard, max;
+};
+
 struct bw_config {
-    uint8_t seed[32];               /* every key and random number comes from here */
-    int64_t now;                    /* the first reading of the clock */
-    uint64_t buffer_bytes;          /* chunk pool: what all send and receive queues may hold together */
-    uint32_t max_socks;             /* connections, listeners and UDP sockets together */
-    uint32_t max_neighs;            /* next-hop entries */
-    uint16_t port_first, port_last; /* ephemeral range, inclusive (RFC 6056) */
-    uint16_t port_mod, port_value;  /* only ports with port % mod == value; mod 1: all */
-    uint8_t header_prediction;      /* 0 switches the fast path off */
-    uint8_t poison;                 /* tests: memory given back is overwritten, so that a late reader shows */
+    uint8_t seed[32];                /* every key and random number comes from here */
+    int64_t now;                     /* the first reading of the clock */
+    uint64_t buffer_bytes;           /* chunk pool: what all send and receive queues may hold together */
+    uint32_t max_socks;              /* connections, listeners and UDP sockets together */
+    uint32_t max_neighs;             /* next-hop entries */
+    uint16_t port_first, port_last;  /* ephemeral range, inclusive (RFC 6056) */
+    uint16_t port_mod, port_value;   /* only ports with port % mod == value; mod 1: all */
+    struct bw_bounds rcvbuf, sndbuf; /* of TCP; max at most BW_BUFFER_MAX */
+    uint8_t header_prediction;       /* 0 switches the fast path off */
+    uint8_t poison;      /* tests: memory given back is overwritten, so that a late reader shows */
     uint8_t syn_cookies; /* 0: never, 1: when the half-open children are at their bound, 2: always */
     uint8_t ecn;         /* BW_ECN_*: of new TCP sockets */
 };
@@ -164,6 +172,7 @@ enum {
 struct bw_tcp_snapshot {
     uint32_t state, iss, irs, snd_una, snd_nxt, snd_wnd, rcv_nxt, rcv_wnd, cwnd, ssthresh, mss;
     uint32_t snd_queued, rcv_queued, retransmits, flags;
+    uint32_t sndbuf, rcvbuf; /* what the queues may hold now */
     uint8_t snd_wscale, rcv_wscale, timestamps, sack;
     uint8_t ecn; /* 1: RFC 3168 was agreed on */
     int64_t srtt, rttvar, rto;

@@ -5,7 +5,7 @@
 #include "tcp/tcp.h"
 #include "udp/udp.h"
 
-enum { BUF_MIN = 2048, BUF_MAX = TCP_MAX_RCVBUF };
+enum { UDP_BUF_MIN = 2048, UDP_BUF_MAX = 16 << 20 };
 
 /* ---- the slab ------------------------------------------------------------------------------------------ */
 
@@ -206,9 +206,16 @@ int bw_peername(struct bw_sock *s, struct bw_addr *addr)
 
 /* ---- options of every kind ---------------------------------------------------------------------------------- */
 
-static uint32_t buffer_size(int64_t value)
+static int set_buffer(struct bw_sock *s, int opt, int64_t value)
 {
-    return value < BUF_MIN ? BUF_MIN : value > BUF_MAX ? BUF_MAX : (uint32_t)value;
+    if (s->kind != KIND_UDP)
+        tcp_set_buffer(s, opt, value);
+    else
+        *(opt == BW_OPT_SNDBUF ? &s->sndbuf : &s->rcvbuf) = value < UDP_BUF_MIN   ? UDP_BUF_MIN
+                                                            : value > UDP_BUF_MAX ? UDP_BUF_MAX
+                                                                                  : (uint32_t)value;
+    sock_changed(s);
+    return 0;
 }
 
 static int set_byte(int64_t value, int64_t low, int64_t high, uint8_t *field)
@@ -236,10 +243,7 @@ int bw_setopt(struct bw_sock *s, int opt, int64_t value)
     case BW_OPT_BROADCAST: s->broadcast = value != 0; return 0;
     case BW_OPT_RECVERR: s->recverr = value != 0; return 0;
     case BW_OPT_SNDBUF:
-        s->sndbuf = buffer_size(value);
-        sock_changed(s);
-        return 0;
-    case BW_OPT_RCVBUF: s->rcvbuf = buffer_size(value); return 0;
+    case BW_OPT_RCVBUF: return set_buffer(s, opt, value);
     case BW_OPT_LINGER: s->linger = value < 0 ? -1 : value > INT32_MAX ? INT32_MAX : (int)value; return 0;
     case BW_OPT_TTL: return set_byte(value == -1 ? 64 : value, 1, 255, &s->ttl);
     case BW_OPT_TOS: /* of TCP's bytes the ECN field is TCP's own (RFC 3168) */
@@ -261,7 +265,7 @@ int bw_getopt(struct bw_sock *s, int opt, int64_t *value)
     case BW_OPT_REUSEPORT: *value = s->reuseport; return 0;
     case BW_OPT_BROADCAST: *value = s->broadcast; return 0;
     case BW_OPT_RECVERR: *value = s->recverr; return 0;
-    case BW_OPT_SNDBUF: *value = s->sndbuf; return 0;
+    case BW_OPT_SNDBUF: *value = s->kind == KIND_UDP ? s->sndbuf : tcp_send_bound(tcb_of(s)); return 0;
     case BW_OPT_RCVBUF: *value = s->rcvbuf; return 0;
     case BW_OPT_LINGER: *value = s->linger; return 0;
     case BW_OPT_TTL: *value = s->ttl; return 0;

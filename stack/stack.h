@@ -154,8 +154,10 @@ enum {
     SOCK_CHANGED = 16, /* on the list of changed sockets */
     SOCK_SHUT_RD = 32,
     SOCK_SHUT_WR = 64,
-    SOCK_ADDR_BOUND = 128, /* bind named an address */
-    SOCK_PORT_BOUND = 256, /* bind named a port, not the ephemeral range */
+    SOCK_ADDR_BOUND = 128,  /* bind named an address */
+    SOCK_PORT_BOUND = 256,  /* bind named a port, not the ephemeral range */
+    SOCK_SNDBUF_LOCK = 512, /* SO_SNDBUF, SO_RCVBUF said how much: it does not change by itself */
+    SOCK_RCVBUF_LOCK = 1024,
 };
 
 struct bw_sock {

@@ -77,7 +77,7 @@ static uint8_t cookie_options(const struct listener *l, const struct tcp_seg *se
     put32(p + 8, seg->tsval);
     p += 12;
     if (t->offer_wscale && seg->has_wscale) {
-        put32(p, 0x01030300u | TCP_WSCALE);
+        put32(p, 0x01030300u | tcp_window_scale(t));
         p += 4;
     }
     return (uint8_t)(p - start);

@@ -45,8 +45,8 @@ static uint32_t put_options(struct tcb *t, uint8_t *p, const struct tcp_emit *e)
             put32(p, 0x01010402);
             p += 4;
         }
-        if (answer ? t->rcv_wscale : t->offer_wscale) {
-            put32(p, 0x01030300u | TCP_WSCALE);
+        if (answer ? t->use_wscale : t->offer_wscale) {
+            put32(p, 0x01030300u | t->rcv_wscale);
             p += 4;
         }
     }

@@ -42,10 +42,9 @@ void tcp_learn_syn(struct tcb *t, const struct tcp_seg *seg)
         t->ts_recent = seg->tsval;
         t->ts_recent_age = t->base.st->now;
     }
-    if (t->offer_wscale && seg->has_wscale) {
-        t->snd_wscale = seg->wscale;
-        t->rcv_wscale = TCP_WSCALE;
-    }
+    t->use_wscale = t->offer_wscale && seg->has_wscale;
+    t->snd_wscale = t->use_wscale ? seg->wscale : 0;
+    t->rcv_wscale = !t->use_wscale ? 0 : t->state == BW_TCP_SYN_SENT ? t->rcv_wscale : tcp_window_scale(t);
     t->snd_wnd = t->max_snd_wnd = seg->wnd; /* never scaled in a SYN */
     t->snd_wl1 = seg->seq;
     t->snd_wl2 = seg->ack;
@@ -89,6 +88,7 @@ static void copy_template(struct tcb *t, const struct tcb *from)
     t->base.linger = from->base.linger;
     t->base.sndbuf = from->base.sndbuf;
     t->base.rcvbuf = from->base.rcvbuf;
+    t->base.flags |= from->base.flags & (SOCK_SNDBUF_LOCK | SOCK_RCVBUF_LOCK);
     t->base.reuseaddr = from->base.reuseaddr;
     t->base.bound_if = from->base.bound_if;
 }

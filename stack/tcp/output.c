@@ -100,30 +100,6 @@ void tcp_update_mss(struct tcb *t)
     t->mss = mss - (t->use_ts ? 12 : 0);
 }
 
-/* The window to announce. What was announced is a promise and never taken back; it grows by the
- * buffer's room, above 75 % of the common pool only into the guaranteed chunk, and not by silly
- * amounts (RFC 9293 3.8.6.2.2). */
-uint32_t tcp_receive_window(struct tcb *t)
-{
-    uint32_t promised = seq_gt(t->rcv_adv, t->rcv_nxt) ? t->rcv_adv - t->rcv_nxt : 0;
-    uint32_t room = t->base.rcvbuf > t->rcvq.len ? t->base.rcvbuf - t->rcvq.len : 0;
-    if (chunk_pressure(&t->base.st->chunks) >= 75) {
-        uint32_t own = t->rcvq.held > 1 ? 0
-                       : t->rcvq.held ? CHUNK_SIZE - 1 - ((t->rcvq.off + t->rcvq.len - 1) & (CHUNK_SIZE - 1))
-                                      : CHUNK_SIZE;
-        room = room < own ? room : own;
-    }
-    uint32_t most = 65535u << t->rcv_wscale, step = t->base.rcvbuf / 2;
-    uint32_t mss = t->rcv_mss ? t->rcv_mss : TCP_DEFAULT_MSS;
-    if (room > most)
-        room = most;
-    if (step > mss)
-        step = mss;
-    if (step > CHUNK_SIZE / 2) /* under pressure there is no more than a chunk to announce */
-        step = CHUNK_SIZE / 2;
-    return room >= promised + step ? room : promised;
-}
-
 /* ---- retransmissions ------------------------------------------------------------------------------------ */
 
 /* 1: one went out, 0: nothing to retransmit now, -1: no room. */

@@ -112,7 +112,8 @@ static void reassemble(struct tcb *t, const struct tcp_seg *seg)
 }
 
 /* In-order data, nothing waiting: append. If memory is gone, out-of-order data of others cannot be
- * taken from here; what does not fit inside an announced window is dropped last, and counted. */
+ * taken from here; what does not fit inside an announced window is dropped last, and counted; and the
+ * window closes, so that the peer probes it and does not give up (as Linux does without memory). */
 static void append(struct tcb *t, const struct tcp_seg *seg)
 {
     struct bw_stack *st = t->base.st;
@@ -122,7 +123,8 @@ static void append(struct tcb *t, const struct tcp_seg *seg)
         if (n < seg->piece[i].len) {
             drop(st, DROP_TCP_RCV_MEMORY, seg->len);
             count(st, COUNT_TCP_WINDOW_BROKEN);
-            t->ack_now = 1;
+            t->rcv_no_memory = 1;
+            tcp_send_ack(t);
             return;
         }
     }
@@ -158,6 +160,7 @@ void tcp_deliver(struct tcb *t, struct tcp_seg *seg)
         tcp_drop(t, ECONNRESET);
         return;
     }
+    tcp_tuning_data(t, seg);
     uint32_t before = t->rcv_nxt;
     int had_gap = t->ooo.n > 0;
     if (seg->seq == t->rcv_nxt && !had_gap)

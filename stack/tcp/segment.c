@@ -178,7 +178,7 @@ void tcp_window_from(struct tcb *t, const struct tcp_seg *seg)
     if (!seq_lt(t->snd_wl1, seg->seq) && !(t->snd_wl1 == seg->seq && seq_le(t->snd_wl2, seg->ack)))
         return;
     uint32_t wnd = seg->wnd << ((seg->flags & TCP_SYN) ? 0 : t->snd_wscale);
-    int opened = wnd > t->snd_wnd;
+    int opened = wnd > t->snd_wnd, was_shut = !t->snd_wnd;
     t->snd_wnd = wnd;
     t->snd_wl1 = seg->seq;
     t->snd_wl2 = seg->ack;
@@ -189,6 +189,10 @@ void tcp_window_from(struct tcb *t, const struct tcp_seg *seg)
             t->persisting = 0;
             t->backoff = 0;
             tcp_timer_cancel(t, TIMER_REXMT);
+        } else if (was_shut && t->recovering == RECOVERY_TIMEOUT) { /* what it refused goes again, now */
+            t->backoff = 0;
+            tcp_resend_all(t);
+            t->newly_lost = 0; /* not by the network */
         }
         tcp_want_output(t);
     }
@@ -215,8 +219,8 @@ enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
             tcp_sack_blocks(t, seg, &d);
         if (seq_gt(seg->ack, t->snd_una))
             tcp_ack_advances(t, seg, &d);
-        else if (t->persisting)
-            t->retries = 0; /* the peer lives */
+        else if (t->persisting || !seg->wnd)
+            t->retries = 0; /* the peer lives; what a shrunk window refuses is a probe (MUST-34) */
         tcp_detect_loss(t, seg, &d);
         tcp_report(t, seg, &d);
         tcp_window_from(t, seg);

@@ -41,7 +41,8 @@ void tcp_init(struct tcb *t)
     t->keep_idle = 7200;
     t->keep_intvl = 75;
     t->keep_count = 9;
-    t->base.sndbuf = t->base.rcvbuf = TCP_DEFAULT_BUF;
+    t->base.sndbuf = t->base.st->cfg.sndbuf.standard;
+    t->base.rcvbuf = t->base.st->cfg.rcvbuf.standard;
     t->base.linger = -1;
     t->congestion = 0;
     t->ecn.option = t->base.st->cfg.ecn;
@@ -162,6 +163,7 @@ void tcp_established(struct tcb *t)
     tcp_timer_cancel(t, TIMER_STATE);
     tcp_set_state(t, BW_TCP_ESTABLISHED);
     tcp_arm_keepalive(t);
+    tcp_tuning_begin(t);
     if (t->listener)
         tcp_child_established(t);
     if (t->fin_queued) /* shut down before it was open */

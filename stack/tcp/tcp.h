@@ -26,9 +26,6 @@ enum {
     TCP_RETRIES = 15, /* R2, Linux's tcp_retries2 */
     TCP_SYN_RETRIES = 6,
     TCP_SYNACK_RETRIES = 5,
-    TCP_WSCALE = 8, /* a window of 16 MiB */
-    TCP_MAX_RCVBUF = 65535 << TCP_WSCALE,
-    TCP_DEFAULT_BUF = 1 << 20,
     TCP_MAX_RANGES = 512,      /* holes that a scoreboard or a reassembly queue remembers */
     TCP_CHALLENGES = 10,       /* challenge ACKs in 5 s and connection (RFC 5961 section 7) */
     TCP_CHALLENGES_ALL = 1000, /* in a second and stack, about: the true limit is random */
@@ -112,6 +109,15 @@ struct delivery {
     uint32_t dsack_bytes;
 };
 
+/* What a receiver needs to size its buffer by itself (buffers.c). */
+struct rcv_tuning {
+    int64_t rtt;                   /* round trip as the receiver sees it; 0: not known */
+    int64_t rtt_begin, read_begin; /* when the two measurements began */
+    uint32_t rtt_seq;              /* without timestamps: a round is over when rcv_nxt is here */
+    uint32_t tsecr;                /* with them: the last echo measured */
+    uint32_t read, space;          /* bytes the program read in this round, and in the fullest so far */
+};
+
 enum tcp_timer { TIMER_REXMT, TIMER_PROBE, TIMER_DELACK, TIMER_KEEP, TIMER_STATE, TCP_TIMERS };
 
 struct tcb;
@@ -147,7 +153,7 @@ struct tcb {
     uint32_t snd_sml;  /* end of the last segment shorter than the MSS */
     struct byteq sndq; /* byte 0 is snd_una (after the SYN) */
     uint8_t syn_acked, fin_queued, fin_sent, fin_acked;
-    uint8_t snd_wscale, rcv_wscale, use_ts, use_sack;
+    uint8_t snd_wscale, rcv_wscale, use_ts, use_sack, use_wscale;
     uint8_t push_wanted, more_coming;
     uint8_t syn_again;  /* the SYN or SYN,ACK is to be sent again */
     uint8_t snd_urgent; /* there is urgent data up to snd_up, not acknowledged yet */
@@ -160,10 +166,13 @@ struct tcb {
     struct byteq rcvq; /* its end is rcv_nxt */
     struct ranges ooo; /* received ahead of rcv_nxt, most recent first (RFC 2018) */
     uint8_t fin_received, ack_now, in_quickack;
+    uint8_t rcv_no_memory; /* a promised window could not be kept: only what there is room for is announced */
     uint8_t ooo_fin;
     uint32_t ooo_fin_seq;
     uint16_t urg_data; /* URG_*, and the urgent byte; 0: no mark ahead */
     uint32_t urg_seq;  /* of the urgent byte */
+
+    struct rcv_tuning tuning;
 
     /* timestamps, RFC 7323 */
     uint32_t ts_recent, ts_offset;
@@ -345,7 +354,6 @@ void tcp_want_output(struct tcb *t);
 void tcp_ready_remove(struct tcb *t);
 int tcp_output(struct tcb *t, struct iface *out); /* 1: done for now, 0: more to send, no room or turn over */
 void tcp_send_ack(struct tcb *t);
-uint32_t tcp_receive_window(struct tcb *t);
 void tcp_update_mss(struct tcb *t);
 uint32_t tcp_data_end(const struct tcb *t); /* sequence number after the last queued byte */
 
@@ -359,6 +367,16 @@ uint32_t tcp_inq(const struct tcb *t);
 int64_t tcp_recv_urgent(struct tcb *t, void *buf, size_t len, int flags);
 uint32_t tcp_up_to_mark(const struct tcb *t, uint32_t n, uint32_t *skip);
 void tcp_pass_mark(struct tcb *t);
+
+/* ---- buffers.c ---- */
+uint32_t tcp_receive_window(struct tcb *t);
+uint32_t tcp_send_bound(const struct tcb *t);
+uint32_t tcp_send_room(const struct tcb *t);
+uint8_t tcp_window_scale(const struct tcb *t);
+void tcp_set_buffer(struct bw_sock *s, int opt, int64_t value);
+void tcp_tuning_begin(struct tcb *t);
+void tcp_tuning_data(struct tcb *t, const struct tcp_seg *seg);
+void tcp_tuning_read(struct tcb *t, uint32_t n);
 
 /* ---- emit.c ---- */
 struct tcp_emit {

@@ -18,9 +18,10 @@ static void renew(struct tcb *t)
     byteq_free(&t->rcvq, &t->base.st->chunks);
     t->syn_acked = t->fin_queued = t->fin_sent = t->fin_acked = t->fin_received = t->ooo_fin = 0;
     t->recovering = t->persisting = t->ack_now = t->was_connected = t->backoff = t->retries = 0;
-    t->snd_wscale = t->rcv_wscale = t->use_ts = t->use_sack = 0;
+    t->snd_wscale = t->use_ts = t->use_sack = t->use_wscale = 0;
+    t->rcv_wscale = tcp_window_scale(t); /* what the SYN offers */
     t->rcv_nxt = t->rcv_adv = t->last_ack_sent = t->dupacks = t->unacked = 0;
-    t->max_flight = t->newly_lost = t->syn_again = 0;
+    t->max_flight = t->newly_lost = t->syn_again = t->rcv_no_memory = 0;
     t->ecn = (struct tcp_ecn){.option = t->ecn.option};
     t->srtt = t->rttvar = 0;
     t->rack_valid = t->reordering_seen = t->reo_mult = t->tlp_out = t->undo_valid = 0;
@@ -165,18 +166,6 @@ int tcp_accept(struct bw_sock *s, struct bw_sock **out, struct bw_addr *peer)
 
 /* ---- SEND, RECEIVE ------------------------------------------------------------------------------------- */
 
-/* Room in the send queue; under memory pressure only the guaranteed chunk's. */
-static uint32_t send_room(const struct tcb *t)
-{
-    uint32_t room = t->base.sndbuf > t->sndq.len ? t->base.sndbuf - t->sndq.len : 0;
-    if (chunk_pressure(&t->base.st->chunks) >= 75) {
-        uint32_t end = (t->sndq.off + t->sndq.len) & (CHUNK_SIZE - 1);
-        uint32_t own = !t->sndq.held ? CHUNK_SIZE : t->sndq.held == 1 && end ? CHUNK_SIZE - end : 0;
-        room = room < own ? room : own;
-    }
-    return room;
-}
-
 int64_t tcp_send(struct bw_sock *s, const void *buf, size_t len, int flags)
 {
     struct tcb *t = tcb_of(s);
@@ -188,7 +177,7 @@ int64_t tcp_send(struct bw_sock *s, const void *buf, size_t len, int flags)
         return -EPIPE;
     if (len == 0)
         return 0;
-    uint32_t room = send_room(t), n = len < room ? (uint32_t)len : room;
+    uint32_t room = tcp_send_room(t), n = len < room ? (uint32_t)len : room;
     n = byteq_append(&t->sndq, &s->st->chunks, buf, n);
     if (n == 0)
         return -EAGAIN;
@@ -204,7 +193,7 @@ static void window_update(struct tcb *t)
 {
     if (t->state != BW_TCP_ESTABLISHED && t->state != BW_TCP_FIN_WAIT_1 && t->state != BW_TCP_FIN_WAIT_2)
         return;
-    uint32_t known = seq_gt(t->rcv_adv, t->rcv_nxt) ? t->rcv_adv - t->rcv_nxt : 0;
+    uint32_t known = seq_gt(t->rcv_adv, t->rcv_nxt) && !t->rcv_no_memory ? t->rcv_adv - t->rcv_nxt : 0;
     if (2 * (uint64_t)known > t->base.rcvbuf)
         return;
     uint32_t fresh = tcp_receive_window(t);
@@ -245,6 +234,7 @@ int64_t tcp_recv(struct bw_sock *s, void *buf, size_t len, int flags)
         byteq_drop(&t->rcvq, &s->st->chunks, n + skip);
         if (unlikely(t->urg_data))
             tcp_pass_mark(t);
+        tcp_tuning_read(t, n);
         window_update(t);
     }
     return n || !len ? n : no_data(t);
@@ -346,7 +336,7 @@ uint32_t tcp_readiness(struct bw_sock *s)
         ready |= BW_IN;
     if (unlikely(t->urg_data & URG_VALID))
         ready |= BW_PRI;
-    uint32_t room = send_room(t);
+    uint32_t room = tcp_send_room(t);
     if (snd_done || (room && (room >= t->sndq.len / 2 || room >= CHUNK_SIZE)))
         ready |= BW_OUT;
     return ready;
@@ -378,6 +368,8 @@ void tcp_snapshot(struct bw_sock *s, struct bw_tcp_snapshot *out)
         .rcv_queued = t->rcvq.len,
         .retransmits = t->retransmits,
         .flags = t->recovering,
+        .sndbuf = tcp_send_bound(t),
+        .rcvbuf = t->base.rcvbuf,
         .snd_wscale = t->snd_wscale,
         .rcv_wscale = t->rcv_wscale,
         .timestamps = t->use_ts,

@@ -202,6 +202,8 @@ static void ignore(int number)
 static void open_host(void)
 {
     struct host_config config = {.engine = {.buffer_bytes = 64 << 20,
+                                             .rcvbuf = {2048, 1 << 18, 1 << 24},
+                                             .sndbuf = {2048, 1 << 18, 1 << 24},
                                             .max_socks = 4096,
                                             .max_neighs = 64,
                                             .port_first = 20000,

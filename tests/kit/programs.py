@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from barewire.stack import ffi, lib
+
 from . import frames
-from .sock import Sock
+from .sock import MSG_TRUNC, Sock
 from .world import World
 
 PIECE = 1 << 16
+_ZEROS = ffi.new("char[]", 1 << 20)
 
 
 class Talker:
@@ -103,3 +106,34 @@ class Conversation:
         for sock in (self.client.sock, self.server.sock, self.listener):
             sock.close()
         self.world.run("10min")
+
+
+class Bulk:
+    """A program that always has something to send, and one that throws away what comes: `received`
+    bytes. Nothing is looked at, so it is quick. `options` are the sender's."""
+
+    def __init__(
+        self, world: World, client: Any, server: Any, address: str, port: int = 80, **options: int
+    ) -> None:
+        self.listener = Sock(server).bind("0.0.0.0", port).listen()
+        self.sender = Sock(client).set(**options).connect(address, port)
+        self.reader: Sock | None = None
+        self.received = 0
+        world.add_mover(self._moves)
+
+    def _moves(self) -> bool:
+        if self.sender.writable:
+            self._write(self.sender)
+        if self.reader is None and self.listener.readable:
+            self.reader = self.listener.accept()
+        return self.reader is not None and self._read(self.reader)
+
+    def _write(self, s: Sock) -> None:
+        while lib.host_send(s._host, s._handle, _ZEROS, len(_ZEROS), 0, 0) > 0:
+            pass
+
+    def _read(self, s: Sock) -> bool:
+        before = self.received
+        while (n := lib.host_recv(s._host, s._handle, _ZEROS, len(_ZEROS), MSG_TRUNC, 0)) > 0:
+            self.received += n
+        return self.received != before

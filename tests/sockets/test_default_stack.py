@@ -27,7 +27,7 @@ def test_parse() -> None:
     line = (
         "tap:tap0?host=198.18.0.1/24 address=198.18.0.2/24 address=198.18.1.2/24 "
         "gateway=198.18.0.1 route=198.51.100.0/24,198.18.0.1 mtu=1400 seed=7 spin=0.0001 "
-        "exit_linger=2 congestion=reno"
+        "exit_linger=2 congestion=reno receive_buffer=4096,65536,1048576"
     )
     assert _default.parse(line) == {
         "device": "tap:tap0?host=198.18.0.1/24",
@@ -39,6 +39,7 @@ def test_parse() -> None:
         "spin": 0.0001,
         "exit_linger": 2.0,
         "congestion": "reno",
+        "receive_buffer": (4096, 65_536, 1 << 20),
     }
     assert _default.parse("") == {}
 

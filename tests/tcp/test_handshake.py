@@ -176,7 +176,7 @@ def test_the_syn_offers_everything(tcp: Tcp, peer: TcpPeer) -> None:
     syn = tcp.expects(
         "S",
         check=has_option("mss", 1460)
-        & has_option("wscale", 8)
+        & has_option("wscale", 10)
         & has_option("sack_permitted")
         & has_option("timestamps"),
     )
@@ -200,7 +200,7 @@ def test_the_answer_has_what_both_want(tcp: Tcp, peer: TcpPeer) -> None:
     peer.sends("S", seq=0, mss=1460, wscale=3, sack_ok=True, ts=(7777, 0))
     answer = tcp.expects(
         "SA",
-        check=has_option("wscale", 8) & has_option("sack_permitted") & has_option("timestamps"),
+        check=has_option("wscale", 10) & has_option("sack_permitted") & has_option("timestamps"),
     )
     assert answer.tcp is not None and answer.tcp.timestamps is not None
     assert answer.tcp.timestamps[1] == 7777
@@ -238,7 +238,7 @@ def test_maxseg_lowers_both_directions(tcp: Tcp, peer: TcpPeer) -> None:
 
 def test_window_scale_is_used_both_ways(tcp: Tcp, peer: TcpPeer) -> None:
     sock = tcp.established(wscale=7, wnd=65535)
-    assert (sock.inside.snd_wscale, sock.inside.rcv_wscale) == (7, 8)
+    assert (sock.inside.snd_wscale, sock.inside.rcv_wscale) == (7, 10)
     peer.sends(ack=1, wnd=1 << 20)
     assert sock.inside.snd_wnd == 1 << 20
 
