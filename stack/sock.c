@@ -286,10 +286,11 @@ int bw_getopt(struct bw_sock *s, int opt, int64_t *value)
     }
 }
 
+/* SO_ERROR: what ended the connection; else, as on Linux, the last error that did not (RFC 9293 MUST-47). */
 int bw_take_error(struct bw_sock *s)
 {
-    int err = s->so_error;
-    s->so_error = 0;
+    int32_t *from = s->so_error ? &s->so_error : &s->soft_error, err = *from;
+    *from = 0;
     return err;
 }
 

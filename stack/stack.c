@@ -164,7 +164,7 @@ int bw_if_add(struct bw_stack *st, const struct netdev *dev)
     struct iface *i = &st->iface[++st->ifaces];
     i->dev = dev;
     i->index = (uint32_t)st->ifaces;
-    i->mtu = dev->mtu;
+    i->mtu = dev->mtu > 65535 ? 65535 : dev->mtu; /* no IP packet is longer */
     i->caps = dev->caps;
     i->layer = dev->layer;
     i->up = 1;

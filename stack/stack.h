@@ -122,7 +122,8 @@ struct ip_path {
     uint32_t neigh; /* entry of st->neighs, or NEIGH_NONE; revalidated through neigh_gen */
     uint32_t neigh_gen;
     uint8_t flags; /* BW_ROUTE_* */
-    uint8_t pad[3];
+    uint8_t pad;
+    uint16_t link_mtu; /* the interface's or the route's, whatever the path has taught */
     uint8_t nexthop[16];
     uint8_t source[16]; /* preferred source address */
 };
@@ -170,7 +171,7 @@ struct bw_sock {
     uint32_t zone;
     uint32_t bound_if; /* BW_OPT_BINDTOIF */
     int so_error;      /* pending, positive errno; taken once */
-    int soft_error;    /* what a time-out will say instead of ETIMEDOUT */
+    int soft_error;    /* told by SO_ERROR, or by a time-out instead of ETIMEDOUT */
     uint8_t ttl, tos, mtu_discover, recverr;
     int linger;              /* seconds, -1: off */
     uint32_t sndbuf, rcvbuf; /* bounds in bytes */

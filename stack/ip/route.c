@@ -182,6 +182,7 @@ static void path_fill(struct bw_stack *st, struct ip_path *path, uint32_t ifinde
     memset(path, 0, sizeof *path);
     path->ifindex = ifindex;
     path->mtu = st->iface[ifindex].mtu;
+    path->link_mtu = (uint16_t)path->mtu;
     path->neigh = NEIGH_NONE;
     memcpy(path->nexthop, nexthop, 16);
     ip_from_v4(path->source, (const uint8_t[4]){0, 0, 0, 0});
@@ -228,6 +229,7 @@ static void path_by_route(struct bw_stack *st, const struct bw_route *r, const u
     }
     if (r->mtu && r->mtu < path->mtu)
         path->mtu = r->mtu;
+    path->link_mtu = (uint16_t)path->mtu;
     uint32_t pmtu = pmtu_get(st, dst);
     if (pmtu < path->mtu)
         path->mtu = pmtu;

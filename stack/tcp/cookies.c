@@ -58,9 +58,8 @@ static uint32_t ts_cookie(uint32_t ts, const struct tcb *tmpl, const struct tcp_
 
 static uint32_t our_mss(const struct listener *l, const struct ip_path *path)
 {
-    uint32_t mss = path->mtu - 40, user = l->tmpl.user_mss;
-    mss = user && user < mss ? user : mss;
-    return mss > 65535 ? 65535 : mss;
+    uint32_t mss = path->link_mtu - 40u, user = l->tmpl.user_mss;
+    return user && user < mss ? user : mss;
 }
 
 /* The options of the SYN,ACK; their length. */

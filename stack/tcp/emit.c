@@ -36,10 +36,10 @@ static uint32_t put_options(struct tcb *t, uint8_t *p, const struct tcp_emit *e)
     int syn = e->flags & TCP_SYN;
     if (syn) {
         int answer = t->state == BW_TCP_SYN_RCVD;
-        uint32_t mss = t->base.path.mtu - 40;
+        uint32_t mss = t->base.path.link_mtu - 40u;
         if (t->user_mss && t->user_mss < mss)
             mss = t->user_mss;
-        put32(p, 0x02040000u | (mss > 65535 ? 65535 : mss));
+        put32(p, 0x02040000u | mss);
         p += 4;
         if (answer ? t->use_sack : t->offer_sack) {
             put32(p, 0x01010402);

@@ -23,8 +23,8 @@ enum {
     TCP_DEFAULT_MSS = 536,     /* RFC 9293 MUST-15 */
     TCP_INITIAL_SEGMENTS = 10, /* RFC 6928 */
     TCP_DUP_THRESH = 3,
-    TCP_RETRIES = 15, /* R2, Linux's tcp_retries2 */
-    TCP_SYN_RETRIES = 6,
+    TCP_RETRIES = 15,    /* R2, Linux's tcp_retries2 */
+    TCP_SYN_RETRIES = 7, /* three minutes, RFC 9293 MUST-23; Linux's 6 are two */
     TCP_SYNACK_RETRIES = 5,
     TCP_MAX_RANGES = 512,      /* holes that a scoreboard or a reassembly queue remembers */
     TCP_CHALLENGES = 10,       /* challenge ACKs in 5 s and connection (RFC 5961 section 7) */

@@ -41,7 +41,7 @@ def test_a_soft_error_is_said_when_the_attempt_is_given_up(
     syn = tcp.expects("S")
     error(tcp, code, syn)
     assert sock.state == "SYN_SENT"
-    tcp.drain("3min")
+    tcp.drain("4min")
     assert (sock.state, sock.take_error()) == ("CLOSED", err)
 
 
