@@ -10,6 +10,7 @@ from .errors import DeviceError
 from .fault.fault import Faults, with_faults
 from .late.late import with_late
 from .names import DeviceSpec, parse_device_name
+from .packet.packet import open_packet
 from .pcap.pcap import with_pcap
 from .pipe.pipe import PipeEnd, pipe_pair
 from .registry import (
@@ -36,6 +37,7 @@ __all__ = [
     "available",
     "common_options",
     "open_device",
+    "open_packet",
     "open_tap",
     "parse_device_name",
     "pipe_pair",

@@ -9,7 +9,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include <linux/virtio_net.h>
+#include "../vnet.h"
 
 enum {
     L2_HEADER = 14,
@@ -22,7 +22,7 @@ enum {
 struct tap {
     struct netdev dev;
     int fd;
-    uint32_t vnet;   /* bytes of virtio-net header before each frame, 0 or TAP_VNET_HDR_LEN */
+    uint32_t vnet;   /* bytes of virtio-net header before each frame, 0 or VNET_HDR_LEN */
     uint32_t l2;     /* bytes of link header before the IP header */
     uint32_t room;   /* longest frame that is no super-segment */
     uint32_t most;   /* longest frame of all */
@@ -34,25 +34,6 @@ struct tap {
 static int tap_gone(int err)
 {
     return err == EBADFD || err == EBADF || err == ENODEV || err == ENXIO;
-}
-
-/* What the virtio-net header says of a received frame. 0: not as agreed by TUNSETOFFLOAD. */
-static int tap_parse_vnet(const struct tap *t, const uint8_t *p, struct rx_frame *f)
-{
-    struct virtio_net_hdr hdr;
-    memcpy(&hdr, p, sizeof hdr);
-    if (hdr.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
-        if (!(t->dev.caps & NETDEV_RX_GSO) || !hdr.gso_size)
-            return 0;
-        f->gso_size = hdr.gso_size;
-    } else if (f->len > t->room) {
-        return 0;
-    }
-    if (hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
-        f->csum = BW_CSUM_PARTIAL;
-    else if (hdr.flags & VIRTIO_NET_HDR_F_DATA_VALID)
-        f->csum = BW_CSUM_VALID;
-    return 1;
 }
 
 /* Bytes that a frame of len takes in the buffer: the next one's IP header starts a cache line too. */
@@ -79,8 +60,8 @@ static int tap_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames
         }
         struct rx_frame *f = &frames[n];
         *f = (struct rx_frame){.data = data, .len = (uint32_t)got - t->vnet, .csum = BW_CSUM_UNKNOWN};
-        if (got <= (ssize_t)t->vnet || f->len > t->most ||
-            (t->vnet && !tap_parse_vnet(t, data - t->vnet, f))) {
+        if (got <= (ssize_t)t->vnet || (t->vnet && !vnet_parse(data - t->vnet, dev->caps, f)) ||
+            f->len > (f->gso_size ? t->most : t->room)) {
             dev->stats.rx_dropped++;
             continue;
         }
@@ -95,20 +76,11 @@ static int tap_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames
 /* Writes one frame; 0, or a positive errno. */
 static int tap_write(struct tap *t, const struct tx_frame *f)
 {
-    struct virtio_net_hdr hdr = {0};
+    struct virtio_net_hdr hdr;
     struct iovec iov[BW_TX_PIECES + 1];
     int n = 0;
     if (t->vnet) {
-        if (f->csum_partial) {
-            hdr.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
-            hdr.csum_start = f->csum_start;
-            hdr.csum_offset = f->csum_offset;
-        }
-        if (f->gso_size) {
-            hdr.gso_type = VIRTIO_NET_HDR_GSO_TCPV4;
-            hdr.gso_size = f->gso_size;
-            hdr.hdr_len = (uint16_t)f->piece[0].len;
-        }
+        vnet_build(&hdr, f);
         iov[n++] = (struct iovec){&hdr, t->vnet};
     }
     for (int i = 0; i < f->pieces; i++)
@@ -162,7 +134,7 @@ struct netdev *tap_new(int fd, const struct tap_config *cfg)
     if (!t)
         return NULL;
     t->fd = fd;
-    t->vnet = cfg->vnet ? TAP_VNET_HDR_LEN : 0;
+    t->vnet = cfg->vnet ? VNET_HDR_LEN : 0;
     t->l2 = cfg->layer == 2 ? L2_HEADER : 0;
     t->room = cfg->mtu + (cfg->layer == 2 ? L2_HEADER + L2_TAG : 0);
     t->most = cfg->gso ? IP_MAX + (cfg->layer == 2 ? L2_HEADER + L2_TAG : 0) : t->room;

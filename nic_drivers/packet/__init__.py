@@ -1,0 +1,1 @@
+"""AF_PACKET: an interface of the kernel's through mapped rings."""
