@@ -21,6 +21,9 @@ _INT = Struct("i")
 _LINGER = Struct("ii")  # struct linger: l_onoff, l_linger
 _NAME_MAX = 16  # TCP_CA_NAME_MAX and IFNAMSIZ
 _INT_MAX = 2**31 - 1
+_UINT, _ULONG = Struct("I"), Struct("L")
+_UINT_MAX = 2**32 - 1
+_SO_MAX_PACING_RATE = getattr(sockets, "SO_MAX_PACING_RATE", 47)
 
 SOCKET, IP, TCP = sockets.SOL_SOCKET, sockets.IPPROTO_IP, sockets.IPPROTO_TCP
 
@@ -99,6 +102,24 @@ def _set_congestion(sock: Any, value: bytes) -> None:
     _engine_set(sock, lib.BW_OPT_CONGESTION, congestion_names().index(name))
 
 
+def _get_pacing(sock: Any) -> bytes:
+    """As Linux: 8 bytes, of which an int-sized reader sees the low half, ~0 for "no limit"."""
+    rate = _engine_get(sock, lib.BW_OPT_MAX_PACING_RATE)
+    return _ULONG.pack(rate or 2**64 - 1)
+
+
+def _set_pacing(sock: Any, value: bytes) -> None:
+    """Bytes a second, as unsigned int or unsigned long; all ones, or 0, is no limit."""
+    if len(value) >= _ULONG.size:
+        rate, unlimited = _ULONG.unpack_from(value)[0], 2**64 - 1
+    elif len(value) >= _UINT.size:
+        rate, unlimited = _UINT.unpack_from(value)[0], _UINT_MAX
+    else:
+        raise error(-errno.EINVAL)
+    rate = 0 if rate == unlimited else min(rate, 2**63 - 1)
+    _engine_set(sock, lib.BW_OPT_MAX_PACING_RATE, rate)
+
+
 def _get_device(sock: Any) -> bytes:
     index = _engine_get(sock, lib.BW_OPT_BINDTOIF)
     names = [i.name for i in sock._stack.interfaces if i.index == index]
@@ -135,12 +156,14 @@ _GETTERS: dict[tuple[int, int], Callable[[Any], bytes]] = {
     (SOCKET, sockets.SO_ACCEPTCONN): _get_accepting,
     (SOCKET, sockets.SO_LINGER): _get_linger,
     (SOCKET, sockets.SO_BINDTODEVICE): _get_device,
+    (SOCKET, _SO_MAX_PACING_RATE): _get_pacing,
     (TCP, sockets.TCP_CONGESTION): _get_congestion,
 }
 
 _SETTERS: dict[tuple[int, int], Callable[[Any, bytes], None]] = {
     (SOCKET, sockets.SO_LINGER): _set_linger,
     (SOCKET, sockets.SO_BINDTODEVICE): _set_device,
+    (SOCKET, _SO_MAX_PACING_RATE): _set_pacing,
     (TCP, sockets.TCP_CONGESTION): _set_congestion,
 }
 

@@ -17,6 +17,8 @@
 #include "udp/udp.c"
 #include "tcp/ranges.c"
 #include "tcp/txlog.c"
+#include "tcp/rate.c"
+#include "tcp/pace.c"
 #include "tcp/rack.c"
 #include "tcp/cc/reno.c"
 #include "tcp/cc/cubic.c"

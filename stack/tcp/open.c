@@ -79,6 +79,7 @@ static void copy_template(struct tcb *t, const struct tcb *from)
     t->keep_intvl = from->keep_intvl;
     t->congestion = from->congestion;
     t->ecn.option = from->ecn.option;
+    t->max_pacing_rate = from->max_pacing_rate;
     t->user_mss = from->user_mss;
     t->user_timeout = from->user_timeout;
     t->linger2 = from->linger2;

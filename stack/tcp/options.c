@@ -84,6 +84,10 @@ int tcp_setopt(struct bw_sock *s, int opt, int64_t value)
         return 0;
     case BW_OPT_USER_TIMEOUT: return set_bounded(value, 0, INT32_MAX, &t->user_timeout);
     case BW_OPT_CONGESTION: return set_congestion(t, value);
+    case BW_OPT_MAX_PACING_RATE:
+        t->max_pacing_rate = value < 0 ? 0 : (uint64_t)value;
+        pace_set(t, t->cc && t->cc->flags & CC_PACED ? t->pacing_rate : 0);
+        return 0;
     case BW_OPT_OOBINLINE: return set_flag(value, &t->oobinline);
     case BW_OPT_TIMESTAMPS: return set_before_syn(t, value, &t->offer_ts);
     case BW_OPT_SACK: return set_before_syn(t, value, &t->offer_sack);
@@ -117,6 +121,7 @@ int tcp_getopt(struct bw_sock *s, int opt, int64_t *value)
     case BW_OPT_CONGESTION: *value = t->congestion; return 0;
     case BW_OPT_TCP_STATE: *value = t->state; return 0;
     case BW_OPT_ACCEPTCONN: *value = s->kind == KIND_LISTENER; return 0;
+    case BW_OPT_MAX_PACING_RATE: *value = (int64_t)t->max_pacing_rate; return 0;
     case BW_OPT_OOBINLINE: *value = t->oobinline; return 0;
     case BW_OPT_ATMARK: *value = tcp_at_mark(t); return 0;
     case BW_OPT_TIMESTAMPS: *value = t->offer_ts; return 0;

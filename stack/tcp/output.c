@@ -105,7 +105,7 @@ void tcp_update_mss(struct tcb *t)
 /* 1: one went out, 0: nothing to retransmit now, -1: no room. */
 static int send_lost(struct tcb *t, struct iface *out)
 {
-    if (!t->lost.n || tcp_pipe(t) >= t->cwnd)
+    if (!t->lost.n || tcp_pipe(t) >= t->cwnd || (t->pacing_rate && !pace_budget(t)))
         return 0;
     uint32_t seq = t->lost.r[0].start, len = t->lost.r[0].end - seq, end = tcp_data_end(t);
     struct tcp_emit e = {.seq = seq, .flags = TCP_ACK};
@@ -119,7 +119,10 @@ static int send_lost(struct tcb *t, struct iface *out)
     if (tcp_emit(t, out, &e))
         return -1;
     ranges_subtract(&t->lost, seq, seq + len);
-    txlog_add(&t->resent, &(struct tx_record){.seq = seq, .end = seq + len, .sent = t->base.st->now});
+    const struct tx_record record = rate_sent(t, seq, seq + len);
+    txlog_add(&t->resent, &record);
+    if (t->pacing_rate)
+        pace_sent(t, len);
     t->retransmits++;
     t->prr_out += len;
     t->undo_bytes += len;
@@ -173,8 +176,11 @@ static void sent_new(struct tcb *t, uint32_t seq, uint32_t n)
     int64_t now = t->base.st->now;
     if (t->snd_una == seq)
         t->first_unacked = now;
+    const struct tx_record record = rate_sent(t, seq, seq + n);
+    txlog_add(&t->sent, &record);
     t->snd_nxt = seq + n;
-    txlog_add(&t->sent, &(struct tx_record){.seq = seq, .end = seq + n, .sent = now});
+    if (t->pacing_rate)
+        pace_sent(t, n);
     t->prr_out += n;
     uint32_t pipe = tcp_pipe(t);
     if (pipe > t->max_flight || seq_ge(t->snd_una, t->flight_end)) { /* a new flight begins */
@@ -205,6 +211,12 @@ static int send_new(struct tcb *t, struct iface *out)
     restart_after_idle(t);
     uint32_t waiting, n = sendable(t, &waiting), size = emit_size(t, out), turn = 0;
     while (n) {
+        if (t->pacing_rate) {
+            uint32_t budget = pace_budget(t);
+            if (!budget)
+                return 0;
+            n = n < budget ? n : budget;
+        }
         struct tcp_emit e = {.seq = t->snd_nxt, .len = n < size ? n : size, .flags = TCP_ACK};
         if (e.len == waiting) {
             e.flags |= TCP_PSH;
@@ -247,11 +259,12 @@ static int send_syn(struct tcb *t, struct iface *out)
                                .flags = t->state == BW_TCP_SYN_SENT ? TCP_SYN : TCP_SYN | TCP_ACK};
     if (tcp_emit(t, out, &e))
         return 0;
+    const struct tx_record record = rate_sent(t, t->iss, t->iss + 1);
+    txlog_add(t->retries ? &t->resent : &t->sent, &record);
     t->snd_nxt = t->iss + 1;
     t->syn_again = 0;
     if (t->retries == 0)
         t->first_unacked = t->base.st->now;
-    txlog_add(t->retries ? &t->resent : &t->sent, &(struct tx_record){t->iss, t->snd_nxt, t->base.st->now});
     if (t->deadline[TIMER_REXMT] == NEVER)
         tcp_arm_rexmt(t);
     return 1;

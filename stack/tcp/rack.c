@@ -147,7 +147,8 @@ static void send_probe(struct tcb *t)
         e.flags |= TCP_FIN;
     if (tcp_emit(t, out, &e))
         return;
-    txlog_add(&t->resent, &(struct tx_record){.seq = start, .end = t->snd_nxt, .sent = t->base.st->now});
+    const struct tx_record record = rate_sent(t, start, t->snd_nxt);
+    txlog_add(&t->resent, &record);
     t->tlp_resent = 1;
     t->tlp_end = t->snd_nxt;
     t->retransmits++;

@@ -38,12 +38,14 @@ void tcp_delivered(struct tcb *t, const struct tcp_seg *seg, uint32_t start, uin
                         seq_lt(seg->tsecr, tcp_ts_now(t) - (uint32_t)(rtt / MS) - 1);
         if (!ambiguous && (t->min_rtt == NEVER || rtt + 1000 >= t->min_rtt)) /* samples are at least 1 us */
             rack_update(t, again, seq_min(end, again->end));
+        rate_delivered(d, again, 1);
         if (seq_le(again->seq, start) && seq_ge(again->end, end))
             return;
     }
     const struct tx_record *first = txlog_find(&t->sent, start, end);
     if (first) {
         rack_update(t, first, seq_min(end, first->end));
+        rate_delivered(d, first, again != NULL);
         if (!again && t->rack_valid && seq_lt(end, t->rack_fack))
             t->reordering_seen = 1;
     }

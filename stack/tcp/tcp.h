@@ -82,10 +82,13 @@ struct ranges {
     uint32_t bytes; /* of all ranges; kept for sorted sets */
 };
 
-/* A transmission: [seq, end) left at `sent`. */
+/* A transmission: [seq, end) left at `sent`; and how things were then, for delivery rates (rate.c). */
 struct tx_record {
     uint32_t seq, end;
     int64_t sent;
+    uint32_t delivered;         /* the low half of t->delivered */
+    uint32_t send_age, ack_age; /* since the flight's first segment left, since the last delivery */
+    uint8_t app_limited;
 };
 enum { TXLOG_INLINE = 2, TXLOG_MAX = 1 << 16 };
 struct tx_log {
@@ -107,6 +110,8 @@ struct delivery {
     uint8_t ece;        /* the peer told of congestion ... */
     uint32_t ce;        /* ... on so many of the bytes delivered */
     uint32_t dsack_bytes;
+    struct tx_record newest; /* of what was delivered, the transmission that left last; empty: none */
+    uint8_t newest_resent;
 };
 
 /* What a receiver needs to size its buffer by itself (buffers.c). */
@@ -118,7 +123,7 @@ struct rcv_tuning {
     uint32_t read, space;          /* bytes the program read in this round, and in the fullest so far */
 };
 
-enum tcp_timer { TIMER_REXMT, TIMER_PROBE, TIMER_DELACK, TIMER_KEEP, TIMER_STATE, TCP_TIMERS };
+enum tcp_timer { TIMER_REXMT, TIMER_PROBE, TIMER_PACE, TIMER_DELACK, TIMER_KEEP, TIMER_STATE, TCP_TIMERS };
 
 struct tcb;
 struct listener;
@@ -214,6 +219,14 @@ struct tcb {
     uint32_t peer_mss;
     uint64_t cc_state[10];
     struct tcp_ecn ecn;
+    /* delivery rate */
+    uint64_t delivered; /* bytes, in all */
+    int64_t delivered_time, first_sent_time;
+    uint64_t app_limited; /* until t->delivered exceeds this the samples tell of the program; 0: no */
+    /* pacing, in bytes a second; 0: none */
+    uint64_t pacing_rate, max_pacing_rate;
+    int64_t pace_next; /* the next quantum may leave */
+    uint32_t pace_left;
 
     /* RFC 5961 */
     int64_t challenge_start;
@@ -348,6 +361,18 @@ void txlog_acked(struct tx_log *log, uint32_t una);
 void txlog_acked_any(struct tx_log *log, uint32_t una);
 const struct tx_record *txlog_find(struct tx_log *log, uint32_t start, uint32_t end);
 const struct tx_record *txlog_find_any(struct tx_log *log, uint32_t start, uint32_t end);
+
+/* ---- rate.c ---- */
+struct tx_record rate_sent(struct tcb *t, uint32_t seq, uint32_t end);
+void rate_delivered(struct delivery *d, const struct tx_record *r, int resent);
+struct rate_sample rate_sample(struct tcb *t, const struct delivery *d);
+void rate_check_app_limited(struct tcb *t);
+
+/* ---- pace.c ---- */
+void pace_set(struct tcb *t, uint64_t rate);
+uint32_t pace_quantum(const struct tcb *t);
+uint32_t pace_budget(struct tcb *t);
+void pace_sent(struct tcb *t, uint32_t n);
 
 /* ---- output.c ---- */
 void tcp_want_output(struct tcb *t);

@@ -165,6 +165,7 @@ static void on_deadline(struct tcb *t, enum tcp_timer which)
             on_rexmt(t);
         break;
     case TIMER_PROBE: rack_timer(t); break;
+    case TIMER_PACE: tcp_want_output(t); break;
     case TIMER_DELACK:
         count(t->base.st, COUNT_TCP_DELAYED_ACKS);
         tcp_send_ack(t);

@@ -58,7 +58,7 @@ void txlog_add(struct tx_log *log, const struct tx_record *record)
 {
     if (log->n) { /* the same burst goes on */
         struct tx_record *last = record_at(log, log->n - 1);
-        if (last->end == record->seq && last->sent == record->sent) {
+        if (last->end == record->seq && last->sent == record->sent && last->delivered == record->delivered) {
             last->end = record->end;
             return;
         }

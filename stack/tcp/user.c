@@ -22,6 +22,8 @@ static void renew(struct tcb *t)
     t->rcv_wscale = tcp_window_scale(t); /* what the SYN offers */
     t->rcv_nxt = t->rcv_adv = t->last_ack_sent = t->dupacks = t->unacked = 0;
     t->max_flight = t->newly_lost = t->syn_again = t->rcv_no_memory = 0;
+    t->delivered = t->app_limited = t->pacing_rate = 0;
+    t->pace_next = t->pace_left = 0;
     t->ecn = (struct tcp_ecn){.option = t->ecn.option};
     t->srtt = t->rttvar = 0;
     t->rack_valid = t->reordering_seen = t->reo_mult = t->tlp_out = t->undo_valid = 0;
@@ -177,6 +179,7 @@ int64_t tcp_send(struct bw_sock *s, const void *buf, size_t len, int flags)
         return -EPIPE;
     if (len == 0)
         return 0;
+    rate_check_app_limited(t);
     uint32_t room = tcp_send_room(t), n = len < room ? (uint32_t)len : room;
     n = byteq_append(&t->sndq, &s->st->chunks, buf, n);
     if (n == 0)

@@ -24,11 +24,13 @@ void cc_start(struct tcb *t)
 {
     t->cc = algorithms[t->congestion];
     memset(t->cc_state, 0, sizeof t->cc_state);
+    pace_set(t, 0);
     t->cc->init(t);
 }
 
 void cc_report(struct tcb *t, const struct delivery *d)
 {
+    const struct rate_sample rate = rate_sample(t, d);
     if (!d->delivered && !t->newly_lost && !d->ece)
         return;
     const struct cc_ack report = {
@@ -41,6 +43,7 @@ void cc_report(struct tcb *t, const struct delivery *d)
         .rtt = d->rtt,
         .in_recovery = t->recovering,
         .limited = d->limited,
+        .rate = rate,
     };
     t->newly_lost = 0;
     t->cc->ack(t, &report);

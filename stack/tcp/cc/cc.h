@@ -36,7 +36,7 @@ struct cc_ack {
 };
 
 enum {
-    CC_PACED = 1,      /* sets t->pacing_rate */
+    CC_PACED = 1,      /* sets the pacing rate, by pace_set */
     CC_OWN_WINDOW = 2, /* governs cwnd in recovery and after idling itself */
     CC_ECN = 4,        /* asks for ECN */
     CC_ACCECN = 8,     /* asks for accurate ECN */
