@@ -22,6 +22,7 @@
 #include "tcp/rack.c"
 #include "tcp/cc/reno.c"
 #include "tcp/cc/cubic.c"
+#include "tcp/cc/bbr.c"
 #include "tcp/cc/cc.c"
 #include "tcp/tcp_timer.c"
 #include "tcp/state.c"

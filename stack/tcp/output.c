@@ -198,8 +198,11 @@ static void sent_new(struct tcb *t, uint32_t seq, uint32_t n)
 static void restart_after_idle(struct tcb *t)
 {
     uint32_t initial = TCP_INITIAL_SEGMENTS * t->mss;
-    if (t->snd_una == t->snd_nxt && t->cwnd > initial && !(t->cc->flags & CC_OWN_WINDOW) &&
-        t->base.st->now - t->last_sent > t->rto)
+    if (t->snd_una != t->snd_nxt || !t->sndq.len)
+        return;
+    if (t->cc->restart)
+        t->cc->restart(t);
+    if (t->cwnd > initial && !(t->cc->flags & CC_OWN_WINDOW) && t->base.st->now - t->last_sent > t->rto)
         t->cwnd = initial;
 }
 

@@ -31,7 +31,7 @@ uint32_t pace_budget(struct tcb *t)
 void pace_sent(struct tcb *t, uint32_t n)
 {
     int64_t now = t->base.st->now, late = now - t->pace_next;
-    int64_t span = (int64_t)((unsigned __int128)n * SECOND / t->pacing_rate);
+    int64_t span = (int64_t)((uint64_t)n * SECOND / t->pacing_rate);
     if (late > 0) {
         t->pace_next = now;
         span -= late < span / 2 ? late : span / 2;

@@ -167,7 +167,9 @@ void tcp_undo(struct tcb *t)
     t->recovering = RECOVERY_NONE;
     t->dupacks = 0;
     for (int i = t->lost.n - 1; i >= 0; i--) /* still in flight, as far as we know */
-        txlog_push_front(&t->sent, &(struct tx_record){t->lost.r[i].start, t->lost.r[i].end, t->rack_sent});
+        txlog_push_front(
+            &t->sent,
+            &(struct tx_record){.seq = t->lost.r[i].start, .end = t->lost.r[i].end, .sent = t->rack_sent});
     ranges_free(&t->lost);
     if (t->cc->undo)
         t->cc->undo(t);

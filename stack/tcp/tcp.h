@@ -217,8 +217,8 @@ struct tcb {
     uint32_t newly_lost;             /* taken as lost since the last report to cc */
     uint32_t max_flight, flight_end; /* most in flight since snd_una passed the last flight_end */
     uint32_t peer_mss;
-    uint64_t cc_state[10];
     struct tcp_ecn ecn;
+    uint64_t cc_state[16];
     /* delivery rate */
     uint64_t delivered; /* bytes, in all */
     int64_t delivered_time, first_sent_time;

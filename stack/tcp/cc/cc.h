@@ -51,10 +51,11 @@ struct tcp_cc {
     uint32_t (*ssthresh)(struct tcb *t);     /* loss was found: the new slow start threshold */
     void (*timeout)(struct tcb *t);          /* the retransmission timer fired */
     void (*undo)(struct tcb *t);             /* the last reduction was wrong; may be NULL */
+    void (*restart)(struct tcb *t);          /* data leaves while nothing is in flight; may be NULL */
     uint32_t (*ecn_ssthresh)(struct tcb *t); /* a CE mark, at most once a round trip; NULL: as ssthresh */
 };
 
-extern const struct tcp_cc tcp_cc_newreno, tcp_cc_cubic;
+extern const struct tcp_cc tcp_cc_newreno, tcp_cc_cubic, tcp_cc_bbr;
 
 /* ---- cc.c ---- */
 /* CC_* of the algorithm that the user chose. */
