@@ -5,7 +5,8 @@
         s.connect(("198.18.0.1", 80))
 
 `barewire.socket`, `barewire.select` and `barewire.selectors` are drop-ins for the modules of those
-names; `barewire.default_stack()` is where their sockets live. They are loaded at their first use.
+names; `barewire.default_stack()` is where their sockets live. `barewire.trace` records and draws
+what connections did. They are loaded at their first use.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import select, selectors, socket
+    from . import select, selectors, socket, trace
     from ._default import default_stack, set_default_stack
     from ._patch import patch, unpatch
     from ._stack import Stack
@@ -30,6 +31,7 @@ __all__ = [
     "selectors",
     "set_default_stack",
     "socket",
+    "trace",
     "unpatch",
 ]
 
@@ -43,7 +45,7 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("select", "selectors", "socket"):
+    if name in ("select", "selectors", "socket", "trace"):
         return import_module(f".{name}", __name__)
     if name in _WHERE:
         value = getattr(import_module(f".{_WHERE[name]}", __name__), name)

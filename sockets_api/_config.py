@@ -17,6 +17,7 @@ BUFFER_BYTES = 256 << 20
 BUFFER_BOUNDS = (2048, 256 << 10, 64 << 20)
 MAX_SOCKETS = 65_536
 MAX_NEIGHBOURS = 1024
+TRACE_RECORDS = 65_536
 
 Address = str | IPv4Interface
 
@@ -36,6 +37,7 @@ def host_config(
     poison: bool,
     syn_cookies: int,
     ecn: str,
+    trace_records: int,
 ) -> Any:
     """C's struct host_config."""
     first, last = _port_range(ports)
@@ -54,6 +56,7 @@ def host_config(
     engine.poison = bool(poison)
     engine.syn_cookies = integer("syn_cookies", syn_cookies, 0, 2)
     engine.ecn = ecn_mode(ecn)
+    engine.trace_records = integer("trace_records", trace_records, 16, 1 << 24)
     return config
 
 

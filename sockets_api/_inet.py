@@ -260,6 +260,11 @@ class socket(Transfer, metaclass=SocketMeta):
         """Sets an option from an int or from bytes."""
         _options.setsockopt(self, level, optname, value, optlen)
 
+    def settrace(self, on: bool, /) -> None:
+        """Records what this connection does from here on (`Stack.trace()` gives the records), or a
+        listener's future connections do; or no more. UDP: OSError ENOPROTOOPT."""
+        check(lib.host_setopt(self._host, self._sock, lib.BW_OPT_TRACE, bool(on)))
+
     def settimeout(self, value: float | None, /) -> None:
         """Seconds a call may block; None: without end, 0: not at all."""
         seconds = _timeout.seconds_of(value)

@@ -9,7 +9,7 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from types import TracebackType
@@ -25,6 +25,7 @@ from barewire.stack.worker import ControlWorker
 from . import _config, _errors
 
 if TYPE_CHECKING:
+    from ._trace_records import Record
     from .socket import socket as Socket
 
 log = logging.getLogger("barewire")
@@ -55,6 +56,8 @@ class Stack:
     probe_addresses: RFC 5227: addresses are probed for some seconds before they are used.
     syn_cookies: as Linux's tcp_syncookies: 0 never, 1 while the half-open connections are at their
         bound, 2 for every SYN.
+    trace: every connection and drop is recorded (`trace()`); trace_records: how many records are
+        kept until they are taken, the newest (80 bytes each, committed when used).
     header_prediction, poison: for tests, without TCP's fast path, with freed memory overwritten.
 
     Raises ValueError or TypeError for arguments that make no sense, OSError (DeviceError) for a
@@ -85,6 +88,8 @@ class Stack:
         syn_cookies: int = 1,
         header_prediction: bool = True,
         poison: bool = False,
+        trace: bool = False,
+        trace_records: int = _config.TRACE_RECORDS,
         name: str | None = None,
     ) -> None:
         self._pid = os.getpid()
@@ -112,6 +117,7 @@ class Stack:
             poison=poison,
             syn_cookies=syn_cookies,
             ecn=ecn,
+            trace_records=trace_records,
         )
         wanted = _config.address_list(addresses)
         out = ffi.new("struct host **")
@@ -125,6 +131,8 @@ class Stack:
             # Not self.now: the worker's thread must not keep a forgotten stack alive.
             self._worker = ControlWorker(self.host, plane, partial(_now, self.host))
             self._closed = False
+            if trace:
+                self.settrace(True)
             self._configure(wanted, gateway, routes)
             if not self.is_virtual:
                 _errors.check(lib.host_start(self.host))
@@ -347,6 +355,19 @@ class Stack:
         stats = ffi.new("struct netdev_stats *")
         _errors.check(lib.host_netdev_stats(self.host, self._index(name), stats))
         return {n: int(getattr(stats, n)) for n, _ in ffi.typeof("struct netdev_stats").fields}
+
+    def settrace(self, on: bool, /) -> None:
+        """Records what every connection does from here on, and every drop; or no more. A single
+        one: `socket.settrace()`."""
+        self._check()
+        _errors.check(lib.host_trace_all(self.host, bool(on)))
+
+    def trace(self) -> Iterator[Record]:
+        """Takes the records that are there now, oldest first (`barewire.trace` has their classes);
+        after close() too."""
+        from ._trace_records import drain
+
+        return drain(self.host)
 
     # ---- the end ---------------------------------------------------------------------------
 

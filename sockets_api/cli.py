@@ -1,4 +1,4 @@
-"""The command line: `barewire run | devices | ping | demo | bench`.
+"""The command line: `barewire run | devices | ping | trace | demo | bench`.
 
 What a user does wrong gets one sentence on stderr and status 2; a program's own exceptions are its
 own. Ctrl-C ends with 130 and no traceback.
@@ -25,7 +25,7 @@ class UserError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] in (["demo"], ["bench"]):  # they have options of their own
+    if arguments[:1] in (["demo"], ["bench"], ["trace"]):  # they have options of their own
         return _tool(*arguments)
     options = _parser().parse_args(arguments)
     try:
@@ -65,11 +65,8 @@ def _parser() -> argparse.ArgumentParser:
         "run", help="run an unmodified program, its sockets on the stack",
         usage="barewire run [options] (SCRIPT | -m MODULE) [ARGUMENT ...]",
     )  # fmt: skip
-    _add_stack_options(run)
-    run.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE",
-                     help="run a module as a program, with the arguments that follow")  # fmt: skip
-    run.add_argument("program", nargs=argparse.REMAINDER, metavar="SCRIPT",
-                     help="the program, and its arguments")  # fmt: skip
+    add_stack_options(run)
+    add_program(run)
     run.set_defaults(command=_run)
 
     devices = commands.add_parser("devices", help="list the kinds of devices and their options")
@@ -78,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     devices.set_defaults(command=_devices)
 
     ping = commands.add_parser("ping", help="send ICMP echo requests from the stack")
-    _add_stack_options(ping)
+    add_stack_options(ping)
     ping.add_argument("host", metavar="ADDRESS", help="IPv4 address to ask")
     ping.add_argument("-c", "--count", type=int, help="requests to send (until interrupted)")
     ping.add_argument("-i", "--interval", type=float, default=1.0, help="seconds between (1)")
@@ -86,12 +83,22 @@ def _parser() -> argparse.ArgumentParser:
     ping.add_argument("-W", "--wait", type=float, default=1.0, help="seconds for an answer (1)")
     ping.set_defaults(command=_ping)
 
+    commands.add_parser("trace", help="run a program and record what its connections do; draw it")
     commands.add_parser("demo", help="the main job on a TAP interface, beside the kernel")
     commands.add_parser("bench", help="measure barewire and the kernel side by side")
     return parser
 
 
-def _add_stack_options(parser: argparse.ArgumentParser) -> None:
+def add_program(parser: argparse.ArgumentParser) -> None:
+    """Which program to run: a script or a module, and its arguments."""
+    parser.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE",
+                        help="run a module as a program, with the arguments that follow")  # fmt: skip
+    parser.add_argument("program", nargs=argparse.REMAINDER, metavar="SCRIPT",
+                        help="the program, and its arguments")  # fmt: skip
+
+
+def add_stack_options(parser: argparse.ArgumentParser) -> None:
+    """The options that `open_stack` makes a stack from."""
     add = parser.add_argument_group("the stack (default: the variable BAREWIRE)").add_argument
     add("--device", metavar="KIND:NAME", help="such as tap:tap0; see `barewire devices`")
     add("--address", action="append", default=[], metavar="ADDRESS/LENGTH", help="may repeat")
@@ -105,7 +112,7 @@ def _add_stack_options(parser: argparse.ArgumentParser) -> None:
     add("--pcap", metavar="FILE", help="write what the device sends and receives to a capture")
 
 
-def _open_stack(options: argparse.Namespace) -> Any:
+def open_stack(options: argparse.Namespace) -> Any:
     """A stack made from the options, without any from the environment."""
     from ._default import from_environment, parse
     from ._stack import Stack
@@ -140,7 +147,8 @@ def _sentence(problem: BaseException) -> str:
 # ---- run -----------------------------------------------------------------------------------------
 
 
-def _run(options: argparse.Namespace) -> int:
+def program(options: argparse.Namespace) -> Callable[[Any], int]:
+    """What runs the program of `add_program` on a stack and returns its status. Raises UserError."""
     from ._default import set_default_stack
     from ._run import run_module, run_script
 
@@ -148,10 +156,18 @@ def _run(options: argparse.Namespace) -> int:
         raise UserError("which program? Give a script, or -m and a module")
     if options.module is None and not os.path.exists(options.program[0]):
         raise UserError(f"there is no file {options.program[0]!r}")
-    set_default_stack(_open_stack(options))
-    if options.module:
-        return run_module(options.module[0], options.module[1:])
-    return run_script(options.program[0], options.program[1:])
+
+    def run(stack: Any) -> int:
+        set_default_stack(stack)
+        if options.module:
+            return run_module(options.module[0], options.module[1:])
+        return run_script(options.program[0], options.program[1:])
+
+    return run
+
+
+def _run(options: argparse.Namespace) -> int:
+    return program(options)(open_stack(options))
 
 
 # ---- devices -------------------------------------------------------------------------------------
@@ -195,7 +211,7 @@ def _ping(options: argparse.Namespace) -> int:
         raise UserError(f"-s: from 0 to {MAX_SIZE} bytes")
     if not options.interval >= 0.01 or not options.wait >= 0:
         raise UserError("-i: at least 0.01 seconds; -W: not negative")
-    with _open_stack(options) as stack:
+    with open_stack(options) as stack:
         try:
             count, interval = options.count, options.interval
             return ping(stack, options.host, count, interval, options.size, options.wait)

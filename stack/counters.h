@@ -58,6 +58,7 @@
     X(DROP_PUNT_OTHER, "drop_punt_other_full")
 
 #define BW_COUNTS(X) \
+    X(COUNT_TRACE_OVERWRITTEN, "trace_records_overwritten") \
     X(COUNT_RX_FRAMES, "rx_frames") \
     X(COUNT_TX_FRAMES, "tx_frames") \
     X(COUNT_ARP_REPLIES, "arp_replies_sent") \

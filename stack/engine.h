@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "../nic_drivers/netdev.h"
+#include "trace.h"
 
 /* cdef:begin */
 struct bw_stack;
@@ -42,9 +43,10 @@ struct bw_config {
     uint16_t port_mod, port_value;   /* only ports with port % mod == value; mod 1: all */
     struct bw_bounds rcvbuf, sndbuf; /* of TCP; max at most BW_BUFFER_MAX */
     uint8_t header_prediction;       /* 0 switches the fast path off */
-    uint8_t poison;      /* tests: memory given back is overwritten, so that a late reader shows */
-    uint8_t syn_cookies; /* 0: never, 1: when the half-open children are at their bound, 2: always */
-    uint8_t ecn;         /* BW_ECN_*: of new TCP sockets */
+    uint8_t poison;         /* tests: memory given back is overwritten, so that a late reader shows */
+    uint8_t syn_cookies;    /* 0: never, 1: when the half-open children are at their bound, 2: always */
+    uint8_t ecn;            /* BW_ECN_*: of new TCP sockets */
+    uint32_t trace_records; /* bound of the trace ring; committed when used */
 };
 
 /* Addresses and routes are published whole: each call replaces the previous table. */
@@ -145,6 +147,7 @@ enum {
     BW_OPT_SACK,
     BW_OPT_WSCALE /* these three: offered at SYN, 0 or 1 */,
     BW_OPT_ECN /* BW_ECN_*, before the SYN */,
+    BW_OPT_TRACE /* 0 or 1; a listener's children have it too */,
 };
 
 /* Explicit Congestion Notification, in the numbers of Linux's tcp_ecn. */
@@ -177,12 +180,6 @@ struct bw_tcp_snapshot {
     uint8_t snd_wscale, rcv_wscale, timestamps, sack;
     uint8_t ecn; /* 1: RFC 3168 was agreed on */
     int64_t srtt, rttvar, rto;
-};
-
-struct bw_trace_entry {
-    int64_t when;
-    uint32_t code; /* drop reason, or 0x10000 | old state << 8 | new state */
-    uint32_t arg;  /* drops: frame length; states: local port << 16 | remote port */
 };
 /* cdef:end */
 
@@ -279,7 +276,10 @@ struct bw_sock *bw_pop_changed(struct bw_stack *st);
 int bw_counter_count(void);
 const char *bw_counter_name(int i);
 uint64_t bw_counter(const struct bw_stack *st, int i);
-int bw_trace_pop(struct bw_stack *st, struct bw_trace_entry *out);
+/* Traces every connection, now and to come, and every drop; or no more. */
+void bw_trace_all(struct bw_stack *st, int on);
+/* The oldest records, at most max; returns how many. */
+int bw_trace_pop(struct bw_stack *st, struct bw_trace_record *out, int max);
 int bw_cc_count(void);
 const char *bw_cc_name(int i);
 /* 0: control blocks in bytes, 1: chunks in bytes, 2: sockets in use */

@@ -11,6 +11,7 @@ _netdev = runpy.run_path("nic_drivers/netdev_build.py")
 
 ffi = FFI()
 ffi.include(_netdev["ffi"])
+ffi.cdef(_netdev["cdef_part"]("stack/trace.h"))
 ffi.cdef(_netdev["cdef_part"]("stack/engine.h"))
 ffi.cdef(_netdev["cdef_part"]("stack/drive/drive.h"))
 ffi.set_source(

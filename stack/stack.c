@@ -44,7 +44,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     struct bw_stack *st = part(l, sizeof *st, 64);
     struct tcp_globals *tcp = part(l, sizeof *tcp, 64);
     struct tx_slot *slots = part(l, SLOTS * sizeof *slots, 64);
-    struct bw_trace_entry *ring = part(l, TRACE_RING * sizeof *ring, 64);
+    struct bw_trace_record *ring = part(l, cfg->trace_records * sizeof *ring, 64);
     struct neigh *entries = part(l, cfg->max_neighs * sizeof *entries, 64);
     uint32_t *neigh_bucket = part(l, neighs * sizeof *neigh_bucket, 64);
     struct bw_sock **flow_bucket = part(l, flows * sizeof *flow_bucket, 64);
@@ -61,7 +61,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
         return NULL;
     st->tcp = tcp;
     st->slots = slots;
-    st->trace = ring;
+    st->trace = (struct trace_ring){.record = ring, .size = cfg->trace_records};
     st->neighs = entries;
     st->neigh_bucket = neigh_bucket;
     st->neigh_mask = neighs - 1;

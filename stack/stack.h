@@ -29,7 +29,6 @@ enum {
     HDR_ROOM = 128,          /* bytes of a header slot */
     HDR_IP = 18,             /* the IP header starts here in a slot; Ethernet (and a tag) goes before */
     PUNT_QUEUE = 256 * 1024, /* bytes of each punt queue */
-    TRACE_RING = 4096,
     PMTU_ENTRIES = 1024,
     IF_LOOPBACK = 1,
 };
@@ -233,8 +232,7 @@ struct bw_stack {
     struct punt_queue punt[BW_PUNT_CLASSES];
     uint32_t punt_next, punt_count;
 
-    struct bw_trace_entry *trace;
-    uint32_t trace_head, trace_len;
+    struct trace_ring trace;
     struct tcp_globals *tcp;
 };
 
@@ -243,12 +241,14 @@ static inline void count(struct bw_stack *st, enum bw_counter_id id)
 {
     st->counter[id]++;
 }
-void trace(struct bw_stack *st, uint32_t code, uint32_t arg);
+struct bw_trace_record *trace_add(struct bw_stack *st, int kind, uint32_t conn);
+void trace_drop(struct bw_stack *st, enum bw_counter_id reason, uint32_t len);
 /* A drop has a reason, a counter and a trace in one statement. */
 static inline void drop(struct bw_stack *st, enum bw_counter_id reason, uint32_t len)
 {
     st->counter[reason]++;
-    trace(st, reason, len);
+    if (unlikely(st->trace.all))
+        trace_drop(st, reason, len);
 }
 
 /* ---- the loopback device (ip/loopback.c): the stack's own; its close() only empties it ---------- */

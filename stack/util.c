@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Random numbers, the keyed hash, counters and the trace ring. */
+/* Random numbers, the keyed hash and counters. */
 #include "stack.h"
 
 static uint64_t rotl(uint64_t x, int n)
@@ -79,25 +79,4 @@ const char *bw_counter_name(int i)
 uint64_t bw_counter(const struct bw_stack *st, int i)
 {
     return i >= 0 && i < BW_COUNTERS ? st->counter[i] : 0;
-}
-
-/* The newest TRACE_RING entries are kept. */
-void trace(struct bw_stack *st, uint32_t code, uint32_t arg)
-{
-    struct bw_trace_entry *e = &st->trace[(st->trace_head + st->trace_len) % TRACE_RING];
-    *e = (struct bw_trace_entry){.when = st->now, .code = code, .arg = arg};
-    if (st->trace_len < TRACE_RING)
-        st->trace_len++;
-    else
-        st->trace_head = (st->trace_head + 1) % TRACE_RING;
-}
-
-int bw_trace_pop(struct bw_stack *st, struct bw_trace_entry *out)
-{
-    if (!st->trace_len)
-        return 0;
-    *out = st->trace[st->trace_head];
-    st->trace_head = (st->trace_head + 1) % TRACE_RING;
-    st->trace_len--;
-    return 1;
 }

@@ -37,7 +37,7 @@ MAY_IMPORT = {
 # The command line starts the tools by name; nothing else above knows them.
 TOOL_STARTERS = {"sockets_api/__main__.py", "sockets_api/cli.py"}
 THIRD_PARTY = {
-    "sockets_api": {"_cffi_backend", "cffi"},
+    "sockets_api": {"_cffi_backend", "cffi", "matplotlib"},
     "stack": {"_cffi_backend", "cffi"},
     "l2": set(),
     "nic_drivers": {"_cffi_backend", "cffi", "pyroute2"},

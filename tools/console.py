@@ -1,4 +1,4 @@
-"""The terminal, by rich: an optional dependency that only the demo and the benchmark need."""
+"""The terminal, by rich: an optional dependency of the tools that print tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def console(width: int = 0) -> Console:
     try:
         from rich.console import Console
     except ImportError:
-        sys.exit("barewire: the demo and the benchmark need rich: pip install 'barewire[bench]'")
+        sys.exit("barewire: tables need rich: pip install 'barewire[bench]'")
     made = Console(highlight=False, markup=False)
     made.width = max(made.width, width)
     return made

@@ -140,9 +140,14 @@ uint64_t host_memory_used(struct host *h, int what)
     LOOK(h, uint64_t, bw_memory_used(h->st, what));
 }
 
-int host_trace_pop(struct host *h, struct bw_trace_entry *out)
+int host_trace_pop(struct host *h, struct bw_trace_record *out, int max)
 {
-    LOOK(h, int, bw_trace_pop(h->st, out));
+    LOOK(h, int, bw_trace_pop(h->st, out, max));
+}
+
+int host_trace_all(struct host *h, int on)
+{
+    CONTROL_CALL(h, (bw_trace_all(h->st, on), 0));
 }
 
 int host_get_stats(struct host *h, struct host_stats *out)

@@ -149,7 +149,8 @@ struct host_stats {
 };
 int host_get_stats(struct host *h, struct host_stats *out);
 int host_netdev_stats(struct host *h, int ifindex, struct netdev_stats *out);
-int host_trace_pop(struct host *h, struct bw_trace_entry *out);
+int host_trace_pop(struct host *h, struct bw_trace_record *out, int max);
+int host_trace_all(struct host *h, int on);
 int bw_cc_count(void);
 const char *bw_cc_name(int i);
 /* 0: control blocks in bytes, 1: chunks in bytes, 2: sockets in use */

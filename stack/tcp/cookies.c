@@ -174,6 +174,8 @@ int tcp_cookie_accepts(struct listener *l, struct tcp_seg *seg)
     t->snd_nxt = seg->ack;
     t->rcv_adv = t->rcv_nxt + first_window(l);
     t->first_unacked = st->now - 256 * SECOND; /* TCP_DEFER_ACCEPT waited for this: there is no telling */
+    if (traced(t))
+        tcp_trace_received(t, seg);
     tcp_on_connection(t, seg);
     if (t->base.kind != KIND_FREE && !t->srtt)
         t->rto = TCP_RTO_INITIAL; /* unmeasured, but not for a loss (RFC 6298 5.7) */

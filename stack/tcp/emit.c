@@ -122,6 +122,8 @@ int tcp_emit(struct tcb *t, struct iface *out, const struct tcp_emit *e)
     uint16_t urgent = unlikely(t->snd_urgent) ? tcp_urgent_pointer(t, e->seq) : 0;
     tcp[13] = (uint8_t)(e->flags | ecn.flags | (urgent ? TCP_URG : 0));
     put16(tcp + 14, window_field(t, e->flags & TCP_SYN));
+    if (traced(t))
+        tcp_trace_sent(t, e, tcp, hdr_len);
     uint16_t sum = bw_sum_16(ip_pseudo_sum(t->base.laddr, t->base.raddr, 6, l4_len));
     memcpy(tcp + 16, &sum, 2);
     put16(tcp + 18, urgent);

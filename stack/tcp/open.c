@@ -84,6 +84,7 @@ static void copy_template(struct tcb *t, const struct tcb *from)
     t->user_timeout = from->user_timeout;
     t->linger2 = from->linger2;
     t->defer_accept = from->defer_accept;
+    t->trace_id = from->trace_id;
     t->base.ttl = from->base.ttl;
     t->base.tos = from->base.tos;
     t->base.linger = from->base.linger;
@@ -155,10 +156,13 @@ static void on_syn(struct listener *l, struct tcp_seg *seg)
         return;
     }
     struct tcb *t = tcp_child_new(l, seg);
-    if (t)
-        tcp_want_output(t);
-    else
+    if (!t) {
         drop(st, DROP_TCP_NO_MEMORY, 0);
+        return;
+    }
+    if (traced(t))
+        tcp_trace_received(t, seg);
+    tcp_want_output(t);
 }
 
 void tcp_on_listen(struct listener *l, struct tcp_seg *seg)

@@ -45,8 +45,11 @@ void rack_mark_lost(struct tcb *t, uint32_t start, uint32_t end)
             start = covered;
             continue;
         }
-        uint32_t stop = ranges_next(&t->sacked, start, end);
-        ranges_add_sorted(&t->lost, start, stop, &t->newly_lost);
+        uint32_t stop = ranges_next(&t->sacked, start, end), fresh = 0;
+        ranges_add_sorted(&t->lost, start, stop, &fresh);
+        t->newly_lost += fresh;
+        if (fresh && traced(t))
+            tcp_trace_lost(t, start, stop);
         start = stop;
     }
 }
@@ -173,6 +176,8 @@ void tlp_ack(struct tcb *t, const struct tcp_seg *seg, const struct delivery *d)
         t->cwnd = t->ssthresh;
     tcp_ecn_reduced(t);
     count(t->base.st, COUNT_TCP_TAIL_REPAIRS);
+    if (traced(t))
+        tcp_trace_recovery(t, BW_RECOVERY_TAIL);
 }
 
 void rack_timer(struct tcb *t)

@@ -127,6 +127,8 @@ static void enter_fast_recovery(struct tcb *t)
     reduce(t);
     t->tlp_out = 0;
     tcp_arm_rexmt(t);
+    if (traced(t))
+        tcp_trace_recovery(t, BW_RECOVERY_FAST);
 }
 
 /* RFC 6937: cwnd follows what is delivered, down to ssthresh; with slow start back up to it. */
@@ -156,6 +158,8 @@ static void leave_recovery(struct tcb *t)
     t->dupacks = 0;
     if (t->reo_persist && --t->reo_persist == 0)
         t->reo_mult = 0;
+    if (traced(t))
+        tcp_trace_recovery(t, BW_RECOVERY_LEFT);
 }
 
 /* The reduction was wrong (RFC 4015 in spirit): what was is restored. */
@@ -174,6 +178,8 @@ void tcp_undo(struct tcb *t)
     if (t->cc->undo)
         t->cc->undo(t);
     count(t->base.st, COUNT_TCP_UNDOS);
+    if (traced(t))
+        tcp_trace_recovery(t, BW_RECOVERY_UNDONE);
     if (!t->persisting)
         tcp_rearm_rexmt(t);
     tcp_want_output(t); /* the window is as wide as it was */
@@ -280,6 +286,8 @@ void tcp_recovery_timeout(struct tcb *t)
     t->cwnd = t->mss;
     tcp_resend_all(t);
     t->newly_lost = 0; /* the time-out said it */
+    if (traced(t))
+        tcp_trace_recovery(t, BW_RECOVERY_TIMEOUT);
     t->probing = PROBE_NONE;
     tcp_timer_cancel(t, TIMER_PROBE);
 }

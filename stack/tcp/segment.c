@@ -296,12 +296,16 @@ void tcp_segment(struct bw_stack *st, struct tcp_seg *seg)
     }
     if (s) {
         struct tcb *t = tcb_of(s);
+        if (traced(t))
+            tcp_trace_received(t, seg);
         if (t->state == BW_TCP_SYN_SENT)
             tcp_on_syn_sent(t, seg);
         else if (st->cfg.header_prediction && tcp_fast_path(t, seg))
             count(st, COUNT_TCP_FAST_PATH);
         else
             tcp_on_connection(t, seg);
+        if (traced(t) && s->kind != KIND_FREE && t->state != BW_TCP_CLOSED && (seg->flags & TCP_ACK))
+            tcp_trace_window(t);
         return;
     }
     s = bind_find(st, KIND_LISTENER, pkt->dst, seg->dport, pkt->src, seg->sport, pkt->ifindex);

@@ -24,9 +24,10 @@ void tcp_set_state(struct tcb *t, int state)
     struct bw_stack *st = t->base.st;
     if (!(allowed[t->state] & 1u << state))
         count(st, COUNT_TCP_BAD_TRANSITION);
-    trace(st, 0x10000u | (uint32_t)t->state << 8 | (uint32_t)state,
-          (uint32_t)t->base.lport << 16 | t->base.rport);
+    int old = t->state;
     t->state = (uint8_t)state;
+    if (unlikely(st->trace.all) || traced(t))
+        tcp_trace_state(t, old);
     sock_changed(&t->base);
 }
 

@@ -70,6 +70,9 @@ void tcp_abort_rst(struct tcb *t)
     struct ip_path path = {0};
     if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_CLOSED || t->state == BW_TCP_TIME_WAIT)
         return;
-    if (ip_path_find(s->st, b.dst, 0, &path) == 0 && tcp_emit_bare(s->st, &b, &path, 0))
-        count(s->st, COUNT_TCP_RST_SENT);
+    if (ip_path_find(s->st, b.dst, 0, &path) || !tcp_emit_bare(s->st, &b, &path, 0))
+        return;
+    count(s->st, COUNT_TCP_RST_SENT);
+    if (traced(t))
+        tcp_trace_reset(t);
 }

@@ -237,6 +237,8 @@ struct tcb {
     uint8_t on_ready;
     struct tcb *ready_next, **ready_pprev; /* connections that want to send */
 
+    uint32_t trace_id; /* its number in the trace, TRACE_WANTED before it is opened; 0: not traced */
+
     struct listener *listener; /* while in its queues */
     struct tcb *queue_next, **queue_pprev;
 };
@@ -440,6 +442,23 @@ void tcp_ecn_arrives(struct tcb *t, const struct tcp_seg *seg);
 void tcp_ecn_feedback(struct tcb *t, const struct tcp_seg *seg, struct delivery *d);
 void tcp_ecn_react(struct tcb *t, const struct delivery *d);
 void tcp_ecn_reduced(struct tcb *t);
+
+/* ---- tcp_trace.c: behind traced(t) ---- */
+#define TRACE_WANTED UINT32_MAX
+static inline int traced(const struct tcb *t)
+{
+    return unlikely(t->trace_id != 0);
+}
+void tcp_trace_set(struct tcb *t, int on);
+void tcp_trace_state(struct tcb *t, int old);
+void tcp_trace_sent(struct tcb *t, const struct tcp_emit *e, const uint8_t *tcp, uint32_t hdr_len);
+void tcp_trace_reset(struct tcb *t);
+void tcp_trace_received(struct tcb *t, const struct tcp_seg *seg);
+void tcp_trace_window(struct tcb *t);
+void tcp_trace_rtt(struct tcb *t, int64_t sample);
+void tcp_trace_recovery(struct tcb *t, int what);
+void tcp_trace_lost(struct tcb *t, uint32_t start, uint32_t end);
+void tcp_trace_timer(struct tcb *t, enum tcp_timer which);
 
 /* ---- options, listen, user ---- */
 void tcp_listener_close(struct listener *l);

@@ -36,6 +36,8 @@ void tcp_rtt_sample(struct tcb *t, int64_t rtt)
     int64_t rto = t->srtt + (4 * t->rttvar > MS ? 4 * t->rttvar : MS);
     t->rto = rto < TCP_RTO_MIN ? TCP_RTO_MIN : rto > TCP_RTO_MAX ? TCP_RTO_MAX : rto;
     t->backoff = 0;
+    if (traced(t))
+        tcp_trace_rtt(t, rtt);
 }
 
 static int64_t backed_off(const struct tcb *t)
@@ -157,6 +159,8 @@ static void on_keepalive(struct tcb *t)
 
 static void on_deadline(struct tcb *t, enum tcp_timer which)
 {
+    if (traced(t))
+        tcp_trace_timer(t, which);
     switch (which) {
     case TIMER_REXMT:
         if (t->persisting)

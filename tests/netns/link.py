@@ -21,9 +21,9 @@ from typing import Any
 
 import barewire
 from barewire.nic_drivers import open_device
-from barewire.stack import ffi, lib
 from barewire.stack.icmp.echo import EchoResult
 from barewire.tools.netns import Namespace, stop
+from barewire.trace import State
 
 KERNEL, OURS, PREFIX = "198.18.0.1", "198.18.0.2", 24
 PATIENCE = 20.0  # seconds until a test that hangs fails; never how long something should take
@@ -39,7 +39,7 @@ class Link:
     def __init__(self, ns: Namespace, *, mtu: int = 1500, device: str = "", **options: Any) -> None:
         self.ns = ns
         name = f"tap:tap0?host={KERNEL}/{PREFIX}&mtu={mtu}" + (f"&{device}" if device else "")
-        options = {"addresses": [f"{OURS}/{PREFIX}"], "exit_linger": 0.0, **options}
+        options = {"addresses": [f"{OURS}/{PREFIX}"], "exit_linger": 0.0, "trace": True, **options}
         with ns.entered():
             self.device = open_device(name)  # its counters stay readable
             self.stack = barewire.Stack(self.device, **options)
@@ -113,13 +113,9 @@ class Link:
     def counters(self) -> dict[str, int]:
         return {name: value for name, value in self.stack.counters().items() if value}
 
-    def state_changes(self) -> list[tuple[int, int]]:
+    def state_changes(self) -> list[tuple[str, str]]:
         """What connections went through since last asked: (old state, new state)."""
-        found, entry = [], ffi.new("struct bw_trace_entry *")
-        while lib.host_trace_pop(self.stack.host, entry) == 1:
-            if entry.code & 0x10000:
-                found.append((entry.code >> 8 & 0xFF, entry.code & 0xFF))
-        return found
+        return [(r.old, r.new) for r in self.stack.trace() if isinstance(r, State)]
 
 
 def listening(sock: Any, address: str, port: int, backlog: int) -> Any:
