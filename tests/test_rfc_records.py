@@ -142,6 +142,13 @@ def test_the_index_has_every_record_once_and_in_order() -> None:
     assert wrong_index((FOLDER / "README.md").read_text(), titles) == []
 
 
+def test_the_whole_of_appendix_b_of_rfc_9293_is_there() -> None:
+    found = re.findall(
+        r"\| [A-Z ]+ \(((?:MUST|SHLD|MAY|REC)-\d+)\) \|", (FOLDER / "9293.md").read_text()
+    )
+    assert set(found) == APPENDIX_B
+
+
 # ---- the checker itself ------------------------------------------------------------------------
 
 HEAD = "| Section | Level | What it asks | Here | Shown by |\n|---|---|---|---|---|\n"
