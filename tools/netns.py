@@ -208,6 +208,10 @@ class Namespace:
         """
         self.call(_use_congestion, link, algorithm)
 
+    def add_route(self, prefix: str, gateway: str) -> None:
+        """`ns.add_route("198.18.1.0/24", "198.18.0.1")`."""
+        self.call(_add_route, prefix, gateway)
+
     def links(self) -> list[str]:
         """The names of the interfaces inside."""
         with self.entered():
@@ -321,6 +325,13 @@ def _use_congestion(link: str, algorithm: str) -> None:
                 proto=route["proto"],
                 metrics={"cc_algo": algorithm},
             )
+
+
+def _add_route(prefix: str, gateway: str) -> None:
+    from pyroute2 import IPRoute
+
+    with IPRoute() as ip:
+        ip.route("add", dst=prefix, gateway=gateway)
 
 
 def _delete_link(name: str) -> None:

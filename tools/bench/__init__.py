@@ -1,7 +1,8 @@
 """`barewire bench`: the same programs on barewire's sockets and the kernel's, side by side.
 
-And what the engine costs by itself, on the `pipe` device. See compare.py for the rules of the
-comparison, programs.py for what is measured, engine.py for the engine.
+And what the engine costs by itself, on the `pipe` device, and what comes through bad links. See
+compare.py for the rules of the comparison, programs.py for what is measured, engine.py for the
+engine, goodput.py for the links.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from .. import netns, signals
 from ..console import console
-from . import compare, engine, report
+from . import compare, engine, goodput, report
 from .worker import WorkerError
 
 QUICK, FULL = (3, 0.4), (7, 1.5)  # rounds, seconds each
@@ -30,47 +31,60 @@ def _parse(argv: Sequence[str], names: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="barewire bench", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--quick", action="store_true", help="under a minute, less exact")
+    parser.add_argument(
+        "tests",
+        nargs="*",
+        metavar="TEST",
+        help=f"of: {', '.join(names)}; or the first word of some",
+    )
+    parser.add_argument("--quick", action="store_true", help="in a minute or two, less exact")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
-    parser.add_argument("--only", metavar="TEST,…", help=f"of: {', '.join(names)}")
+    parser.add_argument("--only", metavar="TEST,…", help="the same, with commas")
     parser.add_argument("--rounds", type=int, help=f"default {FULL[0]}")
     parser.add_argument("--seconds", type=float, help=f"for each measurement; default {FULL[1]}")
     options = parser.parse_args(argv)
-    only = options.only.split(",") if options.only else names
-    if unknown := [name for name in only if name not in names]:
+    asked = [*options.tests, *(options.only.split(",") if options.only else [])]
+    chosen = {word: [n for n in names if n == word or n.startswith(word + "_")] for word in asked}
+    if unknown := [word for word, found in chosen.items() if not found]:
         parser.error(f"there is no test {unknown[0]!r}; there are {', '.join(names)}")
-    options.only = only
+    options.only = [name for found in chosen.values() for name in found] if asked else names
     rounds, seconds = QUICK if options.quick else FULL
     options.rounds = options.rounds or rounds
     options.seconds = options.seconds or seconds
     return options
 
 
-def measure(options: argparse.Namespace, progress: Callable[[str], None]) -> list[report.Result]:
-    """Everything asked for, the comparisons first."""
+def measure(
+    options: argparse.Namespace, progress: Callable[[str], None]
+) -> tuple[list[report.Result], list[str]]:
+    """Everything asked for, the comparisons first; and notes about it."""
     results: list[report.Result] = []
     tests = [test for test in compare.TESTS if test.name in options.only]
     if tests:
         results += compare.compare(tests, options.rounds, options.seconds, progress)
     if wanted := [name for name in engine.TESTS if name in options.only]:
         results += engine.measure(wanted, options.rounds, options.seconds, progress)
-    return results
+    size = goodput.QUICK if options.quick else goodput.FULL
+    bad = goodput.measure([n for n in goodput.TESTS if n in options.only], size, progress)
+    return results + bad.results, bad.notes
 
 
 def main(argv: Sequence[str] = ()) -> int:
     """Measures and prints; 0, or 1 with a sentence on stderr, or 128 + the signal."""
-    names = list(dict.fromkeys([*(test.name for test in compare.TESTS), *engine.TESTS]))
+    names = list(
+        dict.fromkeys([*(test.name for test in compare.TESTS), *engine.TESTS, *goodput.TESTS])
+    )
     options = _parse(argv, names)
     terminal = console(width=118)
     try:
         netns.in_user_namespace([sys.executable, "-P", "-m", "barewire", "bench", *argv])
         with signals.as_exceptions():
-            results = measure(options, _progress)
+            results, notes = measure(options, _progress)
         where = report.machine(compare.CONGESTION)
         _progress("")
-        report.print_table(terminal, where, results)
+        report.print_table(terminal, where, results, notes)
         if options.json:
-            report.write_json(options.json, where, results)
+            report.write_json(options.json, where, results, notes)
     except (WorkerError, netns.NoPrivilege) as exc:
         print(f"barewire bench: {exc}", file=sys.stderr)
         return 1

@@ -1,7 +1,7 @@
 """A process of the benchmark: pinned to a core, it runs the programs it is told to, one by one.
 
-`python -m barewire.tools.bench.process CORE [DEVICE ADDRESS]`: without a device the programs use
-the kernel's sockets. Orders come as lines of JSON on stdin; a program that waits for its peer
+`python -m barewire.tools.bench.process CORE [DEVICE ADDRESS [GATEWAY]]`: without a device the
+programs use the kernel's sockets. Orders come as lines of JSON on stdin; a program that waits for its peer
 answers `{"ready": true}` first; every order is answered with a result or `{"error": …}`.
 """
 
@@ -18,10 +18,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from . import programs
+from . import programs, transfer
 
 PR_SET_PDEATHSIG = 1
-PATIENCE = 5.0  # seconds an order may take beyond its measuring time
+PATIENCE = 5.0  # seconds an order may take beyond its measuring time, if it does not say
+PROGRAMS = {**programs.PROGRAMS, **transfer.PROGRAMS}
 
 
 def _say(**values: Any) -> None:
@@ -36,11 +37,15 @@ def _serve(net: Any) -> None:
     signal.signal(signal.SIGALRM, _too_long)
     for line in sys.stdin:
         order = json.loads(line)
-        program = programs.PROGRAMS[order["program"]]
-        extra = [lambda: _say(ready=True)] if order["program"] in programs.WAITING else []
+        program = PROGRAMS[order["program"]]
+        extra = (
+            [lambda: _say(ready=True)]
+            if order["program"] in programs.WAITING | transfer.WAITING
+            else []
+        )
         gc.collect()
         gc.disable()
-        signal.setitimer(signal.ITIMER_REAL, order["seconds"] + PATIENCE)
+        signal.setitimer(signal.ITIMER_REAL, order["seconds"] + order.get("patience", PATIENCE))
         try:
             result = program(net, order, *extra)
         except Exception as exc:  # whatever it is, the benchmark's end shows it
@@ -58,8 +63,9 @@ def _sockets(arguments: list[str]) -> Iterator[Any]:
         return
     import barewire
 
-    device, address = arguments
-    with barewire.Stack(device, addresses=[address]) as stack:
+    device, address, *gateway = arguments
+    via = gateway[0] if gateway else None
+    with barewire.Stack(device, addresses=[address], gateway=via) as stack:
         yield stack
 
 

@@ -90,8 +90,14 @@ def machine(congestion: str) -> dict[str, Any]:
     }
 
 
-def write_json(path: str, where: dict[str, Any], results: Iterable[Result]) -> None:
-    document = {"machine": where, "results": [result.as_json() for result in results]}
+def write_json(
+    path: str, where: dict[str, Any], results: Iterable[Result], notes: Iterable[str] = ()
+) -> None:
+    document = {
+        "machine": where,
+        "results": [result.as_json() for result in results],
+        "notes": list(notes),
+    }
     with open(path, "w", encoding="utf-8") as file:
         json.dump(document, file, indent=1)
         file.write("\n")
@@ -112,13 +118,15 @@ def cell(samples: Samples | None) -> str:
     return f"{number(samples.median)}  ({number(low)} to {number(high)})"
 
 
-def print_table(console: Console, where: dict[str, Any], results: list[Result]) -> None:
+def print_table(
+    console: Console, where: dict[str, Any], results: list[Result], notes: Iterable[str] = ()
+) -> None:
     from rich import box
     from rich.table import Table
 
     console.print(
         f"{where['cpu']}, {where['cores']} cores, Linux {where['kernel']}, "
-        f"Python {where['python']}; TCP congestion control on both sides: {where['congestion']}"
+        f"Python {where['python']}; TCP congestion control, where none is named: {where['congestion']}"
     )
     table = Table(box=box.SIMPLE, title="median (smallest to largest) of the rounds")
     for name in ("test", "metric", "barewire", "kernel", "ratio"):
@@ -128,6 +136,8 @@ def print_table(console: Console, where: dict[str, Any], results: list[Result]) 
     for row in table_rows(results):
         table.add_row(*row)
     console.print(table)
+    for note in notes:
+        console.print(note)
 
 
 def table_rows(results: Iterable[Result]) -> list[tuple[str, ...]]:

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from .. import netns
-from . import programs
+from . import programs, transfer
 
 
 class WorkerError(Exception):
@@ -22,11 +22,17 @@ class Worker:
     """The benchmark's end of such a process."""
 
     def __init__(
-        self, where: netns.Namespace, core: int, device: str = "", address: str = ""
+        self,
+        where: netns.Namespace,
+        core: int,
+        device: str = "",
+        address: str = "",
+        gateway: str = "",
     ) -> None:
         command = [sys.executable, "-P", "-m", "barewire.tools.bench.process", str(core)]
-        command += [device, address] if device else []
+        command += [word for word in (device, address, gateway) if word]
         self.name = device or "kernel"
+        self.address = address.split("/")[0]
         self.process: subprocess.Popen[str] = where.popen(
             command,
             stdin=subprocess.PIPE,
@@ -41,7 +47,7 @@ class Worker:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"program": program, **order}) + "\n")
         self.process.stdin.flush()
-        if program in programs.WAITING:
+        if program in programs.WAITING | transfer.WAITING:
             self.answer()
 
     def answer(self) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 Each namespace gets an interface with an address; what the kernel sends there is a frame that the
 relay reads, leads through the faults (loss, delay, reordering, a slow link with its queue, an
 outage; seeded, each way with dice of its own) and writes to the other. One thread moves the frames
-in C, without the interpreter (`pump.c`), and records how late it woke up.
+in C, without the interpreter (`pump.c`), before all ordinary threads where it may (SCHED_FIFO), and
+records how late it woke up.
 
 Both interfaces are without offloads: the kernel cuts its super-segments and finishes checksums
 before it hands a frame over, so every frame is one that could stand on a wire, at most `mtu`
@@ -67,6 +68,10 @@ class Pump:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _run(self) -> None:
+        with contextlib.suppress(
+            PermissionError
+        ):  # then its timing is what the machine's load allows
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
         a, b = (device.peek() for device in self._devices)
         self._result = lib.pump_run(a, b, self._stop, self._stats)
 
