@@ -11,6 +11,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from .. import netns, signals
 from ..console import console
@@ -40,7 +41,7 @@ def _parse(argv: Sequence[str], names: list[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="in a minute or two, less exact")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     parser.add_argument("--only", metavar="TEST,…", help="the same, with commas")
-    parser.add_argument("--rounds", type=int, help=f"default {FULL[0]}")
+    parser.add_argument("--rounds", type=int, help=f"default {FULL[0]}; seeds of the bad links")
     parser.add_argument("--seconds", type=float, help=f"for each measurement; default {FULL[1]}")
     options = parser.parse_args(argv)
     asked = [*options.tests, *(options.only.split(",") if options.only else [])]
@@ -49,6 +50,7 @@ def _parse(argv: Sequence[str], names: list[str]) -> argparse.Namespace:
         parser.error(f"there is no test {unknown[0]!r}; there are {', '.join(names)}")
     options.only = [name for found in chosen.values() for name in found] if asked else names
     rounds, seconds = QUICK if options.quick else FULL
+    options.rounds_given = bool(options.rounds)
     options.rounds = options.rounds or rounds
     options.seconds = options.seconds or seconds
     return options
@@ -65,6 +67,8 @@ def measure(
     if wanted := [name for name in engine.TESTS if name in options.only]:
         results += engine.measure(wanted, options.rounds, options.seconds, progress)
     size = goodput.QUICK if options.quick else goodput.FULL
+    if options.rounds_given:
+        size = replace(size, seeds=options.rounds, fairness_seeds=options.rounds)
     bad = goodput.measure([n for n in goodput.TESTS if n in options.only], size, progress)
     return results + bad.results, bad.notes
 
