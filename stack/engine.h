@@ -178,7 +178,8 @@ struct bw_tcp_snapshot {
     uint32_t snd_queued, rcv_queued, retransmits, flags;
     uint32_t sndbuf, rcvbuf; /* what the queues may hold now */
     uint8_t snd_wscale, rcv_wscale, timestamps, sack;
-    uint8_t ecn; /* 1: RFC 3168 was agreed on */
+    uint8_t ecn;          /* 1: RFC 3168 was agreed on */
+    uint32_t dctcp_alpha; /* in 2^-20 */
     int64_t srtt, rttvar, rto;
 };
 /* cdef:end */

@@ -11,6 +11,8 @@
 
 enum { L2_HEADER = 14, L2_TAG = 4, SECOND = 1000000000 };
 
+_Static_assert(2 * FAULT_KINDS <= TALLY_MAX, "a counter for each fault and way");
+
 /* A stored frame; its bytes are at slots + id * stride. */
 struct fault_slot {
     uint32_t len;
@@ -99,8 +101,9 @@ static int64_t due_next(const struct fault_line *w)
 }
 
 /* ---- the dice -------------------------------------------------------------------------------- */
-/* When a frame of len bytes that enters the network now leaves it; -1: the link's queue is full. */
-static int64_t fault_when(struct fault *f, struct fault_line *w, int64_t now, uint32_t len)
+/* When a frame of len bytes that enters the network now leaves it; -1: the link's queue is full. *mark:
+ * the queue it waits in is long enough to tell its sender. */
+static int64_t fault_when(struct fault *f, struct fault_line *w, int64_t now, uint32_t len, int *mark)
 {
     const struct fault_way *cfg = &w->cfg;
     int64_t when = now;
@@ -111,6 +114,7 @@ static int64_t fault_when(struct fault *f, struct fault_line *w, int64_t now, ui
             fault_count(f, w, FAULT_QUEUE_FULL);
             return -1;
         }
+        *mark |= cfg->mark_above >= 0 && backlog > (double)cfg->mark_above;
         when = w->link_free = start + (int64_t)(len * 8.0 * SECOND / cfg->rate);
     }
     when += cfg->delay;
@@ -145,15 +149,49 @@ static int fault_flip(struct fault *f, struct fault_line *w, uint8_t *data, uint
     return 1;
 }
 
+/* Congestion experienced (RFC 3168 section 5), if the packet says that its transport understands it. An
+ * IPv4 header's checksum is mended after RFC 1624 equation 3. */
+static void fault_mark(struct fault *f, struct fault_line *w, uint8_t *ip, uint32_t len)
+{
+    enum { NOT_ECT = 0, CE = 3 };
+    int v4 = len >= 20 && ip[0] >> 4 == 4, v6 = len >= 40 && ip[0] >> 4 == 6, shift = v6 ? 4 : 0;
+    int ecn = v4 || v6 ? ip[1] >> shift & CE : NOT_ECT;
+    if (ecn == NOT_ECT || ecn == CE)
+        return;
+    uint32_t old = (uint32_t)ip[0] << 8 | ip[1];
+    ip[1] |= (uint8_t)(CE << shift);
+    if (v4) {
+        uint32_t new = (uint32_t)ip[0] << 8 | ip[1], sum = (uint32_t)ip[10] << 8 | ip[11];
+        sum = (~sum & 0xffff) + (~old & 0xffff) + new;
+        sum = (sum & 0xffff) + (sum >> 16);
+        sum = ~((sum & 0xffff) + (sum >> 16));
+        ip[10] = (uint8_t)(sum >> 8);
+        ip[11] = (uint8_t)sum;
+    }
+    fault_count(f, w, FAULT_MARKED);
+}
+
+/* Where the IP packet of a frame begins; its end if it carries none. */
+static uint32_t fault_l3(const struct fault *f, const uint8_t *data, uint32_t len)
+{
+    if (f->dev.layer != 2)
+        return 0;
+    uint32_t at = len >= L2_HEADER + L2_TAG && data[12] == 0x81 && data[13] == 0 ? L2_TAG : 0;
+    if (len < L2_HEADER + at)
+        return len;
+    uint32_t type = (uint32_t)data[12 + at] << 8 | data[13 + at];
+    return type == 0x0800 || type == 0x86dd ? L2_HEADER + at : len;
+}
+
 static uint8_t *slot_data(struct fault *f, struct fault_line *w, uint32_t id)
 {
     return w->slots + (size_t)id * f->stride;
 }
 
-/* Copies one frame into a slot, corrupted if the dice say so. The checksum of a corrupted frame is
+/* Copies one frame into a slot, marked if it met a queue, corrupted if the dice say so. The checksum of a corrupted frame is
  * the one of the right bytes, and has to be verified. */
 static void fault_store(struct fault *f, struct fault_line *w, uint32_t id, const struct tx_frame *tx,
-                        uint8_t csum)
+                        uint8_t csum, int mark)
 {
     struct fault_slot *s = &w->slot[id];
     uint8_t *data = slot_data(f, w, id);
@@ -169,6 +207,10 @@ static void fault_store(struct fault *f, struct fault_line *w, uint32_t id, cons
         s->csum_partial = 0;
     } else {
         bw_gather_plain(data, tx);
+    }
+    if (mark) {
+        uint32_t l3 = fault_l3(f, data, s->len);
+        fault_mark(f, w, data + l3, s->len - l3);
     }
     if (corrupt && fault_flip(f, w, data, s->len))
         s->csum = BW_CSUM_UNKNOWN;
@@ -204,11 +246,12 @@ static void fault_admit(struct fault *f, struct fault_line *w, int64_t now, cons
             fault_count(f, w, FAULT_NO_ROOM);
             continue;
         }
-        int64_t when = fault_when(f, w, now, tx->len);
+        int mark = random_chance(&w->dice, w->cfg.mark);
+        int64_t when = fault_when(f, w, now, tx->len, &mark);
         if (when < 0)
             continue;
         uint32_t id = w->unused[--w->unused_len];
-        fault_store(f, w, id, tx, csum);
+        fault_store(f, w, id, tx, csum, mark);
         due_push(w, when, id);
     }
 }

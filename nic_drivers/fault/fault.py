@@ -12,7 +12,16 @@ from ..middleware import wrap
 from ..names import DeviceSpec, parse_between, parse_chance, parse_rate, parse_size, parse_time
 from ..registry import register_wrapper
 
-_KINDS = ("lost", "duplicated", "corrupted", "reordered", "queue_full", "no_room", "outage")
+_KINDS = (
+    "lost",
+    "duplicated",
+    "corrupted",
+    "reordered",
+    "queue_full",
+    "no_room",
+    "outage",
+    "marked",
+)
 _COUNTERS = [f"fault.{way}.{kind}" for way in ("rx", "tx") for kind in _KINDS]
 _HOUR = 3600 * 10**9
 _HELD_MAX = 1 << 20
@@ -23,7 +32,11 @@ class Faults:
     """What one direction does to frames. Chances are 0..1, times ns, rate bit/s (0: no limit),
     queue bytes that may wait for the rate-limited link. A reordered frame is held back for
     `hold`; jitter alone (0..jitter more delay, evenly) changes no order. The link is down for
-    `outage`, from `outage_at` after the device's first frame (of either way) on."""
+    `outage`, from `outage_at` after the device's first frame (of either way) on.
+
+    ECN (RFC 3168): a packet that says ECT is marked CE with chance `mark`, and always if it finds
+    more than `mark_above` bytes in the link's queue: the step that DCTCP wants (RFC 8257 section
+    4.1; K packets are K * 1500). Who does not say ECT is not marked."""
 
     loss: float = 0.0
     duplicate: float = 0.0
@@ -36,9 +49,11 @@ class Faults:
     queue: int = 128 * 1024
     outage_at: int = 0
     outage: int = 0
+    mark: float = 0.0
+    mark_above: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("loss", "duplicate", "reorder", "corrupt"):
+        for name in ("loss", "duplicate", "reorder", "corrupt", "mark"):
             if not 0 <= getattr(self, name) <= 1:
                 raise invalid(f"{name}={getattr(self, name)}: a probability is from 0 to 1")
         for name in ("hold", "delay", "jitter", "outage_at", "outage"):
@@ -48,6 +63,8 @@ class Faults:
             raise invalid(f"rate={self.rate}: a rate is at least 1 bit/s, or 0 for no limit")
         if not 0 <= self.queue < 1 << 40:
             raise invalid(f"queue={self.queue}: a queue has from 0 bytes to 1 TiB")
+        if self.mark_above is not None and not 0 <= self.mark_above < 1 << 40:
+            raise invalid(f"mark_above={self.mark_above}: bytes of the queue, from 0 to 1 TiB")
 
 
 def with_faults(
@@ -70,7 +87,8 @@ def with_faults(
     both = faults or Faults()
     for way, chosen in ((ways[lib.FAULT_RX], rx or both), (ways[lib.FAULT_TX], tx or both)):
         for field in fields(chosen):
-            setattr(way, field.name, getattr(chosen, field.name))
+            value = getattr(chosen, field.name)
+            setattr(way, field.name, -1 if value is None else value)
     make = lib.fault_new
     seed %= 1 << 64
     return wrap(device, lambda inner, tally: make(inner, ways, seed, held, tally), _COUNTERS)
@@ -88,6 +106,8 @@ _PARSERS: dict[str, Any] = {
     "queue": parse_size,
     "outage_at": parse_time,
     "outage": parse_time,
+    "mark": parse_chance,
+    "mark_above": parse_size,
 }
 _HELP = {
     "loss": "chance that a frame is lost (0.01 or 1%)",
@@ -101,6 +121,8 @@ _HELP = {
     "queue": "bytes that may wait for the link (128k)",
     "outage_at": "the link goes down so long after the first frame",
     "outage": "for how long it is down",
+    "mark": "chance that an ECT packet is marked CE (ECN)",
+    "mark_above": "bytes in the link's queue above which every one is (30k)",
 }
 
 

@@ -378,6 +378,7 @@ void tcp_snapshot(struct bw_sock *s, struct bw_tcp_snapshot *out)
         .timestamps = t->use_ts,
         .sack = t->use_sack,
         .ecn = t->ecn.mode,
+        .dctcp_alpha = dctcp_alpha(t),
         .srtt = t->srtt,
         .rttvar = t->rttvar,
         .rto = t->rto,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import random
 from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 from barewire.nic_drivers import (
@@ -16,6 +19,7 @@ from barewire.nic_drivers import (
     with_faults,
     with_late,
 )
+from barewire.stack.ip.ipv4 import IPv4
 
 MS = 1_000_000
 HEAD = b"\x02\0\0\0\0\x01\x02\0\0\0\0\x02\x08\x00"
@@ -175,6 +179,93 @@ def test_rate_lets_a_slower_sender_through() -> None:
     assert len(arrived) == 100 and counters["fault.tx.queue_full"] == 0
 
 
+# ---- ECN ---------------------------------------------------------------------------------------
+
+HOSTS = {"src": IPv4Address("198.18.0.1"), "dst": IPv4Address("198.18.0.2"), "proto": 17}
+
+
+def packet(tos: int, size: int = 100) -> bytes:
+    return IPv4(**HOSTS, tos=tos, payload=bytes(size - 20)).build()
+
+
+def marked(packets: list[bytes], layer: int = 3, head: bytes = b"", **faults: Any) -> list[int]:
+    """The TOS bytes of those packets after the faults; each must still have a right header."""
+    a, b = pipe_pair(layer=layer)
+    found: list[int] = []
+    with with_faults(a, tx=Faults(**faults)) as device, b:
+        device.tx([head + p for p in packets], 0)
+        now: int | None = 0
+        while now is not None:
+            device.arm(now)
+            while (got := b.recv(now)) is not None:
+                assert got[: len(head)] == head
+                found.append(IPv4.parse(got[len(head) :]).tos)
+            now = device.arm(now).deadline
+        changed = sum(tos != p[1] for tos, p in zip(found, packets, strict=False))
+        assert device.counters["fault.tx.marked"] == changed
+    return found
+
+
+@pytest.mark.parametrize("head", [b"", HEAD, HEAD[:12] + b"\x81\x00\x00\x07\x08\x00"])
+def test_a_mark_changes_the_ect_codepoints_alone_and_mends_the_checksum(head: bytes) -> None:
+    """RFC 3168 section 5: who did not say ECT is not marked; the rest of the TOS byte stays."""
+    packets = [packet(dscp << 2 | ecn) for dscp in range(64) for ecn in range(4)]
+    wanted = [dscp << 2 | (ecn and 3) for dscp in range(64) for ecn in range(4)]
+    layer = 2 if head else 3
+    for at in range(0, 256, 64):
+        part = slice(at, at + 64)
+        assert marked(packets[part], layer, head, mark=1.0) == wanted[part]
+
+
+def test_mending_the_checksum_gives_what_counting_it_anew_does() -> None:
+    """RFC 1624: also where the incremental sum would give the other zero."""
+    dice = random.Random(1)
+    packets = [
+        IPv4(**{**HOSTS, "ident": dice.randrange(1 << 16), "ttl": dice.randrange(1, 256)}, tos=2)
+        for _ in range(64)
+    ]
+    assert marked([p.build() for p in packets], mark=1.0) == [3] * 64
+
+
+def test_ipv6_packets_and_frames_of_nothing() -> None:
+    a, b = pipe_pair(layer=3)
+    with with_faults(a, tx=Faults(mark=1.0)) as device, b:
+        v6 = b"\x60\x20\x00\x00" + bytes(36)
+        device.tx([v6, v6[:20], b"\x45", b"\x45\x02" + bytes(10)], 0)
+        assert [f.data for f in b.rx()] == [
+            b"\x60\x30\x00\x00" + bytes(36),
+            v6[:20],
+            b"\x45",
+            b"\x45\x02" + bytes(10),
+        ]
+        assert device.counters["fault.tx.marked"] == 1
+
+
+def test_other_protocols_are_not_marked() -> None:
+    a, b = pipe_pair()
+    with with_faults(a, tx=Faults(mark=1.0)) as device, b:
+        arp = HEAD[:12] + b"\x08\x06" + b"\x45\x02" + bytes(40)
+        device.tx([arp, HEAD, HEAD[:12] + b"\x81\x00"], 0)
+        assert [f.data for f in b.rx()] == [arp, HEAD, HEAD[:12] + b"\x81\x00"]
+
+
+def test_the_chance_of_a_mark() -> None:
+    found = []
+    for seed in range(20):
+        a, b = pipe_pair(layer=3)
+        with with_faults(a, tx=Faults(mark=0.3), seed=seed) as device, b:
+            device.tx([packet(2)] * 64, 0)
+            found += [f.data[1] for f in b.rx(64)]
+    assert abs(found.count(3) - 384) < 60
+
+
+def test_the_step_of_a_queue() -> None:
+    """RFC 8257 section 4.1: every packet that finds more than K in the queue."""
+    found = marked([packet(2)] * 20, rate=8e6, queue=1500, mark_above=500)
+    assert found == [2] * 6 + [3] * 9, "the seventh finds 600 bytes; the queue is full after 15"
+    assert marked([packet(0)] * 20, rate=8e6, queue=1500, mark_above=500) == [0] * 15
+
+
 EVERYTHING = Faults(0.1, 0.1, 0.1, 0.1, MS, MS, MS, 1e8)
 
 
@@ -280,6 +371,8 @@ def test_by_name() -> None:
         {"rate": 0.5},
         {"rate": float("inf")},
         {"queue": -1},
+        {"mark": 2.0},
+        {"mark_above": -1},
     ],
     ids=lambda wrong: next(iter(wrong.items())).__repr__(),
 )

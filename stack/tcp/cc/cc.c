@@ -3,7 +3,7 @@
  * Windows are in bytes; arithmetic on time and windows is integer, so that runs repeat exactly. */
 #include "../tcp.h"
 
-static const struct tcp_cc *const algorithms[] = {&tcp_cc_cubic, &tcp_cc_newreno, &tcp_cc_bbr};
+static const struct tcp_cc *const algorithms[] = {&tcp_cc_cubic, &tcp_cc_newreno, &tcp_cc_bbr, &tcp_cc_dctcp};
 
 int bw_cc_count(void)
 {

@@ -55,7 +55,11 @@ struct tcp_cc {
     uint32_t (*ecn_ssthresh)(struct tcb *t); /* a CE mark, at most once a round trip; NULL: as ssthresh */
 };
 
-extern const struct tcp_cc tcp_cc_newreno, tcp_cc_cubic, tcp_cc_bbr;
+extern const struct tcp_cc tcp_cc_newreno, tcp_cc_cubic, tcp_cc_bbr, tcp_cc_dctcp;
+
+enum { DCTCP_ALPHA_SHIFT = 20 };
+/* DCTCP's share of marks, in 2^-20; 0 with another algorithm. */
+uint32_t dctcp_alpha(const struct tcb *t);
 
 /* ---- cc.c ---- */
 /* CC_* of the algorithm that the user chose. */
