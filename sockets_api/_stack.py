@@ -50,7 +50,7 @@ class Stack:
     receive_buffer, send_buffer: (min, default, max) bytes of a TCP connection's queues, as Linux's
         tcp_rmem and tcp_wmem: they grow by themselves from default to max; SO_RCVBUF and SO_SNDBUF
         fix them between min and max.
-    ports: ephemeral range, inclusive. congestion: "cubic" or "reno", of new sockets.
+    ports: ephemeral range, inclusive. congestion: "cubic", "reno", "bbr" or "dctcp", of new sockets.
     ecn: "passive" answers a peer that asks for Explicit Congestion Notification (RFC 3168), "on" asks
         for it too, "off" does neither; as Linux's tcp_ecn.
     probe_addresses: RFC 5227: addresses are probed for some seconds before they are used.

@@ -165,10 +165,10 @@ void tcp_ecn_react(struct tcb *t, const struct delivery *d)
     t->undo_valid = 0;
     if (t->recovering || t->ecn.reduced)
         return;
-    uint32_t limit = t->cc->ecn_ssthresh ? t->cc->ecn_ssthresh(t) : t->cc->ssthresh(t);
-    t->ssthresh = limit;
-    if (t->cwnd > limit && !(t->cc->flags & CC_OWN_WINDOW))
-        t->cwnd = limit;
+    if (!(t->cc->flags & CC_OWN_WINDOW)) {
+        t->ssthresh = t->cc->ecn_ssthresh ? t->cc->ecn_ssthresh(t) : t->cc->ssthresh(t);
+        t->cwnd = t->cwnd < t->ssthresh ? t->cwnd : t->ssthresh;
+    }
     tcp_ecn_reduced(t);
     count(t->base.st, COUNT_TCP_ECN_REDUCTIONS);
 }
