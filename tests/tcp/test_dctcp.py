@@ -67,7 +67,8 @@ class Model:
 
 def compare(tcp: Tcp, peer: TcpPeer, marks: Callable[[int], bool], rounds: int) -> list[float]:
     """Every segment is acknowledged alone, with ECE as marks(number) says; alpha and the window are
-    compared with the model after each (and agree again, so that no rounding adds up). Returns alpha after each round."""
+    compared with the model after each (and agree again, so that no rounding adds up). Returns alpha
+    after each round."""
     sock, model, number, alphas = sender(tcp, peer), Model(), 0, []
     for _ in range(rounds):
         while True:
