@@ -38,6 +38,7 @@ def host_config(
     syn_cookies: int,
     ecn: str,
     trace_records: int,
+    fast_open: int,
 ) -> Any:
     """C's struct host_config."""
     first, last = _port_range(ports)
@@ -54,6 +55,7 @@ def host_config(
     engine.port_mod, engine.port_value = 1, 0
     engine.header_prediction = bool(header_prediction)
     engine.poison = bool(poison)
+    engine.fast_open = integer("fast_open", fast_open, 0, 3)
     engine.syn_cookies = integer("syn_cookies", syn_cookies, 0, 2)
     engine.ecn = ecn_mode(ecn)
     engine.trace_records = integer("trace_records", trace_records, 16, 1 << 24)

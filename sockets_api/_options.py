@@ -27,6 +27,9 @@ _SO_MAX_PACING_RATE = getattr(sockets, "SO_MAX_PACING_RATE", 47)
 
 SOCKET, IP, TCP = sockets.SOL_SOCKET, sockets.IPPROTO_IP, sockets.IPPROTO_TCP
 
+# Linux's numbers that not every version of the socket module has.
+TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_KEY, TCP_FASTOPEN_NO_COOKIE = 30, 33, 34
+
 # 0 or 1, whatever was written.
 _FLAGS = {
     (SOCKET, sockets.SO_REUSEADDR): lib.BW_OPT_REUSEADDR,
@@ -54,6 +57,9 @@ _NUMBERS = {
     (TCP, sockets.TCP_LINGER2): lib.BW_OPT_LINGER2,
     (TCP, sockets.TCP_DEFER_ACCEPT): lib.BW_OPT_DEFER_ACCEPT,
     (TCP, sockets.TCP_USER_TIMEOUT): lib.BW_OPT_USER_TIMEOUT,
+    (TCP, getattr(sockets, "TCP_FASTOPEN", 23)): lib.BW_OPT_FASTOPEN,
+    (TCP, TCP_FASTOPEN_CONNECT): lib.BW_OPT_FASTOPEN_CONNECT,
+    (TCP, TCP_FASTOPEN_NO_COOKIE): lib.BW_OPT_FASTOPEN_NO_COOKIE,
 }
 
 # Linux keeps room for its own bookkeeping and says so: what is read is twice what was written.
@@ -148,6 +154,18 @@ def _get_accepting(sock: Any) -> bytes:
     return _INT.pack(_engine_get(sock, lib.BW_OPT_ACCEPTCONN) if stream else 0)
 
 
+def _fast_open_key(sock: Any, value: bytes) -> bytes:
+    keys = ffi.new("uint8_t[32]")
+    n = check(lib.host_fastopen_key(sock._host, sock._sock, value, len(value), keys))
+    return bytes(ffi.buffer(keys, n))
+
+
+def _set_fast_open_key(sock: Any, value: bytes) -> None:
+    if not value:
+        raise error(-errno.EINVAL)
+    _fast_open_key(sock, value)
+
+
 _GETTERS: dict[tuple[int, int], Callable[[Any], bytes]] = {
     (SOCKET, sockets.SO_ERROR): _get_error,
     (SOCKET, sockets.SO_TYPE): lambda sock: _INT.pack(sock._type),
@@ -158,6 +176,7 @@ _GETTERS: dict[tuple[int, int], Callable[[Any], bytes]] = {
     (SOCKET, sockets.SO_BINDTODEVICE): _get_device,
     (SOCKET, _SO_MAX_PACING_RATE): _get_pacing,
     (TCP, sockets.TCP_CONGESTION): _get_congestion,
+    (TCP, TCP_FASTOPEN_KEY): lambda sock: _fast_open_key(sock, b""),
 }
 
 _SETTERS: dict[tuple[int, int], Callable[[Any, bytes], None]] = {
@@ -165,6 +184,7 @@ _SETTERS: dict[tuple[int, int], Callable[[Any, bytes], None]] = {
     (SOCKET, sockets.SO_BINDTODEVICE): _set_device,
     (SOCKET, _SO_MAX_PACING_RATE): _set_pacing,
     (TCP, sockets.TCP_CONGESTION): _set_congestion,
+    (TCP, TCP_FASTOPEN_KEY): _set_fast_open_key,
 }
 
 

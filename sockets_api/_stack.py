@@ -55,7 +55,8 @@ class Stack:
         for it too, "off" does neither; as Linux's tcp_ecn.
     probe_addresses: RFC 5227: addresses are probed for some seconds before they are used.
     syn_cookies: as Linux's tcp_syncookies: 0 never, 1 while the half-open connections are at their
-        bound, 2 for every SYN.
+        bound, 2 for every SYN. fast_open: as its tcp_fastopen: 1 for clients, 2 for listeners with
+        TCP_FASTOPEN, 3 for both, 0 not at all.
     trace: every connection and drop is recorded (`trace()`); trace_records: how many records are
         kept until they are taken, the newest (80 bytes each, committed when used).
     header_prediction, poison: for tests, without TCP's fast path, with freed memory overwritten.
@@ -86,6 +87,7 @@ class Stack:
         ecn: str = "passive",
         probe_addresses: bool = False,
         syn_cookies: int = 1,
+        fast_open: int = 3,
         header_prediction: bool = True,
         poison: bool = False,
         trace: bool = False,
@@ -118,6 +120,7 @@ class Stack:
             syn_cookies=syn_cookies,
             ecn=ecn,
             trace_records=trace_records,
+            fast_open=fast_open,
         )
         wanted = _config.address_list(addresses)
         out = ffi.new("struct host **")

@@ -24,7 +24,8 @@ EAGAIN, BW_WORK = -errno.EAGAIN, -lib.BW_WORK
 NOT_ASKED = -(1 << 30)  # no answer of C
 STREAM, DGRAM = int(_std.SOCK_STREAM), int(_std.SOCK_DGRAM)
 RECV_FLAGS: int = lib.BW_MSG_PEEK | lib.BW_MSG_TRUNC | lib.BW_MSG_OOB
-SEND_FLAGS: int = lib.BW_MSG_MORE | lib.BW_MSG_OOB
+SEND_FLAGS: int = lib.BW_MSG_MORE | lib.BW_MSG_FASTOPEN | lib.BW_MSG_OOB
+FASTOPEN: int = lib.BW_MSG_FASTOPEN
 
 _recv, _recvfrom = lib.host_recv, lib.host_recvfrom
 _send, _sendto = lib.host_send, lib.host_sendto
@@ -228,10 +229,26 @@ class Transfer:
         engine = self._send_flags(flags) if flags else 0
         addr = argument("sendto", address)
         n: int = _sendto(self._host, self._sock, raw, size, engine, addr, self._spin)
+        if engine & FASTOPEN and self._type == STREAM:
+            return self._send_early(n, raw, size, flags)
         if n == size:
             return n
         whole = self._timeout is None and not flags & _std.MSG_DONTWAIT
         return self._send_on(n, raw, size, flags, whole, addr)
+
+    def _send_early(self, n: int, raw: Any, size: int, flags: int) -> int:
+        """MSG_FASTOPEN, after C took n bytes for the SYN or began a plain handshake: a blocking call
+        waits for the connection, as the kernel's does."""
+        if self._timeout == 0 or flags & _std.MSG_DONTWAIT or (n < 0 and n != -errno.EINPROGRESS):
+            return check(n)
+        until = _waiting.deadline(self._stack, self._timeout)
+        if not _waiting.wait_one(self._stack, self._sock, OUT, until):
+            raise TimeoutError("timed out")
+        if failed := check(lib.host_take_error(self._host, self._sock)):
+            raise error(-failed)
+        if n >= 0:
+            return n
+        return self.send(raw, flags & ~FASTOPEN)
 
     def _send_flags(self, flags: int) -> int:
         if flags & _std.MSG_OOB and self._type == DGRAM:

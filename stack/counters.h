@@ -85,6 +85,13 @@
     X(COUNT_TCP_DELAYED_ACKS, "tcp_delayed_acks") \
     X(COUNT_TCP_CHALLENGE_ACKS, "tcp_challenge_acks") \
     X(COUNT_TCP_CHALLENGES_LIMITED, "tcp_challenge_acks_limited") \
+    X(COUNT_TCP_FASTOPEN_ACTIVE, "tcp_fastopen_active") \
+    X(COUNT_TCP_FASTOPEN_ACTIVE_FAIL, "tcp_fastopen_active_fail") \
+    X(COUNT_TCP_FASTOPEN_PASSIVE, "tcp_fastopen_passive") \
+    X(COUNT_TCP_FASTOPEN_PASSIVE_FAIL, "tcp_fastopen_passive_fail") \
+    X(COUNT_TCP_FASTOPEN_REQUESTS, "tcp_fastopen_cookie_requests") \
+    X(COUNT_TCP_FASTOPEN_OVERFLOW, "tcp_fastopen_listen_overflow") \
+    X(COUNT_TCP_FASTOPEN_BLACKHOLES, "tcp_fastopen_blackholes") \
     X(COUNT_TCP_COOKIES_SENT, "tcp_syn_cookies_sent") \
     X(COUNT_TCP_COOKIES_RECEIVED, "tcp_syn_cookies_received") \
     X(COUNT_TCP_COOKIES_FAILED, "tcp_syn_cookies_failed") \

@@ -36,6 +36,7 @@
 #include "tcp/ecn.c"
 #include "tcp/emit.c"
 #include "tcp/stateless.c"
+#include "tcp/fast_open.c"
 #include "tcp/output.c"
 #include "tcp/buffers.c"
 #include "tcp/open.c"

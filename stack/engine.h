@@ -33,6 +33,7 @@ struct bw_bounds {
     uint32_t min, standard, max;
 };
 
+enum { BW_FASTOPEN_CLIENT = 1, BW_FASTOPEN_SERVER = 2 };
 struct bw_config {
     uint8_t seed[32];                /* every key and random number comes from here */
     int64_t now;                     /* the first reading of the clock */
@@ -45,6 +46,7 @@ struct bw_config {
     uint8_t header_prediction;       /* 0 switches the fast path off */
     uint8_t poison;         /* tests: memory given back is overwritten, so that a late reader shows */
     uint8_t syn_cookies;    /* 0: never, 1: when the half-open children are at their bound, 2: always */
+    uint8_t fast_open;      /* BW_FASTOPEN_*: what the stack may do */
     uint8_t ecn;            /* BW_ECN_*: of new TCP sockets */
     uint32_t trace_records; /* bound of the trace ring; committed when used */
 };
@@ -110,7 +112,13 @@ enum { BW_IN = 0x001, BW_PRI = 0x002, BW_OUT = 0x004, BW_ERR = 0x008, BW_HUP = 0
 
 /* Message flags, in Linux's numbers. BW_MSG_TRUNC comes back as part of nothing: recvfrom returns
  * the datagram's full length when asked with it. */
-enum { BW_MSG_OOB = 0x1, BW_MSG_PEEK = 0x2, BW_MSG_TRUNC = 0x20, BW_MSG_MORE = 0x8000 };
+enum {
+    BW_MSG_OOB = 0x1,
+    BW_MSG_PEEK = 0x2,
+    BW_MSG_TRUNC = 0x20,
+    BW_MSG_MORE = 0x8000,
+    BW_MSG_FASTOPEN = 0x20000000,
+};
 
 /* Socket options; values are ints, times in the unit the Linux option has. */
 enum {
@@ -141,6 +149,9 @@ enum {
     BW_OPT_QUICKACK,
     BW_OPT_USER_TIMEOUT /* ms */,
     BW_OPT_CONGESTION /* index of the algorithm */,
+    BW_OPT_FASTOPEN /* of a listener: how many may be pending */,
+    BW_OPT_FASTOPEN_CONNECT,
+    BW_OPT_FASTOPEN_NO_COOKIE,
     BW_OPT_TCP_STATE /* read only: BW_TCP_* */,
     BW_OPT_ACCEPTCONN,
     BW_OPT_TIMESTAMPS,
@@ -256,6 +267,9 @@ void bw_sockname(struct bw_sock *s, struct bw_addr *addr);
 int bw_peername(struct bw_sock *s, struct bw_addr *addr); /* -ENOTCONN */
 int bw_setopt(struct bw_sock *s, int opt, int64_t value);
 int bw_getopt(struct bw_sock *s, int opt, int64_t *value);
+/* TCP_FASTOPEN_KEY: sets n bytes (16, or 32 with a backup key; 0: none) and gives the keys in use; their
+ * bytes, -EINVAL, -ENOMEM. */
+int bw_fastopen_key(struct bw_sock *s, const uint8_t *set, int n, uint8_t get[32]);
 int bw_take_error(struct bw_sock *s); /* SO_ERROR: positive errno or 0, and clears it */
 uint32_t bw_readiness(struct bw_sock *s);
 int bw_snapshot(struct bw_sock *s, struct bw_tcp_snapshot *out);

@@ -150,7 +150,7 @@ int64_t bw_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, con
 {
     if (s->kind == KIND_UDP)
         return udp_sendto(s, buf, len, flags, to);
-    return to && !(s->flags & SOCK_CONNECTED) ? -EPIPE : tcp_send(s, buf, len, flags);
+    return tcp_sendto(s, buf, len, flags, to);
 }
 
 /* TCP leaves *from zeroed: there is nothing to say. */

@@ -105,6 +105,7 @@ static void take_seed(struct bw_stack *st, const uint8_t seed[32])
     memcpy(st->hash_key, word + 4, 16);
     memcpy(st->isn_key, word + 6, 16);
     memcpy(st->port_key, word + 8, 16);
+    memcpy(st->tcp->fast_open_key, word + 10, 16);
     st->rng[0] |= 1; /* never all zero */
 }
 

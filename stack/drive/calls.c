@@ -241,6 +241,11 @@ int host_sockname(struct host *h, struct bw_sock *handle, struct bw_addr *addr)
     SOCKET_LOOK(h, handle, (bw_sockname(s, addr), 0));
 }
 
+int host_fastopen_key(struct host *h, struct bw_sock *handle, const uint8_t *set, int n, uint8_t *get)
+{
+    SOCKET_CALL(h, handle, bw_fastopen_key(s, set, n, get));
+}
+
 int host_take_error(struct host *h, struct bw_sock *handle)
 {
     SOCKET_CALL(h, handle, bw_take_error(s));

@@ -96,6 +96,7 @@ int host_sockname(struct host *h, struct bw_sock *s, struct bw_addr *addr);
 int host_peername(struct host *h, struct bw_sock *s, struct bw_addr *addr);
 int host_setopt(struct host *h, struct bw_sock *s, int opt, int64_t value);
 int host_getopt(struct host *h, struct bw_sock *s, int opt, int64_t *value);
+int host_fastopen_key(struct host *h, struct bw_sock *s, const uint8_t *set, int n, uint8_t *get);
 int host_take_error(struct host *h, struct bw_sock *s);
 int host_readiness(struct host *h, struct bw_sock *s);
 int host_snapshot(struct host *h, struct bw_sock *s, struct bw_tcp_snapshot *out);

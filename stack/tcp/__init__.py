@@ -1,6 +1,7 @@
 """The Transmission Control Protocol (RFC 9293); its control blocks live in the C beside it."""
 
 from .segment import (
+    FastOpen,
     Flags,
     Mss,
     Nop,
@@ -14,6 +15,7 @@ from .segment import (
 )
 
 __all__ = [
+    "FastOpen",
     "Flags",
     "Mss",
     "Nop",

@@ -2,7 +2,7 @@
 /* One segment of a connection out: header, options, gather list. */
 #include "tcp.h"
 
-enum { OPT_NOP_NOP_TS = 0x0101080a, OPT_NOP_NOP_SACK = 0x01010500 };
+enum { OPT_NOP_NOP_TS = 0x0101080a, OPT_SACK_OK_TS = 0x0402080a, OPT_NOP_NOP_SACK = 0x01010500 };
 
 int tcp_has_sack(const struct tcb *t)
 {
@@ -33,15 +33,15 @@ static uint32_t put_sack(struct tcb *t, uint8_t *p, uint32_t room)
 static uint32_t put_options(struct tcb *t, uint8_t *p, const struct tcp_emit *e)
 {
     uint8_t *start = p;
-    int syn = e->flags & TCP_SYN;
+    int syn = e->flags & TCP_SYN, answer = t->state == BW_TCP_SYN_RCVD;
+    int ts = syn && !answer ? t->offer_ts : t->use_ts;
     if (syn) {
-        int answer = t->state == BW_TCP_SYN_RCVD;
         uint32_t mss = t->base.path.link_mtu - 40u;
         if (t->user_mss && t->user_mss < mss)
             mss = t->user_mss;
         put32(p, 0x02040000u | mss);
         p += 4;
-        if (answer ? t->use_sack : t->offer_sack) {
+        if ((answer ? t->use_sack : t->offer_sack) && !ts) {
             put32(p, 0x01010402);
             p += 4;
         }
@@ -50,12 +50,15 @@ static uint32_t put_options(struct tcb *t, uint8_t *p, const struct tcp_emit *e)
             p += 4;
         }
     }
-    if (syn && t->state != BW_TCP_SYN_RCVD ? t->offer_ts : t->use_ts) {
-        put32(p, OPT_NOP_NOP_TS);
+    if (ts) {
+        int sack_ok = syn && (answer ? t->use_sack : t->offer_sack);
+        put32(p, sack_ok ? OPT_SACK_OK_TS : OPT_NOP_NOP_TS);
         put32(p + 4, tcp_ts_now(t));
         put32(p + 8, t->ts_recent);
         p += 12;
     }
+    if (syn)
+        p += tfo_put_option(t, p, 40 - (uint32_t)(p - start));
     if (!syn && !e->len && tcp_has_sack(t))
         p += put_sack(t, p, 40 - (uint32_t)(p - start));
     return (uint32_t)(p - start);
@@ -89,7 +92,8 @@ static void add_payload(struct tcb *t, struct tx_frame *f, const struct tcp_emit
 {
     struct tx_piece piece[BW_TX_PIECES - 1];
     uint32_t chunk[BW_TX_PIECES - 1], covered;
-    int n = byteq_pieces(&t->sndq, &t->base.st->chunks, e->seq - t->snd_una, e->len, piece, chunk,
+    uint32_t first = t->snd_una + (!t->syn_acked && !(e->flags & TCP_SYN)); /* of the queue; after the SYN */
+    int n = byteq_pieces(&t->sndq, &t->base.st->chunks, e->seq - first, e->len, piece, chunk,
                          BW_TX_PIECES - 1, &covered);
     for (int i = 0; i < n; i++)
         tx_add(t->base.st, f, piece[i].data, piece[i].len, chunk[i]);

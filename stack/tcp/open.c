@@ -162,6 +162,7 @@ static void on_syn(struct listener *l, struct tcp_seg *seg)
     }
     if (traced(t))
         tcp_trace_received(t, seg);
+    tfo_on_syn(l, t, seg);
     tcp_want_output(t);
 }
 
@@ -264,7 +265,9 @@ void tcp_on_syn_sent(struct tcb *t, struct tcp_seg *seg)
     }
     tcp_ecn_on_synack(t, seg);
     struct delivery d = tcp_delivery(t);
+    int again = t->retries;
     tcp_ack_advances(t, seg, &d);
+    tfo_on_syn_ack(t, seg, again);
     tcp_established(t);
     tcp_send_ack(t);
     seg->seq++;

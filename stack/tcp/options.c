@@ -33,6 +33,30 @@ static int set_congestion(struct tcb *t, int64_t value)
     return 0;
 }
 
+/* TCP_FASTOPEN, tcp(7): how many children may be pending; 0 switches it off. */
+static int set_fast_open(struct tcb *t, int64_t value)
+{
+    if (value < 0 || (t->state != BW_TCP_CLOSED && t->state != BW_TCP_LISTEN))
+        return -EINVAL;
+    if (!tfo_make(t))
+        return -ENOMEM;
+    t->tfo->qlen = (uint32_t)value;
+    return 0;
+}
+
+static int set_fast_open_flag(struct tcb *t, int opt, int64_t value)
+{
+    uint8_t bit = opt == BW_OPT_FASTOPEN_CONNECT ? FASTOPEN_CONNECT : FASTOPEN_NO_COOKIE;
+    if (value < 0 || value > 1)
+        return -EINVAL;
+    if (bit == FASTOPEN_CONNECT && !(t->base.st->cfg.fast_open & BW_FASTOPEN_CLIENT))
+        return -EOPNOTSUPP;
+    if (t->state != BW_TCP_CLOSED && (bit == FASTOPEN_CONNECT || t->state != BW_TCP_LISTEN))
+        return -EINVAL;
+    t->fast_open = (uint8_t)((t->fast_open & ~bit) | (value ? bit : 0));
+    return 0;
+}
+
 int tcp_setopt(struct bw_sock *s, int opt, int64_t value)
 {
     struct tcb *t = tcb_of(s);
@@ -89,6 +113,9 @@ int tcp_setopt(struct bw_sock *s, int opt, int64_t value)
         pace_set(t, t->cc && t->cc->flags & CC_PACED ? t->pacing_rate : 0);
         return 0;
     case BW_OPT_OOBINLINE: return set_flag(value, &t->oobinline);
+    case BW_OPT_FASTOPEN: return set_fast_open(t, value);
+    case BW_OPT_FASTOPEN_CONNECT:
+    case BW_OPT_FASTOPEN_NO_COOKIE: return set_fast_open_flag(t, opt, value);
     case BW_OPT_TIMESTAMPS: return set_before_syn(t, value, &t->offer_ts);
     case BW_OPT_SACK: return set_before_syn(t, value, &t->offer_sack);
     case BW_OPT_WSCALE: return set_before_syn(t, value, &t->offer_wscale);
@@ -125,6 +152,9 @@ int tcp_getopt(struct bw_sock *s, int opt, int64_t *value)
     case BW_OPT_MAX_PACING_RATE: *value = (int64_t)t->max_pacing_rate; return 0;
     case BW_OPT_OOBINLINE: *value = t->oobinline; return 0;
     case BW_OPT_ATMARK: *value = tcp_at_mark(t); return 0;
+    case BW_OPT_FASTOPEN: *value = t->tfo ? t->tfo->qlen : 0; return 0;
+    case BW_OPT_FASTOPEN_CONNECT: *value = (t->fast_open & FASTOPEN_CONNECT) != 0; return 0;
+    case BW_OPT_FASTOPEN_NO_COOKIE: *value = (t->fast_open & FASTOPEN_NO_COOKIE) != 0; return 0;
     case BW_OPT_TIMESTAMPS: *value = t->offer_ts; return 0;
     case BW_OPT_SACK: *value = t->offer_sack; return 0;
     case BW_OPT_WSCALE: *value = t->offer_wscale; return 0;

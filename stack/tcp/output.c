@@ -144,7 +144,8 @@ static int short_in_flight(const struct tcb *t)
 /* How much new data may go now; *waiting: data stays behind. */
 static uint32_t sendable(struct tcb *t, uint32_t *waiting)
 {
-    uint32_t flight = t->snd_nxt - t->snd_una, avail = t->sndq.len - flight, pipe = tcp_pipe(t);
+    uint32_t flight = t->snd_nxt - t->snd_una, avail = t->sndq.len + !t->syn_acked - flight,
+             pipe = tcp_pipe(t);
     uint32_t wnd = t->snd_wnd > flight ? t->snd_wnd - flight : 0, cwnd = t->cwnd > pipe ? t->cwnd - pipe : 0;
     uint32_t n = avail < wnd ? avail : wnd;
     n = n < cwnd ? n : cwnd;
@@ -209,7 +210,7 @@ static void restart_after_idle(struct tcb *t)
 /* 1: a turn's worth went out and more could follow, 0: nothing more to send now, -1: no room. */
 static int send_new(struct tcb *t, struct iface *out)
 {
-    if (t->fin_sent || !t->syn_acked)
+    if (t->fin_sent || (!t->syn_acked && !tcp_is_early(t)))
         return 0;
     restart_after_idle(t);
     uint32_t waiting, n = sendable(t, &waiting), size = emit_size(t, out), turn = 0;
@@ -259,12 +260,16 @@ static int send_new(struct tcb *t, struct iface *out)
 static int send_syn(struct tcb *t, struct iface *out)
 {
     const struct tcp_emit e = {.seq = t->iss,
+                               .len = tfo_syn_data(t),
                                .flags = t->state == BW_TCP_SYN_SENT ? TCP_SYN : TCP_SYN | TCP_ACK};
     if (tcp_emit(t, out, &e))
         return 0;
-    const struct tx_record record = rate_sent(t, t->iss, t->iss + 1);
+    const struct tx_record record = rate_sent(t, t->iss, t->iss + 1 + e.len);
     txlog_add(t->retries ? &t->resent : &t->sent, &record);
-    t->snd_nxt = t->iss + 1;
+    if (t->snd_nxt == t->iss) {
+        t->snd_nxt = t->iss + 1 + e.len;
+        t->syn_data = (uint16_t)e.len;
+    }
     t->syn_again = 0;
     if (t->retries == 0)
         t->first_unacked = t->base.st->now;
@@ -277,8 +282,12 @@ static int send_syn(struct tcb *t, struct iface *out)
 int tcp_output(struct tcb *t, struct iface *out)
 {
     if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD) {
+        if (t->fast_open & FASTOPEN_DEFERRED)
+            return 1;
         if (t->snd_nxt == t->iss || t->syn_again)
-            return send_syn(t, out);
+            return send_syn(t, out) && !tcp_is_early(t);
+        if (tcp_is_early(t) && send_new(t, out))
+            return 0;
     } else if (t->state != BW_TCP_TIME_WAIT) {
         int more = 1;
         if (t->ack_now && tcp_has_sack(t)) { /* a full segment has no room for SACK blocks */

@@ -152,7 +152,8 @@ static void decide_ack(struct tcb *t, const struct tcp_seg *seg, int out_of_orde
 void tcp_deliver(struct tcb *t, struct tcp_seg *seg)
 {
     struct bw_stack *st = t->base.st;
-    if (t->state != BW_TCP_ESTABLISHED && t->state != BW_TCP_FIN_WAIT_1 && t->state != BW_TCP_FIN_WAIT_2)
+    if (t->state != BW_TCP_ESTABLISHED && t->state != BW_TCP_FIN_WAIT_1 && t->state != BW_TCP_FIN_WAIT_2 &&
+        !tcp_is_early(t))
         return;
     if (!(t->base.flags & SOCK_OPEN) && !t->listener) { /* RFC 9293 3.10.4: nobody will ever read it */
         drop(st, DROP_TCP_AFTER_CLOSE, seg->len);

@@ -60,11 +60,17 @@ static int acceptable(const struct tcb *t, const struct tcp_seg *seg)
     return seq_gt(end, t->rcv_nxt) && seq_le(seg->seq, right);
 }
 
+/* The SYN that made this child, again, with whatever data. */
+static int seg_repeats_syn(const struct tcb *t, const struct tcp_seg *seg)
+{
+    return t->state == BW_TCP_SYN_RCVD && seg->seq == t->irs && (seg->flags & (TCP_SYN | TCP_RST)) == TCP_SYN;
+}
+
 static enum verdict check_sequence(struct tcb *t, struct tcp_seg *seg)
 {
     struct bw_stack *st = t->base.st;
-    int paws = paws_rejects(t, seg);
-    if (!paws && acceptable(t, seg)) {
+    int paws = paws_rejects(t, seg), known_syn = seg_repeats_syn(t, seg);
+    if (!paws && !known_syn && acceptable(t, seg)) {
         if (t->use_ts && seg->has_ts && seq_le(seg->seq, t->last_ack_sent) &&
             seq_ge(seg->tsval, t->ts_recent)) {
             t->ts_recent = seg->tsval;
@@ -75,7 +81,7 @@ static enum verdict check_sequence(struct tcb *t, struct tcp_seg *seg)
     drop(st, paws ? DROP_TCP_PAWS : DROP_TCP_WINDOW, seg->len);
     if (seg->flags & TCP_RST)
         return DONE;
-    if (t->state == BW_TCP_SYN_RCVD && (seg->flags & TCP_SYN) && seg->seq == t->irs) {
+    if (known_syn) {
         t->syn_again = 1; /* our SYN,ACK was lost */
         tcp_ecn_on_syn_again(t, seg);
         tcp_want_output(t);
@@ -97,7 +103,7 @@ static void on_reset(struct tcb *t)
 {
     count(t->base.st, COUNT_TCP_RST_RECEIVED);
     switch (t->state) {
-    case BW_TCP_SYN_RCVD: tcp_drop(t, t->listener ? 0 : ECONNREFUSED); break;
+    case BW_TCP_SYN_RCVD: tcp_drop(t, t->listener ? 0 : t->was_connected ? ECONNRESET : ECONNREFUSED); break;
     case BW_TCP_CLOSE_WAIT: tcp_drop(t, EPIPE); break;
     case BW_TCP_CLOSING:
     case BW_TCP_LAST_ACK: tcp_drop(t, 0); break;
@@ -141,10 +147,11 @@ static enum verdict ack_in_syn_rcvd(struct tcb *t, struct tcp_seg *seg)
         tcp_send_rst(st, seg);
         return DONE;
     }
-    if (t->listener && !seg->len && !(seg->flags & TCP_FIN) &&
+    int queued = tcp_is_early(t); /* it stands in the accept queue already, or was accepted */
+    if (t->listener && !queued && !seg->len && !(seg->flags & TCP_FIN) &&
         st->now - t->first_unacked < t->defer_accept * SECOND)
         return DONE; /* TCP_DEFER_ACCEPT, tcp(7): for so long only data brings the child up */
-    if (t->listener && t->listener->accept_len > t->listener->backlog) {
+    if (t->listener && !queued && t->listener->accept_len > t->listener->backlog) {
         drop(st, DROP_TCP_BACKLOG, seg->len); /* the peer will say it again, or data will */
         return DONE;
     }

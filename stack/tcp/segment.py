@@ -124,6 +124,22 @@ class Timestamps:
 
 
 @dataclass(frozen=True, slots=True)
+class FastOpen:
+    """Kind 34 (RFC 7413 4.1.1): a cookie of 4 to 16 bytes, or none: the client asks for one."""
+
+    cookie: bytes = b""
+
+    def __post_init__(self) -> None:
+        if len(self.cookie) not in (0, *range(4, 17, 2)):
+            raise ValueError(
+                f"a cookie of {len(self.cookie)} bytes: it has 4 to 16, an even number"
+            )
+
+    def build(self) -> bytes:
+        return bytes([34, len(self.cookie) + 2]) + self.cookie
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownOption:
     """Any other kind, or a known one with a length that is not its own."""
 
@@ -140,7 +156,17 @@ class UnknownOption:
         return bytes([self.kind, len(self.data) + 2]) + self.data
 
 
-Option = Nop | EndOfOptions | Mss | WindowScale | SackPermitted | Sack | Timestamps | UnknownOption
+Option = (
+    Nop
+    | EndOfOptions
+    | Mss
+    | WindowScale
+    | SackPermitted
+    | Sack
+    | Timestamps
+    | FastOpen
+    | UnknownOption
+)
 
 
 def _parse_option(kind: int, data: bytes) -> Option:
@@ -155,6 +181,8 @@ def _parse_option(kind: int, data: bytes) -> Option:
         return Sack(tuple(zip(edges[::2], edges[1::2], strict=True)))
     if kind == 8 and len(data) == 8:
         return Timestamps(*struct.unpack("!II", data))
+    if kind == 34 and len(data) in (0, *range(4, 17, 2)):
+        return FastOpen(data)
     return UnknownOption(kind, data)
 
 
@@ -270,6 +298,11 @@ class Segment:
     def sack(self) -> tuple[tuple[int, int], ...]:
         """All SACK blocks, in their order; empty without any."""
         return tuple(b for o in self.options if isinstance(o, Sack) for b in o.blocks)
+
+    @property
+    def fast_open(self) -> bytes | None:
+        """The Fast Open cookie, b"" where one is asked for, None without the option."""
+        return next((o.cookie for o in self.options if isinstance(o, FastOpen)), None)
 
     @property
     def timestamps(self) -> tuple[int, int] | None:

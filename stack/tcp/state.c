@@ -28,6 +28,8 @@ void tcp_set_state(struct tcb *t, int state)
     t->state = (uint8_t)state;
     if (unlikely(st->trace.all) || traced(t))
         tcp_trace_state(t, old);
+    if (unlikely(tcp_is_early(t)))
+        tfo_settled(t, state);
     sock_changed(&t->base);
 }
 
@@ -131,6 +133,7 @@ void tcp_release(struct tcb *t)
         return;
     tcp_shed(t);
     byteq_free(&t->rcvq, &t->base.st->chunks);
+    tfo_release(t);
     flow_del(&t->base);
     bind_del(&t->base);
     sock_free(&t->base);
@@ -160,12 +163,13 @@ void tcp_drop(struct tcb *t, int err)
 
 void tcp_established(struct tcb *t)
 {
+    int early = tcp_is_early(t); /* it stands in the accept queue */
     t->was_connected = 1;
     tcp_timer_cancel(t, TIMER_STATE);
     tcp_set_state(t, BW_TCP_ESTABLISHED);
     tcp_arm_keepalive(t);
     tcp_tuning_begin(t);
-    if (t->listener)
+    if (t->listener && !early)
         tcp_child_established(t);
     if (t->fin_queued) /* shut down before it was open */
         tcp_set_state(t, BW_TCP_FIN_WAIT_1);

@@ -59,9 +59,11 @@ struct tcp_seg {
     uint8_t hdr_len;
     /* options */
     uint8_t has_ts, has_sack_ok, has_wscale, wscale, sacks;
-    uint8_t reopens;      /* took its name out of TIME-WAIT, which had sent up to ... */
-    uint32_t old_snd_nxt; /* ... here: the new connection begins above (RFC 9293 3.6.1) */
-    uint16_t mss;         /* 0: not given */
+    uint8_t reopens;          /* took its name out of TIME-WAIT, which had sent up to ... */
+    uint32_t old_snd_nxt;     /* ... here: the new connection begins above (RFC 9293 3.6.1) */
+    uint16_t mss;             /* 0: not given */
+    uint8_t has_tfo, tfo_len; /* Fast Open: cookie bytes, 0: asks for one */
+    const uint8_t *tfo_cookie;
     uint32_t tsval, tsecr;
     struct {
         uint32_t start, end;
@@ -238,10 +240,41 @@ struct tcb {
     struct tcb *ready_next, **ready_pprev; /* connections that want to send */
 
     uint32_t trace_id; /* its number in the trace, TRACE_WANTED before it is opened; 0: not traced */
+    /* Fast Open, RFC 7413 */
+    uint8_t fast_open;         /* FASTOPEN_* */
+    uint16_t syn_data;         /* bytes that our SYN took along */
+    struct tcp_fast_open *tfo; /* a listener's; a pending child's reference to it; else NULL */
 
     struct listener *listener; /* while in its queues */
     struct tcb *queue_next, **queue_pprev;
 };
+
+enum {
+    FASTOPEN_CONNECT = 1,   /* TCP_FASTOPEN_CONNECT */
+    FASTOPEN_NO_COOKIE = 2, /* TCP_FASTOPEN_NO_COOKIE */
+    FASTOPEN_OPTIONS = 3,   /* these are the user's */
+    FASTOPEN_ASK = 4,       /* our SYN carries the option */
+    FASTOPEN_DEFERRED = 8,  /* connected in name: the SYN waits for data */
+    FASTOPEN_GRANT = 16,    /* our SYN,ACK carries a cookie */
+    FASTOPEN_PENDING = 32,  /* a child in SYN-RECEIVED that is in use already */
+};
+
+/* What a listener grants (fast_open.c). */
+struct tcp_fast_open {
+    uint32_t refs, qlen, pending;
+    uint32_t resets[2]; /* pending children that were reset: in this period, in the last */
+    int64_t period;
+    uint8_t keys, key[2][16];
+};
+
+/* What is known of a server. */
+struct tfo_known {
+    uint8_t ip[16], cookie[16];
+    uint8_t len, losses;
+    uint16_t mss;
+    int64_t blocked_until;
+};
+enum { TFO_KNOWN = 512 };
 
 enum { RECOVERY_NONE, RECOVERY_FAST, RECOVERY_TIMEOUT };
 enum { URG_VALID = 0x100, URG_NOTYET = 0x200, URG_READ = 0x400 };
@@ -264,7 +297,9 @@ struct tcp_globals {
     uint32_t half_open;                      /* children of all listeners in SYN-RECEIVED */
     uint8_t cookie_key[2][16];               /* of the epochs that are even and odd */
     int64_t cookie_epoch;
-    int64_t challenges_until; /* the stack's budget of challenge ACKs is for so long */
+    uint8_t fast_open_key[16];
+    struct tfo_known fast_open_known[TFO_KNOWN]; /* by the keyed hash of ip */
+    int64_t challenges_until;                    /* the stack's budget of challenge ACKs is for so long */
     uint32_t challenges_left;
 };
 
@@ -470,6 +505,22 @@ uint64_t tcp_flow_hash(const uint8_t key[16], const uint8_t *laddr, uint16_t lpo
                        uint16_t rport, uint32_t number);
 struct tcb *tcp_child_new(struct listener *l, const struct tcp_seg *seg); /* NULL: no memory, no way */
 void tcp_on_connection(struct tcb *t, struct tcp_seg *seg);
+
+/* ---- fast_open.c ---- */
+struct tcp_fast_open *tfo_make(struct tcb *t); /* NULL: no memory */
+void tfo_release(struct tcb *t);
+void tfo_on_syn(struct listener *l, struct tcb *t, struct tcp_seg *seg);
+void tfo_settled(struct tcb *t, int state);
+int tfo_begin(struct tcb *t);
+uint32_t tfo_put_option(struct tcb *t, uint8_t *p, uint32_t room);
+uint32_t tfo_syn_data(const struct tcb *t);
+void tfo_on_syn_ack(struct tcb *t, const struct tcp_seg *seg, int again);
+/* SYN-RECEIVED, and yet the user reads and writes already. */
+static inline int tcp_is_early(const struct tcb *t)
+{
+    return (t->fast_open & FASTOPEN_PENDING) != 0;
+}
+int64_t tcp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to);
 
 /* ---- cookies.c ---- */
 void tcp_cookie_answer(struct listener *l, const struct tcp_seg *seg);

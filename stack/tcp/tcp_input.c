@@ -3,7 +3,7 @@
  * segments of one flow within a burst, so that TCP sees one long segment instead of many. */
 #include "tcp.h"
 
-enum { OPT_END, OPT_NOP, OPT_MSS, OPT_WSCALE, OPT_SACK_OK, OPT_SACK, OPT_TIMESTAMPS = 8 };
+enum { OPT_END, OPT_NOP, OPT_MSS, OPT_WSCALE, OPT_SACK_OK, OPT_SACK, OPT_TIMESTAMPS = 8, OPT_TFO = 34 };
 
 static void read_sack(struct tcp_seg *seg, const uint8_t *p, uint32_t len)
 {
@@ -42,6 +42,10 @@ int tcp_parse_options(struct tcp_seg *seg, const uint8_t *opt, uint32_t len)
             seg->wscale = p[0] > 14 ? 14 : p[0]; /* RFC 7323 2.3 */
         } else if (kind == OPT_SACK_OK && size == 2) {
             seg->has_sack_ok = 1;
+        } else if (kind == OPT_TFO && (size == 2 || (size >= 6 && size <= 18 && size % 2 == 0))) {
+            seg->has_tfo = 1;
+            seg->tfo_len = (uint8_t)(size - 2);
+            seg->tfo_cookie = p;
         }
         i += size;
     }
@@ -91,6 +95,7 @@ int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg
     seg->hdr_len = (uint8_t)hdr;
     seg->len = pkt->l4_len - hdr;
     seg->has_ts = seg->has_sack_ok = seg->has_wscale = seg->wscale = seg->sacks = seg->reopens = 0;
+    seg->has_tfo = seg->tfo_len = 0;
     seg->mss = 0;
     seg->segments = (uint16_t)(pkt->gso_size && seg->len ? (seg->len - 1) / pkt->gso_size + 1 : 1);
     seg->pieces = seg->len ? 1 : 0;

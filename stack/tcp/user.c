@@ -25,6 +25,9 @@ static void renew(struct tcb *t)
     t->delivered = t->app_limited = t->pacing_rate = 0;
     t->pace_next = t->pace_left = 0;
     t->ecn = (struct tcp_ecn){.option = t->ecn.option};
+    t->fast_open &= FASTOPEN_OPTIONS;
+    t->syn_data = 0;
+    t->peer_mss = TCP_DEFAULT_MSS;
     t->srtt = t->rttvar = 0;
     t->rack_valid = t->reordering_seen = t->reo_mult = t->tlp_out = t->undo_valid = 0;
     t->dsack_start = t->dsack_end = 0;
@@ -71,7 +74,8 @@ static int choose_isn(struct tcb *t)
     return 0;
 }
 
-static int connect_closed(struct tcb *t, const struct bw_addr *addr)
+/* `fast`: with Fast Open. 0: connected in name, the SYN goes with the first data. */
+static int connect_closed(struct tcb *t, const struct bw_addr *addr, int fast)
 {
     struct bw_sock *s = &t->base;
     if (s->so_error)
@@ -101,6 +105,8 @@ static int connect_closed(struct tcb *t, const struct bw_addr *addr)
     tcp_set_state(t, BW_TCP_SYN_SENT);
     count(s->st, COUNT_TCP_ACTIVE_OPENS);
     t->connect_pending = 1;
+    if (fast && tfo_begin(t))
+        return 0;
     tcp_want_output(t);
     return -EINPROGRESS;
 }
@@ -111,9 +117,9 @@ int tcp_connect(struct bw_sock *s, const struct bw_addr *addr)
     if (s->kind == KIND_LISTENER)
         return -EISCONN;
     if (t->state == BW_TCP_CLOSED)
-        return connect_closed(t, addr);
+        return connect_closed(t, addr, t->fast_open & FASTOPEN_CONNECT);
     if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD)
-        return -EALREADY;
+        return t->fast_open & FASTOPEN_DEFERRED ? -EISCONN : -EALREADY;
     if (!t->connect_pending)
         return -EISCONN;
     t->connect_pending = 0;
@@ -173,10 +179,16 @@ int64_t tcp_send(struct bw_sock *s, const void *buf, size_t len, int flags)
     struct tcb *t = tcb_of(s);
     if (s->so_error)
         return take_error(s);
-    if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD)
+    int deferred = t->fast_open & FASTOPEN_DEFERRED, early = deferred || tcp_is_early(t);
+    if ((t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD) && !early)
         return (s->flags & SOCK_SHUT_WR) ? -EPIPE : -EAGAIN;
-    if ((s->flags & SOCK_SHUT_WR) || (t->state != BW_TCP_ESTABLISHED && t->state != BW_TCP_CLOSE_WAIT))
+    if ((s->flags & SOCK_SHUT_WR) ||
+        (t->state != BW_TCP_ESTABLISHED && t->state != BW_TCP_CLOSE_WAIT && !early))
         return -EPIPE;
+    if (deferred) {
+        t->fast_open &= (uint8_t)~FASTOPEN_DEFERRED;
+        tcp_want_output(t);
+    }
     if (len == 0)
         return 0;
     rate_check_app_limited(t);
@@ -189,6 +201,22 @@ int64_t tcp_send(struct bw_sock *s, const void *buf, size_t len, int flags)
         tcp_mark_urgent(t);
     tcp_want_output(t);
     return n;
+}
+
+/* MSG_FASTOPEN, tcp(7): connects with the data. -EINPROGRESS: without it, there was no cookie yet. */
+int64_t tcp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to)
+{
+    struct tcb *t = tcb_of(s);
+    if (!(flags & BW_MSG_FASTOPEN) || !to)
+        return to && !(s->flags & SOCK_CONNECTED) ? -EPIPE : tcp_send(s, buf, len, flags);
+    if (!(s->st->cfg.fast_open & BW_FASTOPEN_CLIENT))
+        return -EOPNOTSUPP;
+    if (s->kind == KIND_LISTENER || (t->state != BW_TCP_CLOSED && t->state != BW_TCP_SYN_SENT))
+        return -EISCONN;
+    if (t->state == BW_TCP_SYN_SENT && !(t->fast_open & FASTOPEN_DEFERRED))
+        return -EALREADY;
+    int err = t->state == BW_TCP_CLOSED ? connect_closed(t, to, 1) : 0;
+    return err ? err : tcp_send(s, buf, len, flags);
 }
 
 /* Tell the peer of new room when it at least doubles what he knows of. */
@@ -333,7 +361,9 @@ uint32_t tcp_readiness(struct bw_sock *s)
         ready |= BW_HUP;
     if (rcv_done)
         ready |= BW_IN | BW_RDHUP;
-    if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD)
+    if (t->fast_open & FASTOPEN_DEFERRED)
+        return ready | BW_OUT;
+    if ((t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD) && !tcp_is_early(t))
         return ready;
     if (t->rcvq.len && (likely(!t->urg_data) || tcp_readable(t)))
         ready |= BW_IN;
