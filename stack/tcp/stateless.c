@@ -55,10 +55,15 @@ void tcp_send_rst(struct bw_stack *st, const struct tcp_seg *seg)
         count(st, COUNT_TCP_RST_SENT);
 }
 
-/* We give the connection up: <SEQ=SND.NXT><CTL=RST> (RFC 9293 3.10.5). */
+/* We give the connection up: <SEQ=SND.NXT><CTL=RST> (RFC 9293 3.10.5), with timestamps if they were agreed
+ * on (RFC 7323 3.2). */
 void tcp_abort_rst(struct tcb *t)
 {
     const struct bw_sock *s = &t->base;
+    uint8_t opt[12];
+    put32(opt, 0x0101080a);
+    put32(opt + 4, tcp_ts_now(t));
+    put32(opt + 8, t->ts_recent);
     const struct tcp_bare b = {.src = s->laddr,
                                .dst = s->raddr,
                                .sport = s->lport,
@@ -66,11 +71,14 @@ void tcp_abort_rst(struct tcb *t)
                                .seq = t->snd_nxt,
                                .ack = t->rcv_nxt,
                                .flags = TCP_RST | TCP_ACK,
-                               .ttl = 64};
+                               .ttl = s->ttl,
+                               .tos = s->tos,
+                               .opt = opt,
+                               .optlen = t->use_ts ? sizeof opt : 0};
     struct ip_path path = {0};
     if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_CLOSED || t->state == BW_TCP_TIME_WAIT)
         return;
-    if (ip_path_find(s->st, b.dst, 0, &path) || !tcp_emit_bare(s->st, &b, &path, 0))
+    if (ip_path_find(s->st, b.dst, s->bound_if, &path) || !tcp_emit_bare(s->st, &b, &path, 0))
         return;
     count(s->st, COUNT_TCP_RST_SENT);
     if (traced(t))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
+from barewire.stack.tcp import Mss, Nop, Option, WindowScale
+
+from tests.kit.checks import has_option
 from tests.kit.clock import MS
 from tests.kit.peer import Tcp, TcpPeer
 
@@ -19,6 +23,68 @@ def test_timestamps_are_in_every_segment_and_echoed(tcp: Tcp, peer: TcpPeer) -> 
     tcp.sends(sock, 100)
     data = tcp.expects(len=100)
     assert data.tcp is not None and data.tcp.timestamps is not None
+
+
+def test_no_segment_goes_without_timestamps(tcp: Tcp, peer: TcpPeer) -> None:
+    """RFC 7323 3.2: data, retransmissions, ACKs, probes, the FIN; and the reset that ends it."""
+    stamped = has_option("timestamps")
+    sock = tcp.established(ts=True, sack=True, mss=1000, keepalive=1, keepidle=10)
+    tcp.expects("A", seq=0, len=0, check=stamped, after="10s", why="keepalive")
+    peer.sends(ack=1, wnd=0)
+    tcp.sends(sock, 500)
+    tcp.expects("A", seq=0, len=0, check=stamped, within="5s", why="a window probe")
+    peer.sends(ack=1, wnd=65535)
+    tcp.expects(seq=1, len=500, check=stamped)
+    tcp.expects(seq=1, len=500, check=stamped, within="5s", why="a retransmission")
+    peer.sends(ack=501, seq=2001, len=100)
+    tcp.expects("A", ack=1, check=stamped & has_option("sack"))
+    peer.sends("R", seq=1000)
+    tcp.expects("A", check=stamped, why="a challenge")
+    sock.shutdown()
+    tcp.run("0s")
+    tcp.expects("FA", check=stamped)
+    sock.abort()
+    tcp.run("0s")
+    tcp.expects("RA", check=stamped)
+
+
+def test_a_duplicate_ack_is_no_sample(tcp: Tcp, peer: TcpPeer) -> None:
+    """RFC 7323 4.1: only an ACK that advances SND.UNA may update the round-trip time."""
+    sock = tcp.established(ts=True)
+    tcp.sends(sock, 1000)
+    sent = tcp.expects(seq=1, len=1000)
+    assert sent.tcp is not None and sent.tcp.timestamps is not None
+    before = sock.inside.srtt
+    tcp.run("150ms")
+    peer.sends(ack=1, ts=(peer.tsval, sent.tcp.timestamps[0]))
+    peer.sends(ack=1, len=10, ts=(peer.tsval, sent.tcp.timestamps[0] - 5000))
+    assert sock.inside.srtt == before
+
+
+def test_the_echo_in_a_syn_means_nothing(tcp: Tcp, peer: TcpPeer) -> None:
+    """RFC 7323 3.2: without ACK there is nothing to echo."""
+    tcp.listens()
+    peer.sends("S", seq=0, ts=(1, 0xDEADBEEF))
+    tcp.expects("SA", seq=0, ack=1, check=has_option("timestamps"))
+    tcp.run("10ms")
+    peer.sends(ack=1, ts=(2, peer.ts_seen))
+    assert tcp._listener is not None
+    assert tcp._listener.accept().inside.srtt == 10 * MS
+
+
+@pytest.mark.parametrize(
+    "options", [(Nop(), WindowScale(3)), (Mss(100), Nop(), WindowScale(0))], ids=["3", "0"]
+)
+def test_a_window_scale_outside_a_syn_is_ignored(
+    tcp: Tcp, peer: TcpPeer, options: tuple[Option, ...]
+) -> None:
+    """RFC 7323 2.2."""
+    sock = tcp.established(wscale=7)
+    peer.sends(len=100, options=options)
+    tcp.drain()
+    assert sock.inside.snd_wscale == 7
+    peer.sends(ack=1, wnd=1 << 20)
+    assert sock.inside.snd_wnd == 1 << 20
 
 
 def test_the_clock_ticks_in_milliseconds(tcp: Tcp, peer: TcpPeer) -> None:

@@ -271,6 +271,9 @@ def test_ttl_of_tcp(tcp: Tcp, peer: TcpPeer) -> None:
     sock.set(ttl=200)
     tcp.sends(sock, 1460)
     tcp.expects(check=is_ip(ttl=200))
+    sock.abort()
+    tcp.run("0s")
+    tcp.expects("RA", check=is_ip(ttl=200))
     other = tcp.another_peer(6000)
     tcp.listens(ttl=3)
     other.stack_port = 80
