@@ -32,6 +32,7 @@ def host_config(
     receive_buffer: tuple[int, int, int],
     send_buffer: tuple[int, int, int],
     max_sockets: int,
+    max_orphans: int | None,
     ports: tuple[int, int],
     header_prediction: bool,
     poison: bool,
@@ -50,6 +51,9 @@ def host_config(
     engine.rcvbuf = _bounds("receive_buffer", receive_buffer)
     engine.sndbuf = _bounds("send_buffer", send_buffer)
     engine.max_socks = integer("max_sockets", max_sockets, 1, 1 << 22)
+    if max_orphans is None:
+        max_orphans = max(64, max_sockets // 2)
+    engine.max_orphans = integer("max_orphans", max_orphans, 0, 1 << 22)
     engine.max_neighs = MAX_NEIGHBOURS
     engine.port_first, engine.port_last = first, last
     engine.port_mod, engine.port_value = 1, 0

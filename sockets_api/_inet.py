@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import warnings
 from operator import index
 from typing import Any
@@ -178,11 +179,29 @@ class socket(Transfer, metaclass=SocketMeta):
     def close(self) -> None:
         """Lets go of the socket, once its makefile() objects are closed as well.
 
-        What was sent is still delivered; the stack goes on with that by itself.
+        What was sent is still delivered; the stack goes on with that by itself. With SO_LINGER it
+        waits for that so many seconds at most (but not in the thread that polls a stack in virtual
+        time, which would wait for itself).
         """
         self._closed = True
         if self._io_refs <= 0:
-            self._real_close()
+            try:
+                if self._sock and self._type == STREAM:
+                    self._linger()
+            finally:
+                self._real_close()
+
+    def _linger(self) -> None:
+        stack, seconds = self._stack, ffi.new("int64_t *")
+        if lib.host_getopt(self._host, self._sock, lib.BW_OPT_LINGER, seconds) or seconds[0] <= 0:
+            return
+        if stack.is_virtual and stack.polling_thread == threading.get_ident():
+            return
+        if lib.host_queued_bytes(self._host, self._sock, 0):
+            return  # unread data: closing resets
+        if lib.host_shutdown(self._host, self._sock, _std.SHUT_WR) == 0:
+            until = _waiting.deadline(stack, seconds[0])
+            _waiting.wait_one(stack, self._sock, lib.BW_DRAINED, until)
 
     def _real_close(
         self, _close: Any = lib.host_sock_close, _forget: Any = _registry.by_fileno.pop

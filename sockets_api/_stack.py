@@ -50,6 +50,8 @@ class Stack:
     receive_buffer, send_buffer: (min, default, max) bytes of a TCP connection's queues, as Linux's
         tcp_rmem and tcp_wmem: they grow by themselves from default to max; SO_RCVBUF and SO_SNDBUF
         fix them between min and max.
+    max_orphans: connections at most that go on after their close() until all is delivered; one more
+        is reset. None: half of max_sockets.
     ports: ephemeral range, inclusive. congestion: "cubic", "reno", "bbr" or "dctcp", of new sockets.
     ecn: "passive" answers a peer that asks for Explicit Congestion Notification (RFC 3168), "on" asks
         for it too, "off" does neither; as Linux's tcp_ecn.
@@ -82,6 +84,7 @@ class Stack:
         receive_buffer: tuple[int, int, int] = _config.BUFFER_BOUNDS,
         send_buffer: tuple[int, int, int] = _config.BUFFER_BOUNDS,
         max_sockets: int = _config.MAX_SOCKETS,
+        max_orphans: int | None = None,
         ports: tuple[int, int] = (32768, 60999),
         congestion: str = "cubic",
         ecn: str = "passive",
@@ -114,6 +117,7 @@ class Stack:
             receive_buffer=receive_buffer,
             send_buffer=send_buffer,
             max_sockets=max_sockets,
+            max_orphans=max_orphans,
             ports=ports,
             header_prediction=header_prediction,
             poison=poison,
@@ -348,7 +352,7 @@ class Stack:
         stats = ffi.new("struct host_stats *")
         _errors.check(lib.host_get_stats(self.host, stats))
         found = {n: int(getattr(stats, n)) for n, _ in ffi.typeof("struct host_stats").fields}
-        for i, n in enumerate(("memory_control_blocks", "memory_chunks", "sockets")):
+        for i, n in enumerate(("memory_control_blocks", "memory_chunks", "sockets", "orphans")):
             found[n] = int(lib.host_memory_used(self.host, i))
         return found
 

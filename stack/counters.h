@@ -105,7 +105,8 @@
     X(COUNT_TCP_OOO_PRUNED, "tcp_out_of_order_pruned") \
     X(COUNT_TCP_BAD_TRANSITION, "tcp_bad_state_transition") \
     X(COUNT_TCP_WINDOW_BROKEN, "tcp_announced_window_not_kept") \
-    X(COUNT_TCP_TIMEWAIT_RECYCLED, "tcp_time_wait_recycled")
+    X(COUNT_TCP_TIMEWAIT_RECYCLED, "tcp_time_wait_recycled") \
+    X(COUNT_TCP_ORPHANS_RESET, "tcp_orphans_reset")
 
 #define BW_AS_ENUM(symbol, name) symbol,
 enum bw_counter_id { BW_DROPS(BW_AS_ENUM) BW_COUNTS(BW_AS_ENUM) BW_COUNTERS };

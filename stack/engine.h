@@ -39,6 +39,7 @@ struct bw_config {
     int64_t now;                     /* the first reading of the clock */
     uint64_t buffer_bytes;           /* chunk pool: what all send and receive queues may hold together */
     uint32_t max_socks;              /* connections, listeners and UDP sockets together */
+    uint32_t max_orphans;            /* connections that their users have closed */
     uint32_t max_neighs;             /* next-hop entries */
     uint16_t port_first, port_last;  /* ephemeral range, inclusive (RFC 6056) */
     uint16_t port_mod, port_value;   /* only ports with port % mod == value; mod 1: all */
@@ -107,8 +108,10 @@ struct bw_neigh_info {
 
 enum { BW_SOCK_TCP = 1, BW_SOCK_UDP = 2 };
 
-/* Readiness, in poll(2)'s numbers. */
+/* Readiness, in poll(2)'s numbers; and one of our own for SO_LINGER: there is no FIN, or none that is
+ * still to be delivered. */
 enum { BW_IN = 0x001, BW_PRI = 0x002, BW_OUT = 0x004, BW_ERR = 0x008, BW_HUP = 0x010, BW_RDHUP = 0x2000 };
+enum { BW_POLL_EVENTS = 0xffff, BW_DRAINED = 0x10000 };
 
 /* Message flags, in Linux's numbers. BW_MSG_TRUNC comes back as part of nothing: recvfrom returns
  * the datagram's full length when asked with it. */
@@ -272,6 +275,8 @@ int bw_getopt(struct bw_sock *s, int opt, int64_t *value);
 int bw_fastopen_key(struct bw_sock *s, const uint8_t *set, int n, uint8_t get[32]);
 int bw_take_error(struct bw_sock *s); /* SO_ERROR: positive errno or 0, and clears it */
 uint32_t bw_readiness(struct bw_sock *s);
+/* Somebody begins to wait for these events. 1: that gives us something to send. */
+int bw_await(struct bw_sock *s, uint32_t events);
 int bw_snapshot(struct bw_sock *s, struct bw_tcp_snapshot *out);
 int64_t bw_queued_bytes(struct bw_sock *s, int which); /* 0: to read (FIONREAD), 1: unsent or unacked */
 /* Orphans (closed by their user) that still have data or a FIN to deliver. */
@@ -297,7 +302,7 @@ void bw_trace_all(struct bw_stack *st, int on);
 int bw_trace_pop(struct bw_stack *st, struct bw_trace_record *out, int max);
 int bw_cc_count(void);
 const char *bw_cc_name(int i);
-/* 0: control blocks in bytes, 1: chunks in bytes, 2: sockets in use */
+/* 0: control blocks in bytes, 1: chunks in bytes, 2: sockets in use, 3: orphans among them */
 uint64_t bw_memory_used(const struct bw_stack *st, int what);
 
 #endif

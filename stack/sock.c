@@ -172,6 +172,11 @@ uint32_t bw_readiness(struct bw_sock *s)
     return s->kind == KIND_UDP ? udp_readiness(s) : tcp_readiness(s);
 }
 
+int bw_await(struct bw_sock *s, uint32_t events)
+{
+    return s->kind == KIND_TCP && (events & BW_IN) && tcp_reader_waits(tcb_of(s));
+}
+
 int64_t bw_queued_bytes(struct bw_sock *s, int which)
 {
     return s->kind == KIND_UDP ? udp_queued_bytes(s, which) : tcp_queued_bytes(s, which);

@@ -253,7 +253,7 @@ int host_take_error(struct host *h, struct bw_sock *handle)
 
 int host_readiness(struct host *h, struct bw_sock *handle)
 {
-    SOCKET_LOOK(h, handle, (int)bw_readiness(s));
+    SOCKET_LOOK(h, handle, (int)(bw_readiness(s) & BW_POLL_EVENTS));
 }
 
 int host_snapshot(struct host *h, struct bw_sock *handle, struct bw_tcp_snapshot *out)
@@ -304,7 +304,7 @@ static int sends(const struct transfer *t)
 static int64_t spin(struct host *h, const struct bw_sock *handle, const struct transfer *t, int64_t spin_ns)
 {
     int64_t end = monotonic() + (spin_ns < SPIN_MAX_NS ? spin_ns : SPIN_MAX_NS);
-    uint32_t ready = sends(t) ? BW_OUT | BW_ERR | BW_HUP : ~0u;
+    uint32_t ready = sends(t) ? BW_OUT | BW_ERR | BW_HUP : BW_POLL_EVENTS;
     int64_t answer = -EAGAIN;
     if (!role_claim(h, ROLE_CALL, NULL))
         return -EAGAIN;

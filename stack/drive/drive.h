@@ -154,7 +154,7 @@ int host_trace_pop(struct host *h, struct bw_trace_record *out, int max);
 int host_trace_all(struct host *h, int on);
 int bw_cc_count(void);
 const char *bw_cc_name(int i);
-/* 0: control blocks in bytes, 1: chunks in bytes, 2: sockets in use */
+/* 0: control blocks in bytes, 1: chunks in bytes, 2: sockets in use, 3: orphans among them */
 uint64_t host_memory_used(struct host *h, int what);
 /* cdef:end */
 

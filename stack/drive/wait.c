@@ -149,19 +149,26 @@ static int enlist(struct waiter *w, struct enlist *e)
     *h->enlisted_tail = e;
     h->enlisted_tail = &e->next;
     e->present = e->listed = 1;
+    int sends = 0;
     for (int i = 0; i < w->n; i++) {
         struct interest *in = &w->interests[i];
         struct record *r = w->items[i].host == h ? record_find(h, w->items[i].sock) : NULL;
         if (!r)
             continue;
         *in = (struct interest){.next = r->interests, .link = &r->interests, .waiter = w, .record = r};
-        in->events = w->items[i].events | BW_ERR | BW_HUP;
+        in->events = w->items[i].events;
+        if (in->events != BW_DRAINED) /* who lingers waits for nothing else */
+            in->events |= BW_ERR | BW_HUP;
+        sends |= bw_await(r->sock, in->events);
         if (r->interests)
             r->interests->link = &in->next;
         r->interests = in;
         record_observe(r);
     }
-    host_unlock(h);
+    if (sends)
+        host_leave(h);
+    else
+        host_unlock(h);
     return 0;
 }
 

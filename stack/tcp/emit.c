@@ -69,7 +69,7 @@ static void acknowledged(struct tcb *t)
 {
     t->last_ack_sent = t->rcv_nxt;
     t->unacked = 0;
-    t->ack_now = 0;
+    t->ack_now = t->pushed = 0;
     tcp_timer_cancel(t, TIMER_DELACK);
 }
 

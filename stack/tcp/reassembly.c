@@ -139,6 +139,7 @@ static void decide_ack(struct tcb *t, const struct tcp_seg *seg, int out_of_orde
     if (per_segment > t->rcv_mss)
         t->rcv_mss = per_segment > 65535 ? 65535 : per_segment;
     t->unacked += seg->len;
+    t->pushed |= seg->flags & TCP_PSH;
     if (out_of_order || t->unacked >= 2 * t->rcv_mss || t->in_quickack) {
         if (t->in_quickack)
             t->in_quickack--;
@@ -146,6 +147,16 @@ static void decide_ack(struct tcb *t, const struct tcp_seg *seg, int out_of_orde
     } else if (t->deadline[TIMER_DELACK] == NEVER) {
         tcp_timer_set(t, TIMER_DELACK, t->base.st->now + TCP_DELACK);
     }
+}
+
+/* The reader has taken everything and wants more, of a peer who said (PSH) that this was all for now:
+ * he may wait for our ACK (Nagle), so it is not delayed any longer. 1: it goes. */
+int tcp_reader_waits(struct tcb *t)
+{
+    if (!t->pushed || t->rcvq.len || t->deadline[TIMER_DELACK] == NEVER)
+        return 0;
+    tcp_send_ack(t);
+    return 1;
 }
 
 /* seg lies inside the window (tcp_trim) and has payload. */

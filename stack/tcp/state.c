@@ -30,6 +30,10 @@ void tcp_set_state(struct tcb *t, int state)
         tcp_trace_state(t, old);
     if (unlikely(tcp_is_early(t)))
         tfo_settled(t, state);
+    if (t->orphan && (state == BW_TCP_TIME_WAIT || state == BW_TCP_CLOSED)) {
+        t->orphan = 0;
+        st->tcp->orphans--;
+    }
     sock_changed(&t->base);
 }
 
@@ -59,8 +63,8 @@ void tcp_init(struct tcb *t)
     t->in_quickack = 16;
 }
 
-/* Draining: the user has let go and there is still something to deliver. */
-static int is_draining(const struct tcb *t)
+/* A FIN, and what stands before it, is still to be delivered. */
+int tcp_draining(const struct tcb *t)
 {
     return t->fin_queued && !t->fin_acked && t->state != BW_TCP_CLOSED && t->state != BW_TCP_TIME_WAIT &&
            t->state != BW_TCP_LISTEN;
@@ -71,7 +75,7 @@ uint32_t bw_draining(const struct bw_stack *st)
     uint32_t n = 0;
     for (uint32_t i = 0; i < st->slab_touched; i++) {
         const struct bw_sock *s = (const struct bw_sock *)(st->slab + (size_t)i * st->slab_size);
-        if (s->kind == KIND_TCP && !(s->flags & SOCK_OPEN) && is_draining((const struct tcb *)s))
+        if (s->kind == KIND_TCP && !(s->flags & SOCK_OPEN) && tcp_draining((const struct tcb *)s))
             n++;
     }
     return n;
@@ -87,6 +91,20 @@ void bw_abort_all(struct bw_stack *st)
                 tcp_abort_rst(tcb_of(s));
             tcp_drop(tcb_of(s), ECONNABORTED);
         }
+    }
+}
+
+/* As Linux's tcp_max_orphans: above it an orphan is reset at once instead of served to its end. */
+void tcp_orphan(struct tcb *t)
+{
+    struct bw_stack *st = t->base.st;
+    if (t->state == BW_TCP_TIME_WAIT)
+        return;
+    t->orphan = 1;
+    if (++st->tcp->orphans > st->cfg.max_orphans) {
+        count(st, COUNT_TCP_ORPHANS_RESET);
+        tcp_abort_rst(t);
+        tcp_drop(t, 0);
     }
 }
 

@@ -174,6 +174,7 @@ struct tcb {
     struct ranges ooo; /* received ahead of rcv_nxt, most recent first (RFC 2018) */
     uint8_t fin_received, ack_now, in_quickack;
     uint8_t rcv_no_memory; /* a promised window could not be kept: only what there is room for is announced */
+    uint8_t pushed;        /* what is not acknowledged yet ended with PSH */
     uint8_t ooo_fin;
     uint32_t ooo_fin_seq;
     uint16_t urg_data; /* URG_*, and the urgent byte; 0: no mark ahead */
@@ -236,6 +237,7 @@ struct tcb {
 
     uint8_t connect_pending; /* a connect returned EINPROGRESS and its end was not told */
     uint8_t was_connected;   /* reached ESTABLISHED */
+    uint8_t orphan;          /* its user has let go; counted */
     uint8_t on_ready;
     struct tcb *ready_next, **ready_pprev; /* connections that want to send */
 
@@ -293,6 +295,7 @@ struct tcp_globals {
     struct tcp_seg merge; /* the segment that a burst's following frames may extend */
     struct packet merge_pkt;
     uint8_t merging;
+    uint32_t orphans;                        /* closed by their users, not yet in TIME-WAIT */
     struct tcb *time_wait, **time_wait_tail; /* oldest first; its links are queue_next, queue_pprev */
     uint32_t half_open;                      /* children of all listeners in SYN-RECEIVED */
     uint8_t cookie_key[2][16];               /* of the epochs that are even and odd */
@@ -335,6 +338,8 @@ int tcp_recycle_time_wait(struct bw_stack *st);
 /* May a new connection of ours take this flow's name (RFC 6191, active side)? */
 int tcp_name_reusable(const struct bw_sock *s);
 void tcp_established(struct tcb *t);
+void tcp_orphan(struct tcb *t); /* the user has let go of a connection that goes on */
+int tcp_draining(const struct tcb *t);
 
 /* ---- timer.c ---- */
 void tcp_timer_set(struct tcb *t, enum tcp_timer which, int64_t when);
@@ -367,6 +372,7 @@ void tcp_check_fin(struct tcb *t, const struct tcp_seg *seg);
 int tcp_trim(struct tcb *t, struct tcp_seg *seg);
 void tcp_saw_again(struct tcb *t, uint32_t start, uint32_t end);
 void tcp_challenge_ack(struct tcb *t);
+int tcp_reader_waits(struct tcb *t);
 
 /* ---- recovery.c ---- */
 void tcp_sack_blocks(struct tcb *t, const struct tcp_seg *seg, struct delivery *d);

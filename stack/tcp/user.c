@@ -246,6 +246,7 @@ static int64_t no_data(struct tcb *t)
         return 0;
     if (t->state == BW_TCP_CLOSED)
         return t->was_connected ? 0 : -ENOTCONN;
+    tcp_reader_waits(t);
     return -EAGAIN;
 }
 
@@ -338,6 +339,7 @@ void tcp_close(struct bw_sock *s)
     tcp_timer_cancel(t, TIMER_KEEP);
     if (t->state == BW_TCP_FIN_WAIT_2)
         tcp_timer_set(t, TIMER_STATE, s->st->now + (t->linger2 > 0 ? t->linger2 * SECOND : TCP_MSL_2));
+    tcp_orphan(t);
 }
 
 void tcp_abort(struct bw_sock *s)
@@ -352,8 +354,8 @@ uint32_t tcp_readiness(struct bw_sock *s)
 {
     const struct tcb *t = tcb_of(s);
     if (s->kind == KIND_LISTENER)
-        return listener_of(s)->accept_len ? BW_IN : 0;
-    uint32_t ready = s->so_error ? BW_ERR : 0;
+        return BW_DRAINED | (listener_of(s)->accept_len ? BW_IN : 0);
+    uint32_t ready = (s->so_error ? BW_ERR : 0) | (t->fin_queued && tcp_draining(t) ? 0 : BW_DRAINED);
     int rcv_done = t->fin_received || (s->flags & SOCK_SHUT_RD), snd_done = (s->flags & SOCK_SHUT_WR) != 0;
     if (t->state == BW_TCP_CLOSED)
         return ready | BW_OUT | BW_HUP | (t->was_connected || s->so_error ? BW_IN | BW_RDHUP : 0);

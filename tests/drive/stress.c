@@ -205,6 +205,7 @@ static void open_host(void)
                                              .rcvbuf = {2048, 1 << 18, 1 << 24},
                                              .sndbuf = {2048, 1 << 18, 1 << 24},
                                             .max_socks = 4096,
+                                            .max_orphans = 4096,
                                             .max_neighs = 64,
                                             .port_first = 20000,
                                             .port_last = 60000,
