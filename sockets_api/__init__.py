@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from ._default import default_stack, set_default_stack
     from ._patch import patch, unpatch
     from ._stack import Stack
+    from ._tcp_info import TcpInfo
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Stack",
+    "TcpInfo",
     "__version__",
     "default_stack",
     "patch",
@@ -37,6 +39,7 @@ __all__ = [
 
 _WHERE = {
     "Stack": "_stack",
+    "TcpInfo": "_tcp_info",
     "default_stack": "_default",
     "set_default_stack": "_default",
     "patch": "_patch",

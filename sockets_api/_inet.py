@@ -21,6 +21,7 @@ from . import _default, _options, _registry, _timeout, _waiting
 from ._address import argument, unpack
 from ._errors import check, error
 from ._kernel import socket as _std
+from ._tcp_info import TcpInfo
 from ._transfer import DGRAM, EAGAIN, IN, OUT, STREAM, Transfer
 
 NULL = ffi.NULL
@@ -278,6 +279,10 @@ class socket(Transfer, metaclass=SocketMeta):
     ) -> None:
         """Sets an option from an int or from bytes."""
         _options.setsockopt(self, level, optname, value, optlen)
+
+    def tcp_info(self) -> TcpInfo:
+        """What TCP_INFO says (tcp(7)), as an object. UDP: OSError EOPNOTSUPP."""
+        return TcpInfo.from_bytes(_options.tcp_info(self))
 
     def settrace(self, on: bool, /) -> None:
         """Records what this connection does from here on (`Stack.trace()` gives the records), or a

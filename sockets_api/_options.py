@@ -166,6 +166,13 @@ def _set_fast_open_key(sock: Any, value: bytes) -> None:
     _fast_open_key(sock, value)
 
 
+def tcp_info(sock: Any) -> bytes:
+    """struct tcp_info of linux/tcp.h."""
+    info = ffi.new("struct bw_tcp_info *")
+    check(lib.host_tcp_info(sock._host, sock._sock, info))
+    return bytes(ffi.buffer(info))
+
+
 _GETTERS: dict[tuple[int, int], Callable[[Any], bytes]] = {
     (SOCKET, sockets.SO_ERROR): _get_error,
     (SOCKET, sockets.SO_TYPE): lambda sock: _INT.pack(sock._type),
@@ -177,6 +184,7 @@ _GETTERS: dict[tuple[int, int], Callable[[Any], bytes]] = {
     (SOCKET, _SO_MAX_PACING_RATE): _get_pacing,
     (TCP, sockets.TCP_CONGESTION): _get_congestion,
     (TCP, TCP_FASTOPEN_KEY): lambda sock: _fast_open_key(sock, b""),
+    (TCP, sockets.TCP_INFO): tcp_info,
 }
 
 _SETTERS: dict[tuple[int, int], Callable[[Any, bytes], None]] = {

@@ -27,6 +27,7 @@
 #include "tcp/cc/dctcp.c"
 #include "tcp/cc/cc.c"
 #include "tcp/tcp_trace.c"
+#include "tcp/info.c"
 #include "tcp/tcp_timer.c"
 #include "tcp/state.c"
 #include "tcp/recovery.c"

@@ -196,6 +196,30 @@ struct bw_tcp_snapshot {
     uint32_t dctcp_alpha; /* in 2^-20 */
     int64_t srtt, rttvar, rto;
 };
+
+/* TCP_INFO in Linux's layout (linux/tcp.h, as of 6.18); times in us, but for tcpi_last_*: ms. */
+struct bw_tcp_info {
+    uint8_t tcpi_state, tcpi_ca_state, tcpi_retransmits, tcpi_probes, tcpi_backoff, tcpi_options;
+    uint8_t tcpi_wscale; /* snd_wscale : 4, rcv_wscale : 4 */
+    uint8_t tcpi_limits; /* delivery_rate_app_limited : 1, fastopen_client_fail : 2 */
+    uint32_t tcpi_rto, tcpi_ato, tcpi_snd_mss, tcpi_rcv_mss;
+    uint32_t tcpi_unacked, tcpi_sacked, tcpi_lost, tcpi_retrans, tcpi_fackets;
+    uint32_t tcpi_last_data_sent, tcpi_last_ack_sent, tcpi_last_data_recv, tcpi_last_ack_recv;
+    uint32_t tcpi_pmtu, tcpi_rcv_ssthresh, tcpi_rtt, tcpi_rttvar, tcpi_snd_ssthresh, tcpi_snd_cwnd;
+    uint32_t tcpi_advmss, tcpi_reordering, tcpi_rcv_rtt, tcpi_rcv_space, tcpi_total_retrans;
+    uint64_t tcpi_pacing_rate, tcpi_max_pacing_rate, tcpi_bytes_acked, tcpi_bytes_received;
+    uint32_t tcpi_segs_out, tcpi_segs_in, tcpi_notsent_bytes, tcpi_min_rtt;
+    uint32_t tcpi_data_segs_in, tcpi_data_segs_out;
+    uint64_t tcpi_delivery_rate, tcpi_busy_time, tcpi_rwnd_limited, tcpi_sndbuf_limited;
+    uint32_t tcpi_delivered, tcpi_delivered_ce;
+    uint64_t tcpi_bytes_sent, tcpi_bytes_retrans;
+    uint32_t tcpi_dsack_dups, tcpi_reord_seen, tcpi_rcv_ooopack, tcpi_snd_wnd, tcpi_rcv_wnd, tcpi_rehash;
+    uint16_t tcpi_total_rto, tcpi_total_rto_recoveries;
+    uint32_t tcpi_total_rto_time, tcpi_received_ce;
+    uint32_t tcpi_delivered_e1_bytes, tcpi_delivered_e0_bytes, tcpi_delivered_ce_bytes;
+    uint32_t tcpi_received_e1_bytes, tcpi_received_e0_bytes, tcpi_received_ce_bytes;
+    uint16_t tcpi_accecn_fail_mode, tcpi_accecn_opt_seen;
+};
 /* cdef:end */
 
 /* ---- life -------------------------------------------------------------------------------- */
@@ -278,7 +302,8 @@ uint32_t bw_readiness(struct bw_sock *s);
 /* Somebody begins to wait for these events. 1: that gives us something to send. */
 int bw_await(struct bw_sock *s, uint32_t events);
 int bw_snapshot(struct bw_sock *s, struct bw_tcp_snapshot *out);
-int64_t bw_queued_bytes(struct bw_sock *s, int which); /* 0: to read (FIONREAD), 1: unsent or unacked */
+int bw_tcp_info(struct bw_sock *s, struct bw_tcp_info *out); /* -EOPNOTSUPP: not TCP */
+int64_t bw_queued_bytes(struct bw_sock *s, int which);       /* 0: to read (FIONREAD), 1: unsent or unacked */
 /* Orphans (closed by their user) that still have data or a FIN to deliver. */
 uint32_t bw_draining(const struct bw_stack *st);
 /* Resets every connection; used when the linger time is over. */

@@ -261,6 +261,11 @@ int host_snapshot(struct host *h, struct bw_sock *handle, struct bw_tcp_snapshot
     SOCKET_LOOK(h, handle, bw_snapshot(s, out));
 }
 
+int host_tcp_info(struct host *h, struct bw_sock *handle, struct bw_tcp_info *out)
+{
+    SOCKET_LOOK(h, handle, bw_tcp_info(s, out));
+}
+
 int64_t host_queued_bytes(struct host *h, struct bw_sock *handle, int which)
 {
     struct bw_sock *s;

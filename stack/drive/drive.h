@@ -100,6 +100,7 @@ int host_fastopen_key(struct host *h, struct bw_sock *s, const uint8_t *set, int
 int host_take_error(struct host *h, struct bw_sock *s);
 int host_readiness(struct host *h, struct bw_sock *s);
 int host_snapshot(struct host *h, struct bw_sock *s, struct bw_tcp_snapshot *out);
+int host_tcp_info(struct host *h, struct bw_sock *s, struct bw_tcp_info *out);
 int64_t host_queued_bytes(struct host *h, struct bw_sock *s, int which);
 /* A descriptor for foreign select/poll/epoll, made at the first call: one end of an AF_UNIX stream
  * pair that the driver keeps in step on changes (a byte in it: readable; full: not writable; shut:

@@ -61,9 +61,14 @@ void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery 
     tcp_rtt_sample(t, d->rtt);
     deliver_cumulative(t, seg, ack, d);
     d->acked = acked;
+    t->stats.bytes_acked += acked;
     if (!t->syn_acked) {
         t->syn_acked = 1;
         data--;
+        if (t->state == BW_TCP_SYN_SENT)
+            t->stats.delivered++; /* no report tells of it */
+        else
+            t->stats.bytes_acked--; /* Linux counts the SYN of a connect alone */
         if (!t->srtt) {
             t->rto = TCP_RTO_UNMEASURED;
             t->backoff = 0;
@@ -77,6 +82,10 @@ void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery 
     t->snd_una = ack;
     if (unlikely(t->snd_urgent) && seq_ge(ack, t->snd_up))
         t->snd_urgent = 0;
+    if (unlikely(t->stats.timeout_begin))
+        tcp_info_progress(t);
+    if (!t->sndq.len)
+        tcp_chrono(t, LIMIT_IDLE);
     t->retries = 0; /* the backoff stays until a valid sample (RFC 6298 section 5) */
     t->base.soft_error = 0;
     t->first_unacked = st->now;
@@ -91,6 +100,9 @@ void tcp_report(struct tcb *t, const struct tcp_seg *seg, struct delivery *d)
 {
     if (t->ecn.mode)
         tcp_ecn_feedback(t, seg, d);
+    t->stats.delivered += (d->delivered + t->mss - 1) / t->mss;
+    if (unlikely(d->ce))
+        t->stats.delivered_ce += (d->ce + t->mss - 1) / t->mss;
     cc_report(t, d);
     if (d->ece)
         tcp_ecn_react(t, d);

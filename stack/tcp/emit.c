@@ -134,15 +134,22 @@ int tcp_emit(struct tcb *t, struct iface *out, const struct tcp_emit *e)
     f->csum_partial = 1;
     f->csum_start = (uint16_t)(f->l3_off + 20);
     f->csum_offset = 16;
+    uint32_t segments = 1;
     if (e->len) {
         add_payload(t, f, e);
-        if (e->len > t->mss)
+        if (e->len > t->mss) {
             f->gso_size = (uint16_t)t->mss;
+            segments = (e->len + t->mss - 1) / t->mss;
+        }
+        t->stats.bytes_sent += e->len;
+        t->stats.data_segs_out += segments;
     }
+    t->stats.segs_out += segments;
     tx_end(st, out, f, 20 + hdr_len, &t->base.path);
     count(st, COUNT_TCP_TX_SEGMENTS);
     if (e->flags & TCP_ACK)
         acknowledged(t);
-    t->last_sent = st->now;
+    if (e->len || (e->flags & (TCP_SYN | TCP_FIN)))
+        t->last_sent = st->now;
     return 0;
 }

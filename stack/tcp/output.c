@@ -126,6 +126,7 @@ static int send_lost(struct tcb *t, struct iface *out)
     t->retransmits++;
     t->prr_out += len;
     t->undo_bytes += len;
+    t->stats.bytes_retrans += e.len;
     count(t->base.st, COUNT_TCP_RETRANSMITS);
     if (t->deadline[TIMER_REXMT] == NEVER)
         tcp_arm_rexmt(t);
@@ -301,6 +302,8 @@ int tcp_output(struct tcb *t, struct iface *out)
             more = send_new(t, out);
         if (more)
             return 0;
+        if (t->sndq.len)
+            tcp_chrono_sent(t);
     }
     if (t->ack_now) {
         const struct tcp_emit e = {.seq = t->snd_nxt, .flags = TCP_ACK};

@@ -155,6 +155,7 @@ static void send_probe(struct tcb *t)
     t->tlp_resent = 1;
     t->tlp_end = t->snd_nxt;
     t->retransmits++;
+    t->stats.bytes_retrans += e.len;
     count(t->base.st, COUNT_TCP_TAIL_PROBES);
     tcp_arm_rexmt(t);
 }

@@ -173,12 +173,16 @@ void tcp_deliver(struct tcb *t, struct tcp_seg *seg)
         return;
     }
     tcp_tuning_data(t, seg);
+    t->stats.last_data_received = st->now;
+    if (unlikely(seg->seq != t->rcv_nxt))
+        t->stats.ooo_segs += seg->segments;
     uint32_t before = t->rcv_nxt;
     int had_gap = t->ooo.n > 0;
     if (seg->seq == t->rcv_nxt && !had_gap)
         append(t, seg);
     else
         reassemble(t, seg);
+    t->stats.bytes_received += t->rcv_nxt - before;
     decide_ack(t, seg, had_gap || t->ooo.n);
     if (t->rcv_nxt != before)
         sock_changed(&t->base);
@@ -198,6 +202,7 @@ void tcp_check_fin(struct tcb *t, const struct tcp_seg *seg)
     t->ooo_fin = 0;
     t->fin_received = 1;
     t->rcv_nxt++;
+    t->stats.bytes_received++; /* as Linux */
     tcp_send_ack(t);
     switch (t->state) {
     case BW_TCP_SYN_RCVD:

@@ -46,8 +46,10 @@ void tcp_delivered(struct tcb *t, const struct tcp_seg *seg, uint32_t start, uin
     if (first) {
         rack_update(t, first, seq_min(end, first->end));
         rate_delivered(d, first, again != NULL);
-        if (!again && t->rack_valid && seq_lt(end, t->rack_fack))
+        if (!again && t->rack_valid && seq_lt(end, t->rack_fack)) {
             t->reordering_seen = 1;
+            t->stats.reorderings++;
+        }
     }
     t->rack_fack = seq_max(t->rack_fack, end);
 }
@@ -86,6 +88,7 @@ void tcp_sack_blocks(struct tcb *t, const struct tcp_seg *seg, struct delivery *
     if (first) {
         d->dsack = 1;
         d->dsack_bytes = seg->sack[0].end - seg->sack[0].start;
+        t->stats.dsack_dups += (d->dsack_bytes + t->mss - 1) / t->mss;
         rack_dsack(t);
     }
     for (int i = first; i < seg->sacks; i++) {

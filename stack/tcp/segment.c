@@ -303,6 +303,9 @@ void tcp_segment(struct bw_stack *st, struct tcp_seg *seg)
     }
     if (s) {
         struct tcb *t = tcb_of(s);
+        t->stats.segs_in += seg->segments;
+        if (seg->len)
+            t->stats.data_segs_in += seg->segments;
         if (traced(t))
             tcp_trace_received(t, seg);
         if (t->state == BW_TCP_SYN_SENT)

@@ -210,7 +210,7 @@ int tcp_name_reusable(const struct bw_sock *s)
 {
     const struct tcb *t = (const struct tcb *)s;
     return s->kind == KIND_TCP && t->state == BW_TCP_TIME_WAIT && t->use_ts && !(s->flags & SOCK_OPEN) &&
-           s->st->now - t->last_sent > SECOND;
+           t->deadline[TIMER_STATE] - s->st->now < TCP_MSL_2 - SECOND;
 }
 
 /* Both FINs are done: keep the name for twice the maximum segment lifetime. */

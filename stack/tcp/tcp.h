@@ -143,6 +143,23 @@ struct tcp_ecn {
     uint32_t reduced_end; /* ... up to here have been answered */
 };
 
+/* What only people ask for (info.c), in the words of RFC 4898 and of Linux. */
+enum tcp_limit { LIMIT_IDLE, LIMIT_BUSY, LIMIT_RWND, LIMIT_SNDBUF, LIMITS = 3 };
+struct tcp_stats {
+    uint64_t bytes_acked, bytes_received, bytes_sent, bytes_retrans;
+    uint32_t segs_out, segs_in, data_segs_out, data_segs_in;
+    uint32_t delivered, delivered_ce, dsack_dups, reorderings, ooo_segs; /* segments; events */
+    uint32_t timeout_ms; /* in recoveries of time-outs that are over */
+    uint16_t timeouts, timeout_recoveries;
+    uint8_t limit; /* LIMIT_*: what the sender is doing since limit_begin */
+    uint8_t rate_app_limited;
+    uint32_t rate_bytes, rate_us; /* the last delivery-rate sample */
+    int64_t timeout_begin;        /* 0: none */
+    int64_t last_data_received;
+    int64_t limit_begin;
+    uint64_t limited[LIMITS]; /* ns in each LIMIT_* but idle */
+};
+
 struct tcb {
     struct bw_sock base;
     uint8_t state; /* BW_TCP_* */
@@ -191,7 +208,8 @@ struct tcb {
     uint8_t backoff, retries, probes, persisting;
     int64_t deadline[TCP_TIMERS];
     struct timer timer; /* at the earliest deadline or before */
-    int64_t last_sent, last_received, first_unacked;
+    int64_t last_sent;  /* something that occupies sequence space */
+    int64_t last_received, first_unacked;
 
     /* loss recovery: what is outstanding is sacked, or lost (and not sent again yet), or in flight */
     struct ranges sacked, lost; /* sorted */
@@ -241,6 +259,7 @@ struct tcb {
     uint8_t on_ready;
     struct tcb *ready_next, **ready_pprev; /* connections that want to send */
 
+    struct tcp_stats stats;
     uint32_t trace_id; /* its number in the trace, TRACE_WANTED before it is opened; 0: not traced */
     /* Fast Open, RFC 7413 */
     uint8_t fast_open;         /* FASTOPEN_* */
@@ -348,6 +367,7 @@ static inline void tcp_timer_cancel(struct tcb *t, enum tcp_timer which)
     t->deadline[which] = NEVER;
 }
 void tcp_timer_fired(struct bw_stack *st, struct timer *timer);
+int64_t tcp_backed_off(const struct tcb *t); /* the time-out that is running */
 void tcp_arm_rexmt(struct tcb *t);
 void tcp_rearm_rexmt(struct tcb *t);
 void tcp_arm_keepalive(struct tcb *t);
@@ -396,6 +416,7 @@ void rack_timer(struct tcb *t);
 
 /* ---- txlog.c ---- */
 struct tx_record *txlog_first(struct tx_log *log);
+const struct tx_record *txlog_at(struct tx_log *log, uint32_t i);
 void txlog_clear(struct tx_log *log);
 void txlog_pop(struct tx_log *log);
 void txlog_add(struct tx_log *log, const struct tx_record *record);
@@ -483,6 +504,13 @@ void tcp_ecn_arrives(struct tcb *t, const struct tcp_seg *seg);
 void tcp_ecn_feedback(struct tcb *t, const struct tcp_seg *seg, struct delivery *d);
 void tcp_ecn_react(struct tcb *t, const struct delivery *d);
 void tcp_ecn_reduced(struct tcb *t);
+
+/* ---- info.c ---- */
+void tcp_chrono(struct tcb *t, enum tcp_limit limit);
+void tcp_chrono_sent(struct tcb *t);
+void tcp_info_rate(struct tcb *t, const struct rate_sample *rate);
+void tcp_info_timeout(struct tcb *t);
+void tcp_info_progress(struct tcb *t);
 
 /* ---- tcp_trace.c: behind traced(t) ---- */
 #define TRACE_WANTED UINT32_MAX

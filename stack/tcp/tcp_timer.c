@@ -40,7 +40,7 @@ void tcp_rtt_sample(struct tcb *t, int64_t rtt)
         tcp_trace_rtt(t, rtt);
 }
 
-static int64_t backed_off(const struct tcb *t)
+int64_t tcp_backed_off(const struct tcb *t)
 {
     int64_t rto = t->rto << (t->backoff > 10 ? 10 : t->backoff);
     return rto > TCP_RTO_MAX ? TCP_RTO_MAX : rto;
@@ -48,7 +48,7 @@ static int64_t backed_off(const struct tcb *t)
 
 void tcp_arm_rexmt(struct tcb *t)
 {
-    tcp_timer_set(t, TIMER_REXMT, t->base.st->now + backed_off(t));
+    tcp_timer_set(t, TIMER_REXMT, t->base.st->now + tcp_backed_off(t));
 }
 
 /* RFC 6298 (5.2), (5.3): after an ACK of new data restart the timer, or stop it when all is acked. */
@@ -97,6 +97,7 @@ static void on_rexmt(struct tcb *t)
     t->retries++;
     t->backoff++;
     count(st, COUNT_TCP_TIMEOUTS);
+    tcp_info_timeout(t);
     if (t->retries == 3)
         t->base.path.gen = 0; /* RFC 9293 3.8.3 R1: the way may have changed */
     if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD)
@@ -122,7 +123,7 @@ static void on_persist(struct tcb *t)
         tcp_drop(t, t->base.soft_error ? t->base.soft_error : ETIMEDOUT);
         return;
     }
-    if (!(t->base.flags & SOCK_OPEN) && backed_off(t) == TCP_RTO_MAX) {
+    if (!(t->base.flags & SOCK_OPEN) && tcp_backed_off(t) == TCP_RTO_MAX) {
         tcp_abort_rst(t); /* nobody waits for an orphan whose peer only keeps his window shut */
         tcp_drop(t, 0);
         return;

@@ -21,6 +21,11 @@ struct tx_record *txlog_first(struct tx_log *log)
     return log->n ? record_at(log, 0) : NULL;
 }
 
+const struct tx_record *txlog_at(struct tx_log *log, uint32_t i)
+{
+    return record_at(log, i);
+}
+
 void txlog_clear(struct tx_log *log)
 {
     free(log->heap);

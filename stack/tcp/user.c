@@ -22,7 +22,8 @@ static void renew(struct tcb *t)
     t->rcv_wscale = tcp_window_scale(t); /* what the SYN offers */
     t->rcv_nxt = t->rcv_adv = t->last_ack_sent = t->dupacks = t->unacked = 0;
     t->max_flight = t->newly_lost = t->syn_again = t->rcv_no_memory = 0;
-    t->delivered = t->app_limited = t->pacing_rate = 0;
+    t->delivered = t->app_limited = t->pacing_rate = t->retransmits = 0;
+    t->stats = (struct tcp_stats){0};
     t->pace_next = t->pace_left = 0;
     t->ecn = (struct tcp_ecn){.option = t->ecn.option};
     t->fast_open &= FASTOPEN_OPTIONS;

@@ -216,3 +216,18 @@ def test_the_algorithm_can_be_changed_while_connected(tcp: Tcp, peer: TcpPeer) -
     with pytest.raises(OSError):
         sock.set(congestion=99)
     assert tcp.clock.now > MS
+
+
+def test_acknowledging_is_not_sending(tcp, peer):
+    """RFC 5681 section 4.1: a connection that only received for longer than its time-out has no ACK
+    clock left, however many ACKs it sent meanwhile."""
+    conn = tcp.established()
+    tcp.transfers(conn, 200_000)
+    grown = conn.inside.cwnd
+    assert grown > 2 * 10 * 1460
+    for _ in range(20):
+        peer.sends("PA", len=100)
+        tcp.drain("100ms")
+    tcp.sends(conn, 100_000)
+    tcp.drain()
+    assert conn.inside.cwnd == 10 * 1460

@@ -46,6 +46,7 @@ void cc_report(struct tcb *t, const struct delivery *d)
         .rate = rate,
     };
     t->newly_lost = 0;
+    tcp_info_rate(t, &rate);
     t->cc->ack(t, &report);
 }
 
