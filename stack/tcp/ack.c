@@ -73,6 +73,9 @@ void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery 
             t->rto = TCP_RTO_UNMEASURED;
             t->backoff = 0;
         }
+        if (t->retries >
+            1) /* RFC 5681 section 3.1; with a timeout of 1 s one loss may be none, as on Linux */
+            t->cwnd = t->mss;
     }
     if (t->fin_sent && data > t->sndq.len) {
         t->fin_acked = 1;

@@ -199,7 +199,7 @@ static void sent_new(struct tcb *t, uint32_t seq, uint32_t n)
 /* RFC 5681 section 4.1: after an idle time the ACK clock is gone. */
 static void restart_after_idle(struct tcb *t)
 {
-    uint32_t initial = TCP_INITIAL_SEGMENTS * t->mss;
+    uint32_t initial = tcp_initial_window(t->mss);
     if (t->snd_una != t->snd_nxt || !t->sndq.len)
         return;
     if (t->cc->restart)

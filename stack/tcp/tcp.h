@@ -336,6 +336,13 @@ static inline struct listener *listener_of(struct bw_sock *s)
     return (struct listener *)s;
 }
 
+/* RFC 6928 (1): ten segments, but of large ones no more than 14,600 bytes, or two. */
+static inline uint32_t tcp_initial_window(uint32_t mss)
+{
+    uint32_t most = 2 * mss > 14600 ? 2 * mss : 14600;
+    return TCP_INITIAL_SEGMENTS * mss < most ? TCP_INITIAL_SEGMENTS * mss : most;
+}
+
 /* ---- ranges.c ---- */
 int ranges_add_sorted(struct ranges *set, uint32_t start, uint32_t end, uint32_t *fresh);
 void ranges_cut(struct ranges *set, uint32_t below);
