@@ -46,6 +46,15 @@ static int was_limited(const struct tcb *t)
     return t->cwnd < t->ssthresh ? t->max_flight >= t->cwnd / 2 : t->max_flight + 3 * t->mss >= t->cwnd;
 }
 
+/* The oldest byte tells of the round trip; if it cannot, what left last and once of all that arrived. */
+void tcp_take_rtt(struct tcb *t, struct delivery *d)
+{
+    int newest = d->newest.seq != d->newest.end && !d->newest_resent;
+    int64_t rtt = newest ? t->base.st->now - d->newest.sent : -1;
+    tcp_rtt_sample(t, d->rtt < 0 ? rtt : d->rtt);
+    d->rtt = newest ? rtt : d->rtt;
+}
+
 /* What an ACK will add to: how things are before it. */
 struct delivery tcp_delivery(const struct tcb *t)
 {
@@ -58,8 +67,8 @@ void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery 
     struct bw_stack *st = t->base.st;
     uint32_t ack = seg->ack, acked = ack - t->snd_una, data = acked;
     d->rtt = rtt_of(t, seg, ack);
-    tcp_rtt_sample(t, d->rtt);
     deliver_cumulative(t, seg, ack, d);
+    tcp_take_rtt(t, d);
     d->acked = acked;
     t->stats.bytes_acked += acked;
     if (!t->syn_acked) {

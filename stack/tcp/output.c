@@ -128,7 +128,7 @@ static int send_lost(struct tcb *t, struct iface *out)
     t->undo_bytes += len;
     t->stats.bytes_retrans += e.len;
     count(t->base.st, COUNT_TCP_RETRANSMITS);
-    if (t->deadline[TIMER_REXMT] == NEVER)
+    if (t->deadline[TIMER_REXMT] == NEVER || seq == t->snd_una)
         tcp_arm_rexmt(t);
     return 1;
 }
@@ -147,8 +147,9 @@ static uint32_t sendable(struct tcb *t, uint32_t *waiting)
 {
     uint32_t flight = t->snd_nxt - t->snd_una, avail = t->sndq.len + !t->syn_acked - flight,
              pipe = tcp_pipe(t);
-    uint32_t wnd = t->snd_wnd > flight ? t->snd_wnd - flight : 0, cwnd = t->cwnd > pipe ? t->cwnd - pipe : 0;
+    uint32_t wnd = t->snd_wnd > flight ? t->snd_wnd - flight : 0, cwnd = t->cwnd + (t->tlp_new ? t->mss : 0);
     uint32_t n = avail < wnd ? avail : wnd;
+    cwnd = cwnd > pipe ? cwnd - pipe : 0;
     n = n < cwnd ? n : cwnd;
     *waiting = avail;
     if (n >= t->mss)
@@ -230,7 +231,7 @@ static int send_new(struct tcb *t, struct iface *out)
         }
         if (tcp_emit(t, out, &e))
             return -1;
-        t->push_wanted = 0;
+        t->push_wanted = t->tlp_new = 0;
         if (e.len % t->mss)
             t->snd_sml = e.seq + e.len;
         sent_new(t, e.seq, e.len + !!(e.flags & TCP_FIN));

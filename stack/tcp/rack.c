@@ -6,10 +6,11 @@
 /* Section 6.2 step 1 and 2: the most recently sent transmission that has been delivered. */
 void rack_update(struct tcb *t, const struct tx_record *r, uint32_t end)
 {
-    if (t->rack_valid && (r->sent < t->rack_sent || (r->sent == t->rack_sent && seq_le(end, t->rack_end))))
+    if (t->rack_valid &&
+        (seq_lt(r->serial, t->rack_serial) || (r->serial == t->rack_serial && seq_le(end, t->rack_end))))
         return;
     t->rack_valid = 1;
-    t->rack_sent = r->sent;
+    t->rack_serial = r->serial;
     t->rack_end = end;
     t->rack_rtt = t->base.st->now - r->sent;
 }
@@ -36,7 +37,7 @@ static int64_t reorder_window(const struct tcb *t)
     return wnd < t->srtt ? wnd : t->srtt;
 }
 
-void rack_mark_lost(struct tcb *t, uint32_t start, uint32_t end)
+uint32_t rack_mark_lost(struct tcb *t, uint32_t start, uint32_t end)
 {
     uint32_t covered;
     start = seq_max(start, t->snd_una);
@@ -46,49 +47,74 @@ void rack_mark_lost(struct tcb *t, uint32_t start, uint32_t end)
             continue;
         }
         uint32_t stop = ranges_next(&t->sacked, start, end), fresh = 0;
-        ranges_add_sorted(&t->lost, start, stop, &fresh);
+        if (ranges_add_sorted(&t->lost, start, stop, &fresh))
+            return start;
         t->newly_lost += fresh;
         if (fresh && traced(t))
             tcp_trace_lost(t, start, stop);
         start = stop;
     }
+    return seq_max(start, end);
 }
 
-/* Walks one log from its oldest record; returns how long until the next could be called lost. Of what
- * left at the same time, lower sequence numbers left earlier; a retransmission did not. */
-static int64_t detect_in(struct tcb *t, struct tx_log *log, int64_t window)
+/* How much of a transmission left before the one that was delivered last: up to which number. */
+static uint32_t sent_before(const struct tcb *t, const struct tx_record *r)
 {
-    for (struct tx_record *r; (r = txlog_first(log));) {
-        int tie = r->sent == t->rack_sent;
-        if (r->sent > t->rack_sent || (tie && (log == &t->resent || seq_ge(r->seq, t->rack_end))))
+    if (r->serial == t->rack_serial)
+        return seq_min(r->end, seq_max(r->seq, t->rack_end));
+    return seq_lt(r->serial, t->rack_serial) ? r->end : r->seq;
+}
+
+/* First transmissions, on from the first that is not judged. Returns how long until the next can be
+ * called lost, 0: none before another ACK. */
+static int64_t judge_sent(struct tcb *t, int64_t window)
+{
+    uint32_t i = 0;
+    t->rack_judged = seq_max(t->rack_judged, t->snd_una);
+    for (const struct tx_record *r; (r = txlog_next(&t->sent, &i, t->rack_judged));) {
+        uint32_t start = seq_max(r->seq, t->rack_judged), end = sent_before(t, r);
+        if (seq_le(end, start))
             return 0;
-        uint32_t end = tie ? seq_min(r->end, t->rack_end) : r->end;
         int64_t left = r->sent + t->rack_rtt + window - t->base.st->now;
-        if (left > 0) {
-            if (end - r->seq > ranges_overlap(&t->sacked, r->seq, end))
-                return left;
-            if (seq_lt(end, r->end))
-                return 0;
-            txlog_pop(log);
-            continue;
-        }
-        rack_mark_lost(t, r->seq, end);
-        if (seq_lt(end, r->end)) {
-            r->seq = end;
+        if (left <= 0)
+            end = rack_mark_lost(t, start, end);
+        else if (end - start > ranges_overlap(&t->sacked, start, end))
+            return left;
+        t->rack_judged = end;
+        if (seq_lt(end, r->end))
             return 0;
-        }
-        txlog_pop(log);
     }
     return 0;
 }
 
-/* Section 6.2 step 5. Sacked transmissions leave the logs on the way: they tell nothing more. */
+/* The same for retransmissions, which are forgotten when they are judged. */
+static int64_t judge_resent(struct tcb *t, int64_t window)
+{
+    for (struct tx_record *r; (r = txlog_first(&t->resent));) {
+        uint32_t end = sent_before(t, r);
+        if (seq_le(end, r->seq))
+            return 0;
+        int64_t left = r->sent + t->rack_rtt + window - t->base.st->now;
+        if (left <= 0)
+            end = rack_mark_lost(t, r->seq, end);
+        else if (end - r->seq > ranges_overlap(&t->sacked, r->seq, end))
+            return left;
+        if (seq_lt(end, r->end)) {
+            r->seq = end;
+            return 0;
+        }
+        txlog_pop(&t->resent);
+    }
+    return 0;
+}
+
+/* Section 6.2 step 5. */
 void rack_detect(struct tcb *t)
 {
     if (!t->rack_valid)
         return;
     int64_t window = reorder_window(t);
-    int64_t first = detect_in(t, &t->sent, window), again = detect_in(t, &t->resent, window);
+    int64_t first = judge_sent(t, window), again = judge_resent(t, window);
     int64_t left = first && (!again || first < again) ? first : again;
     if (left) {
         t->probing = PROBE_REORDER;
@@ -97,6 +123,20 @@ void rack_detect(struct tcb *t)
         t->probing = PROBE_NONE;
         tcp_timer_cancel(t, TIMER_PROBE);
     }
+}
+
+/* Section 6.3: the retransmission timer fired. The first segment is lost, and of the others all that
+ * left longer ago than a round trip and the reordering window. */
+void rack_timed_out(struct tcb *t)
+{
+    uint32_t i = 0, head = seq_min(t->snd_una + t->mss, t->snd_nxt);
+    int64_t before = t->base.st->now - (t->rack_valid ? t->rack_rtt + reorder_window(t) : 0);
+    txlog_acked_any(&t->resent, head);
+    for (struct tx_record *r; (r = txlog_first(&t->resent)) && r->sent <= before; txlog_pop(&t->resent))
+        rack_mark_lost(t, r->seq, r->end);
+    t->rack_judged = seq_max(t->rack_judged, rack_mark_lost(t, t->snd_una, head));
+    for (const struct tx_record *r; (r = txlog_next(&t->sent, &i, t->rack_judged)) && r->sent <= before;)
+        t->rack_judged = rack_mark_lost(t, seq_max(r->seq, t->rack_judged), r->end);
 }
 
 /* ---- tail loss probe --------------------------------------------------------------------------------- */
@@ -121,13 +161,9 @@ void tlp_schedule(struct tcb *t)
     uint32_t flight = t->snd_nxt - t->snd_una;
     if (flight <= t->mss)
         pto += TCP_RTO_MIN; /* the peer may delay its ACK */
-    if (t->deadline[TIMER_REXMT] != NEVER && now + pto >= t->deadline[TIMER_REXMT]) {
-        t->probing = PROBE_NONE;
-        tcp_timer_cancel(t, TIMER_PROBE); /* the time-out comes first */
-        return;
-    }
     t->probing = PROBE_TAIL;
-    tcp_timer_set(t, TIMER_PROBE, now + pto);
+    tcp_timer_set(t, TIMER_PROBE,
+                  now + pto < t->deadline[TIMER_REXMT] ? now + pto : t->deadline[TIMER_REXMT]);
 }
 
 /* Section 7.3: new data if the peer's window has room, else the last segment again. */
@@ -137,8 +173,10 @@ static void send_probe(struct tcb *t)
     struct iface *out = &t->base.st->iface[t->base.path.ifindex];
     t->tlp_out = 1;
     t->tlp_resent = 0;
+    count(t->base.st, COUNT_TCP_TAIL_PROBES);
+    tcp_arm_rexmt(t);
     if (t->sndq.len > flight && t->snd_wnd > flight) {
-        t->push_wanted = 1;
+        t->push_wanted = t->tlp_new = 1;
         t->tlp_end = t->snd_nxt + t->mss;
         tcp_want_output(t);
         return;
@@ -156,8 +194,6 @@ static void send_probe(struct tcb *t)
     t->tlp_end = t->snd_nxt;
     t->retransmits++;
     t->stats.bytes_retrans += e.len;
-    count(t->base.st, COUNT_TCP_TAIL_PROBES);
-    tcp_arm_rexmt(t);
 }
 
 /* Section 7.4: did the probe repair a loss that nothing else has told of? Then the window answers. */

@@ -11,20 +11,23 @@ enum { AGE_SHIFT = 10 }; /* ages count 1024 ns, rounded up */
 static uint32_t age(int64_t ns)
 {
     uint64_t units = ((uint64_t)ns + (1 << AGE_SHIFT) - 1) >> AGE_SHIFT;
-    return units > UINT32_MAX ? UINT32_MAX : (uint32_t)units;
+    return units > INT32_MAX ? INT32_MAX : (uint32_t)units;
 }
 
 /* Section 3.2: the record of [seq, end), which leaves now. snd_nxt is still what it was. */
 struct tx_record rate_sent(struct tcb *t, uint32_t seq, uint32_t end)
 {
     int64_t now = t->base.st->now;
-    if (t->snd_una == t->snd_nxt) /* a new flight begins */
+    if (t->snd_una == t->snd_nxt) { /* a new flight begins */
         t->first_sent_time = t->delivered_time = now;
+        t->rack_judged = t->snd_una;
+    }
     return (struct tx_record){
         .seq = seq,
         .end = end,
         .sent = now,
         .delivered = (uint32_t)t->delivered,
+        .serial = ++t->sent_serial,
         .send_age = age(now - t->first_sent_time),
         .ack_age = age(now - t->delivered_time),
         .app_limited = t->app_limited != 0,
@@ -34,8 +37,7 @@ struct tx_record rate_sent(struct tcb *t, uint32_t seq, uint32_t end)
 /* Section 3.3, UpdateRateSample: bytes of this transmission have arrived. */
 void rate_delivered(struct delivery *d, const struct tx_record *r, int resent)
 {
-    if (d->newest.end != d->newest.seq &&
-        (r->sent < d->newest.sent || (r->sent == d->newest.sent && seq_le(r->end, d->newest.end))))
+    if (d->newest.end != d->newest.seq && seq_le(r->serial, d->newest.serial))
         return;
     d->newest = *r;
     d->newest_resent = resent != 0;

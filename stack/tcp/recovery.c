@@ -106,8 +106,12 @@ static void remember(struct tcb *t)
     t->undo_valid = 1;
     t->undo_cwnd = t->cwnd;
     t->undo_ssthresh = t->ssthresh;
-    t->undo_ts = tcp_ts_now(t);
+    t->undo_una = t->snd_una;
     t->undo_bytes = 0;
+    if (t->resent.n) /* of an earlier recovery, beyond its end: their ACKs come, too */
+        t->undo_ts = tcp_ts_then(t, txlog_first(&t->resent)->sent);
+    else
+        t->undo_ts = tcp_ts_now(t);
 }
 
 /* The window answers a loss: once for a window of data, so not where a mark on it was answered already
@@ -158,7 +162,7 @@ static void leave_recovery(struct tcb *t)
     if (t->recovering == RECOVERY_FAST && !(t->cc->flags & CC_OWN_WINDOW))
         t->cwnd = t->ssthresh;
     t->recovering = RECOVERY_NONE;
-    t->dupacks = 0;
+    t->dupacks = t->frto = 0;
     if (t->reo_persist && --t->reo_persist == 0)
         t->reo_mult = 0;
     if (traced(t))
@@ -172,12 +176,9 @@ void tcp_undo(struct tcb *t)
     t->cwnd = t->cwnd > t->undo_cwnd ? t->cwnd : t->undo_cwnd;
     t->ssthresh = t->undo_ssthresh;
     t->recovering = RECOVERY_NONE;
-    t->dupacks = 0;
-    for (int i = t->lost.n - 1; i >= 0; i--) /* still in flight, as far as we know */
-        txlog_push_front(
-            &t->sent,
-            &(struct tx_record){.seq = t->lost.r[i].start, .end = t->lost.r[i].end, .sent = t->rack_sent});
-    ranges_free(&t->lost);
+    t->dupacks = t->frto = 0;
+    ranges_free(&t->lost); /* still in flight, as far as we know: RACK judges anew */
+    t->rack_judged = t->snd_una;
     if (t->cc->undo)
         t->cc->undo(t);
     count(t->base.st, COUNT_TCP_UNDOS);
@@ -195,14 +196,14 @@ static int was_spurious(struct tcb *t, const struct tcp_seg *seg, const struct d
 {
     if (!t->undo_valid)
         return 0;
-    if (d->dsack) {
+    if (d->dsack && t->undo_bytes && seq_gt(seg->sack[0].end, t->undo_una)) {
         t->undo_bytes = t->undo_bytes > d->dsack_bytes ? t->undo_bytes - d->dsack_bytes : 0;
         if (t->undo_bytes == 0)
             return 1;
     }
     if (!t->recovering || !d->delivered)
         return 0;
-    if (t->recovering == RECOVERY_TIMEOUT && d->spurious)
+    if (t->frto && d->spurious)
         return 1;
     return d->acked && t->use_ts && seg->has_ts && seg->tsecr && seq_lt(seg->tsecr, t->undo_ts) &&
            t->undo_bytes;
@@ -233,11 +234,8 @@ static void reno_findings(struct tcb *t, const struct delivery *d)
 /* After each ACK, or when the reordering window has passed (seg NULL). */
 void tcp_detect_loss(struct tcb *t, const struct tcp_seg *seg, struct delivery *d)
 {
-    if (seg && was_spurious(t, seg, d)) {
+    if (seg && was_spurious(t, seg, d))
         tcp_undo(t);
-        tlp_schedule(t);
-        return;
-    }
     if (d->acked && !t->recovering)
         t->dupacks = 0;
     else if (seg && !d->acked && is_duplicate(t, seg, d))
@@ -263,10 +261,8 @@ void tcp_detect_loss(struct tcb *t, const struct tcp_seg *seg, struct delivery *
 /* Everything outstanding and not sacked is to be sent again. */
 void tcp_resend_all(struct tcb *t)
 {
-    ranges_free(&t->lost);
-    txlog_clear(&t->sent);
     txlog_clear(&t->resent);
-    rack_mark_lost(t, t->snd_una, t->snd_nxt);
+    t->rack_judged = rack_mark_lost(t, t->snd_una, t->snd_nxt);
     t->recovering = RECOVERY_TIMEOUT;
     t->recover = t->snd_nxt;
     t->dupacks = 0;
@@ -278,16 +274,18 @@ void tcp_recovery_timeout(struct tcb *t)
 {
     if (t->sacked.n && t->sacked.r[0].start == t->snd_una) /* the receiver took data back */
         ranges_free(&t->sacked);
-    if (t->retries == 1) {
-        if (!t->recovering)
-            remember(t);
-        else
-            t->undo_valid = 0;
+    if (!t->recovering) {
+        remember(t);
         reduce(t);
-        t->cc->timeout(t);
+        t->frto = 1;
     }
-    t->cwnd = t->mss;
-    tcp_resend_all(t);
+    if (t->retries == 1)
+        t->cc->timeout(t);
+    rack_timed_out(t);
+    t->recovering = RECOVERY_TIMEOUT;
+    t->recover = t->snd_nxt;
+    t->dupacks = t->tlp_out = t->tlp_new = 0;
+    t->cwnd = tcp_pipe(t) + t->mss;
     t->newly_lost = 0; /* the time-out said it */
     if (traced(t))
         tcp_trace_recovery(t, BW_RECOVERY_TIMEOUT);

@@ -226,6 +226,8 @@ enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
             tcp_sack_blocks(t, seg, &d);
         if (seq_gt(seg->ack, t->snd_una))
             tcp_ack_advances(t, seg, &d);
+        else if (d.sacked)
+            tcp_take_rtt(t, &d);
         else if (t->persisting || !seg->wnd) /* the peer lives; what a shrunk window refuses is a probe */
             t->retries = t->retries && !t->persisting; /* (MUST-34, SHLD-17), and no new loss */
         tcp_detect_loss(t, seg, &d);

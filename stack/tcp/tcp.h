@@ -88,9 +88,10 @@ struct ranges {
 struct tx_record {
     uint32_t seq, end;
     int64_t sent;
-    uint32_t delivered;         /* the low half of t->delivered */
-    uint32_t send_age, ack_age; /* since the flight's first segment left, since the last delivery */
-    uint8_t app_limited;
+    uint32_t serial;                         /* the order of transmissions, also of those of one instant */
+    uint32_t delivered;                      /* the low half of t->delivered */
+    uint32_t ack_age;                        /* since the last delivery */
+    uint32_t send_age : 31, app_limited : 1; /* since the flight's first segment left */
 };
 enum { TXLOG_INLINE = 2, TXLOG_MAX = 1 << 16 };
 struct tx_log {
@@ -105,7 +106,7 @@ struct delivery {
     uint32_t sacked;    /* bytes newly sacked */
     uint32_t delivered; /* bytes newly acknowledged in either way */
     uint32_t flight;    /* in flight before */
-    int64_t rtt;        /* of the oldest byte acknowledged, if it was sent once; -1: none */
+    int64_t rtt;        /* of the transmission that left last, if it was the only one; -1: none */
     uint8_t limited;    /* before, the congestion window was what limited sending */
     uint8_t spurious;   /* data taken as lost, and not sent again, has arrived */
     uint8_t dsack;      /* the peer saw something twice */
@@ -125,7 +126,8 @@ struct rcv_tuning {
     uint32_t read, space;          /* bytes the program read in this round, and in the fullest so far */
 };
 
-enum tcp_timer { TIMER_REXMT, TIMER_PROBE, TIMER_PACE, TIMER_DELACK, TIMER_KEEP, TIMER_STATE, TCP_TIMERS };
+/* In the order in which they are served when several are due: a probe stands in for the time-out. */
+enum tcp_timer { TIMER_PROBE, TIMER_REXMT, TIMER_PACE, TIMER_DELACK, TIMER_KEEP, TIMER_STATE, TCP_TIMERS };
 
 struct tcb;
 struct listener;
@@ -214,21 +216,23 @@ struct tcb {
     /* loss recovery: what is outstanding is sacked, or lost (and not sent again yet), or in flight */
     struct ranges sacked, lost; /* sorted */
     struct tx_log sent, resent; /* first transmissions, retransmissions */
-    uint32_t recover, dupacks, retransmits;
+    uint32_t recover, dupacks, retransmits, sent_serial;
     uint8_t recovering; /* RECOVERY_* */
     uint8_t probing;    /* TIMER_PROBE: PROBE_* */
     /* RACK, RFC 8985 section 5.3 */
-    int64_t rack_sent, rack_rtt;
-    uint32_t rack_end, rack_fack, rack_round;
+    int64_t rack_rtt;
+    uint32_t rack_serial, rack_end, rack_fack, rack_round;
+    uint32_t rack_judged; /* first transmissions below are lost, sacked or acknowledged */
     uint8_t reordering_seen, reo_mult, reo_persist, rack_valid;
     /* tail loss probe, RFC 8985 section 7 */
-    uint8_t tlp_out, tlp_resent;
+    uint8_t tlp_out, tlp_resent, tlp_new; /* tlp_new: one segment more than cwnd lets */
     uint32_t tlp_end;
     /* proportional rate reduction, RFC 6937 */
     uint32_t prr_delivered, prr_out, prr_flight;
     /* undo of a reduction that proves wrong */
     uint8_t undo_valid;
-    uint32_t undo_cwnd, undo_ssthresh, undo_ts, undo_bytes;
+    uint8_t frto; /* the time-out may prove spurious by what arrives (RFC 5682) */
+    uint32_t undo_cwnd, undo_ssthresh, undo_ts, undo_bytes, undo_una;
     /* D-SACK to report, RFC 2883 */
     uint32_t dsack_start, dsack_end;
 
@@ -380,6 +384,7 @@ void tcp_rearm_rexmt(struct tcb *t);
 void tcp_arm_keepalive(struct tcb *t);
 void tcp_rtt_sample(struct tcb *t, int64_t rtt);
 uint32_t tcp_ts_now(const struct tcb *t);
+uint32_t tcp_ts_then(const struct tcb *t, int64_t when);
 
 /* ---- input ---- */
 int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg);
@@ -392,6 +397,7 @@ void tcp_learn_syn(struct tcb *t, const struct tcp_seg *seg);
 enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg);
 struct delivery tcp_delivery(const struct tcb *t);
 void tcp_report(struct tcb *t, const struct tcp_seg *seg, struct delivery *d);
+void tcp_take_rtt(struct tcb *t, struct delivery *d);
 void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery *d);
 void tcp_window_from(struct tcb *t, const struct tcp_seg *seg);
 void tcp_deliver(struct tcb *t, struct tcp_seg *seg);
@@ -415,7 +421,8 @@ void tcp_undo(struct tcb *t);
 void rack_update(struct tcb *t, const struct tx_record *r, uint32_t end);
 void rack_dsack(struct tcb *t);
 void rack_detect(struct tcb *t);
-void rack_mark_lost(struct tcb *t, uint32_t start, uint32_t end);
+void rack_timed_out(struct tcb *t);
+uint32_t rack_mark_lost(struct tcb *t, uint32_t start, uint32_t end); /* how far: the set may be full */
 void tlp_schedule(struct tcb *t);
 void tlp_cancel(struct tcb *t);
 void tlp_ack(struct tcb *t, const struct tcp_seg *seg, const struct delivery *d);
@@ -427,10 +434,10 @@ const struct tx_record *txlog_at(struct tx_log *log, uint32_t i);
 void txlog_clear(struct tx_log *log);
 void txlog_pop(struct tx_log *log);
 void txlog_add(struct tx_log *log, const struct tx_record *record);
-void txlog_push_front(struct tx_log *log, const struct tx_record *record);
 void txlog_acked(struct tx_log *log, uint32_t una);
 void txlog_acked_any(struct tx_log *log, uint32_t una);
 const struct tx_record *txlog_find(struct tx_log *log, uint32_t start, uint32_t end);
+const struct tx_record *txlog_next(struct tx_log *log, uint32_t *i, uint32_t seq);
 const struct tx_record *txlog_find_any(struct tx_log *log, uint32_t start, uint32_t end);
 
 /* ---- rate.c ---- */

@@ -11,9 +11,14 @@ void tcp_timer_set(struct tcb *t, enum tcp_timer which, int64_t when)
         timer_set(&t->base.st->wheel, &t->timer, when);
 }
 
+uint32_t tcp_ts_then(const struct tcb *t, int64_t when)
+{
+    return (uint32_t)(when / MS) + t->ts_offset;
+}
+
 uint32_t tcp_ts_now(const struct tcb *t)
 {
-    return (uint32_t)(t->base.st->now / MS) + t->ts_offset;
+    return tcp_ts_then(t, t->base.st->now);
 }
 
 /* RFC 6298 section 2, in nanoseconds. */

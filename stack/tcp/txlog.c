@@ -2,7 +2,8 @@
 /* What was sent when: the transmission records of RACK (RFC 8985 section 5.2), round-trip samples and
  * delivery rates. Two logs a connection, each in order of time: first transmissions (thus in order of
  * sequence too) and retransmissions. What goes out in one burst has one time and one record, so a
- * log is short; records are dropped when their bytes are acknowledged or taken as lost. */
+ * log is short. First transmissions stay until they are acknowledged, retransmissions until RACK has
+ * judged them. */
 #include "tcp.h"
 
 static struct tx_record *records(struct tx_log *log)
@@ -72,19 +73,6 @@ void txlog_add(struct tx_log *log, const struct tx_record *record)
         *record_at(log, log->n++) = *record;
 }
 
-/* In front of all others, and so not later than they: what was taken as lost and was not. */
-void txlog_push_front(struct tx_log *log, const struct tx_record *record)
-{
-    if (txlog_grow(log))
-        return;
-    uint32_t cap = log->heap ? log->cap : TXLOG_INLINE;
-    log->head = (log->head - 1) & (cap - 1);
-    log->n++;
-    *record_at(log, 0) = *record;
-    if (log->n > 1 && record_at(log, 1)->sent < record->sent)
-        record_at(log, 0)->sent = record_at(log, 1)->sent;
-}
-
 /* Everything below una is acknowledged. */
 void txlog_acked(struct tx_log *log, uint32_t una)
 {
@@ -110,17 +98,36 @@ void txlog_acked_any(struct tx_log *log, uint32_t una)
         txlog_clear(log);
 }
 
-/* The latest record of a log in order of sequence that overlaps [start, end), or NULL. */
-const struct tx_record *txlog_find(struct tx_log *log, uint32_t start, uint32_t end)
+/* In a log in order of sequence, the number of records that begin below seq. */
+static uint32_t records_below(struct tx_log *log, uint32_t seq)
 {
-    uint32_t low = 0, high = log->n; /* the first record with seq >= end */
+    uint32_t low = 0, high = log->n;
     while (low < high) {
         uint32_t mid = (low + high) / 2;
-        if (seq_lt(record_at(log, mid)->seq, end))
+        if (seq_lt(record_at(log, mid)->seq, seq))
             low = mid + 1;
         else
             high = mid;
     }
+    return low;
+}
+
+/* Walks a log in order of sequence: the record that holds seq, or begins first above it, and so on
+ * (*i: 0 at the beginning), or NULL. */
+const struct tx_record *txlog_next(struct tx_log *log, uint32_t *i, uint32_t seq)
+{
+    if (*i == 0) {
+        *i = records_below(log, seq + 1);
+        if (*i && seq_gt(record_at(log, *i - 1)->end, seq))
+            --*i;
+    }
+    return *i < log->n ? record_at(log, (*i)++) : NULL;
+}
+
+/* The latest record of a log in order of sequence that overlaps [start, end), or NULL. */
+const struct tx_record *txlog_find(struct tx_log *log, uint32_t start, uint32_t end)
+{
+    uint32_t low = records_below(log, end);
     if (low == 0 || seq_le(record_at(log, low - 1)->end, start))
         return NULL;
     return record_at(log, low - 1);

@@ -31,9 +31,14 @@ def round_trip(tcp: Tcp, peer: TcpPeer, sock: Sock, rtt: str = "100ms", fill: bo
 
 
 def saturated(tcp: Tcp, congestion: int, **options: int) -> Sock:
-    return tcp.established(
+    sock = tcp.established(
         mss=MSS, wscale=8, wnd=65535, sack=True, congestion=congestion, sndbuf=1 << 22, **options
     )
+    for _ in range(16):  # the round trip is known: no probe while round_trip waits
+        tcp.sends(sock, 1)
+        tcp.drain("100ms")
+        tcp.peer.sends(ack=tcp.peer.got)
+    return sock
 
 
 def open_window(peer: TcpPeer) -> None:

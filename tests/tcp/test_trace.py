@@ -106,13 +106,14 @@ def test_a_loss_and_its_recovery(tcp: Tcp, peer: TcpPeer, conn: Sock) -> None:
     tcp.expects("A", seq=1, why="the retransmission")
     half = 3 * MSS
     found = seen(tcp)
-    assert found[:3] == [
+    assert found[:4] == [
         f"received A 1+0 ack 1 sack {ends[1]}-{ends[4]}",
+        "rtt 20000000 srtt 20000000",
         f"lost 1-{ends[1]}",
         f"recovery fast until {ends[6]}",
     ]
-    assert found[3].startswith("window cwnd ") and f"ssthresh {half} pipe {2 * MSS}" in found[3]
-    assert found[4:] == [f"sent again A 1+{MSS} ack 1 pipe {2 * MSS}"]
+    assert found[4].startswith("window cwnd ") and f"ssthresh {half} pipe {2 * MSS}" in found[4]
+    assert found[5:] == [f"sent again A 1+{MSS} ack 1 pipe {2 * MSS}"]
     tcp.run("20ms")
     peer.sends(ack=ends[6])
     tcp.expects_nothing()
