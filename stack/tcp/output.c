@@ -120,7 +120,8 @@ static int send_lost(struct tcb *t, struct iface *out)
         return -1;
     ranges_subtract(&t->lost, seq, seq + len);
     const struct tx_record record = rate_sent(t, seq, seq + len);
-    txlog_add(&t->resent, &record);
+    if (t->resent.n < TXLOG_RESENT_MAX) /* beyond it the time-out finds it */
+        txlog_add(&t->resent, &record);
     if (t->pacing_rate)
         pace_sent(t, len);
     t->retransmits++;

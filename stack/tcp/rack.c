@@ -39,14 +39,14 @@ static int64_t reorder_window(const struct tcb *t)
 
 uint32_t rack_mark_lost(struct tcb *t, uint32_t start, uint32_t end)
 {
-    uint32_t covered;
     start = seq_max(start, t->snd_una);
     while (seq_lt(start, end)) {
-        if (ranges_cover(&t->sacked, start, &covered)) {
-            start = covered;
+        int sacked;
+        uint32_t stop = ranges_stretch(&t->sacked, start, end, &sacked), fresh = 0;
+        if (sacked) {
+            start = stop;
             continue;
         }
-        uint32_t stop = ranges_next(&t->sacked, start, end), fresh = 0;
         if (ranges_add_sorted(&t->lost, start, stop, &fresh))
             return start;
         t->newly_lost += fresh;

@@ -31,13 +31,43 @@ static void ranges_remove(struct ranges *set, int at, int n)
     set->n = (uint16_t)(set->n - n);
 }
 
+/* In a sorted set: the first range that ends after seq; n if none does. */
+static int ranges_after(const struct ranges *set, uint32_t seq)
+{
+    int low = 0, high = set->n;
+    while (low < high) {
+        int mid = (low + high) / 2;
+        if (seq_gt(set->r[mid].end, seq))
+            high = mid;
+        else
+            low = mid + 1;
+    }
+    return low;
+}
+
+/* Can the sorted set take [start, end)? Always while it has room; else only what touches a range. */
+int ranges_takes(const struct ranges *set, uint32_t start, uint32_t end)
+{
+    if (set->n < TCP_MAX_RANGES)
+        return 1;
+    int at = ranges_after(set, start - 1);
+    return at < set->n && seq_le(set->r[at].start, end);
+}
+
+/* How far from seq on everything is in the sorted set (*in) or nothing is; at most limit. */
+uint32_t ranges_stretch(const struct ranges *set, uint32_t seq, uint32_t limit, int *in)
+{
+    int at = ranges_after(set, seq);
+    *in = at < set->n && seq_le(set->r[at].start, seq);
+    if (at == set->n)
+        return limit;
+    return seq_min(*in ? set->r[at].end : set->r[at].start, limit);
+}
+
 /* Adds [start, end) to a sorted set; *fresh grows by the bytes that were not in it. -1: full. */
 int ranges_add_sorted(struct ranges *set, uint32_t start, uint32_t end, uint32_t *fresh)
 {
-    int at = set->n; /* most blocks belong near the end */
-    while (at > 0 && seq_ge(set->r[at - 1].end, start))
-        at--;
-    int last = at;
+    int at = ranges_after(set, start - 1), last = at; /* what ends at start touches */
     uint32_t known = 0, low = start, high = end;
     while (last < set->n && seq_le(set->r[last].start, end)) {
         known += seq_min(set->r[last].end, end) - seq_max(set->r[last].start, start);
@@ -63,9 +93,7 @@ int ranges_add_sorted(struct ranges *set, uint32_t start, uint32_t end, uint32_t
  * its lower part. */
 void ranges_subtract(struct ranges *set, uint32_t start, uint32_t end)
 {
-    int at = 0;
-    while (at < set->n && seq_le(set->r[at].end, start))
-        at++;
+    int at = ranges_after(set, start);
     if (at < set->n && seq_lt(set->r[at].start, start)) {
         struct range whole = set->r[at];
         set->r[at].end = start;
@@ -93,15 +121,12 @@ void ranges_subtract(struct ranges *set, uint32_t start, uint32_t end)
         ranges_free(set);
 }
 
-/* Bytes of [start, end) that a set holds. */
+/* Bytes of [start, end) that a sorted set holds. */
 uint32_t ranges_overlap(const struct ranges *set, uint32_t start, uint32_t end)
 {
     uint32_t n = 0;
-    for (int i = 0; i < set->n; i++) {
-        uint32_t low = seq_max(set->r[i].start, start), high = seq_min(set->r[i].end, end);
-        if (seq_lt(low, high))
-            n += high - low;
-    }
+    for (int i = ranges_after(set, start); i < set->n && seq_lt(set->r[i].start, end); i++)
+        n += seq_min(set->r[i].end, end) - seq_max(set->r[i].start, start);
     return n;
 }
 

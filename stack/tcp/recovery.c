@@ -54,19 +54,17 @@ void tcp_delivered(struct tcb *t, const struct tcp_seg *seg, uint32_t start, uin
     t->rack_fack = seq_max(t->rack_fack, end);
 }
 
-/* The parts of a block that are new go on the scoreboard. */
+/* The parts of a block that are new go on the scoreboard; what it cannot remember was not delivered. */
 static void sack_block(struct tcb *t, const struct tcp_seg *seg, uint32_t start, uint32_t end,
                        struct delivery *d)
 {
-    uint32_t at = start, covered;
-    while (seq_lt(at, end)) {
-        if (ranges_cover(&t->sacked, at, &covered)) {
-            at = covered;
-            continue;
-        }
-        uint32_t stop = ranges_next(&t->sacked, at, end);
-        tcp_delivered(t, seg, at, stop, d);
-        at = stop;
+    if (!ranges_takes(&t->sacked, start, end))
+        return;
+    for (uint32_t at = start, stop; seq_lt(at, end); at = stop) {
+        int known;
+        stop = ranges_stretch(&t->sacked, at, end, &known);
+        if (!known)
+            tcp_delivered(t, seg, at, stop, d);
     }
     ranges_add_sorted(&t->sacked, start, end, &d->sacked);
 }

@@ -93,7 +93,7 @@ struct tx_record {
     uint32_t ack_age;                        /* since the last delivery */
     uint32_t send_age : 31, app_limited : 1; /* since the flight's first segment left */
 };
-enum { TXLOG_INLINE = 2, TXLOG_MAX = 1 << 16 };
+enum { TXLOG_INLINE = 2, TXLOG_MAX = 1 << 16, TXLOG_RESENT_MAX = 4096 /* walked for each delivery */ };
 struct tx_log {
     struct tx_record *heap; /* NULL: inl serves */
     struct tx_record inl[TXLOG_INLINE];
@@ -354,6 +354,8 @@ int ranges_add_recent(struct ranges *set, uint32_t start, uint32_t end);
 int ranges_cover(const struct ranges *set, uint32_t seq, uint32_t *end);
 uint32_t ranges_next(const struct ranges *set, uint32_t seq, uint32_t limit);
 void ranges_subtract(struct ranges *set, uint32_t start, uint32_t end);
+int ranges_takes(const struct ranges *set, uint32_t start, uint32_t end);
+uint32_t ranges_stretch(const struct ranges *set, uint32_t seq, uint32_t limit, int *in);
 uint32_t ranges_overlap(const struct ranges *set, uint32_t start, uint32_t end);
 void ranges_free(struct ranges *set);
 
