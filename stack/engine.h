@@ -327,7 +327,8 @@ void bw_trace_all(struct bw_stack *st, int on);
 int bw_trace_pop(struct bw_stack *st, struct bw_trace_record *out, int max);
 int bw_cc_count(void);
 const char *bw_cc_name(int i);
-/* 0: control blocks in bytes, 1: chunks in bytes, 2: sockets in use, 3: orphans among them */
+/* 0: control blocks in bytes, 1: chunks in bytes, 2: sockets in use, 3: orphans among them, 4: the longest
+ * chain of the flow table (walked) */
 uint64_t bw_memory_used(const struct bw_stack *st, int what);
 
 #endif

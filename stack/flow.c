@@ -43,6 +43,18 @@ struct bw_sock *flow_find(struct bw_stack *st, enum sock_kind kind, const uint8_
     return NULL;
 }
 
+uint32_t flow_longest(const struct bw_stack *st)
+{
+    uint32_t most = 0;
+    for (uint32_t i = 0; i <= st->flow_mask; i++) {
+        uint32_t n = 0;
+        for (const struct bw_sock *s = st->flow_bucket[i]; s; s = s->flow_next)
+            n++;
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
 void flow_add(struct bw_sock *s)
 {
     struct bw_sock **head = flow_chain(s->st, s);

@@ -211,6 +211,7 @@ uint64_t bw_memory_used(const struct bw_stack *st, int what)
     case 0: return (uint64_t)st->socks_used * st->slab_size;
     case 3: return st->tcp->orphans;
     case 1: return (uint64_t)(st->chunks.used - (st->fill_chunk != CHUNK_NONE)) << CHUNK_SHIFT;
+    case 4: return flow_longest(st);
     default: return st->socks_used;
     }
 }

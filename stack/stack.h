@@ -280,6 +280,7 @@ static inline void sock_changed(struct bw_sock *s)
 struct bw_sock *flow_find(struct bw_stack *st, enum sock_kind kind, const uint8_t *laddr, uint16_t lport,
                           const uint8_t *raddr, uint16_t rport, uint32_t zone);
 void flow_add(struct bw_sock *s);
+uint32_t flow_longest(const struct bw_stack *st); /* chain, walked: for tests */
 void flow_del(struct bw_sock *s);
 /* Best bound socket (listener or unconnected UDP) for a local address and port: an exact address
  * before the unspecified one. With SO_REUSEPORT siblings, the one the flow's hash chooses. */

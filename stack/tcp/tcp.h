@@ -26,6 +26,7 @@ enum {
     TCP_RETRIES = 15,    /* R2, Linux's tcp_retries2 */
     TCP_SYN_RETRIES = 7, /* three minutes, RFC 9293 MUST-23; Linux's 6 are two */
     TCP_SYNACK_RETRIES = 5,
+    TCP_ORPHAN_RETRIES = 8,    /* nobody waits for it: given up earlier, Linux's tcp_orphan_retries */
     TCP_MAX_RANGES = 512,      /* holes that a scoreboard or a reassembly queue remembers */
     TCP_CHALLENGES = 10,       /* challenge ACKs in 5 s and connection (RFC 5961 section 7) */
     TCP_CHALLENGES_ALL = 1000, /* in a second and stack, about: the true limit is random */

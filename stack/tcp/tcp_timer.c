@@ -88,7 +88,7 @@ static int given_up(const struct tcb *t)
                 : t->state == BW_TCP_SYN_RCVD ? TCP_SYNACK_RETRIES
                                               : TCP_RETRIES;
     if (!(t->base.flags & SOCK_OPEN) && t->state != BW_TCP_SYN_RCVD)
-        limit = limit < 8 ? limit : 8; /* an orphan is given up earlier (Linux's tcp_orphan_retries) */
+        limit = limit < TCP_ORPHAN_RETRIES ? limit : TCP_ORPHAN_RETRIES;
     return t->retries >= limit;
 }
 
@@ -114,7 +114,9 @@ static void on_rexmt(struct tcb *t)
 }
 
 /* Zero window: a byte beyond it, or an old sequence number, makes the peer tell its window. The
- * connection stays open as long as the peer answers (RFC 9293 3.8.6.1). */
+ * connection stays open as long as the peer answers (RFC 9293 3.8.6.1), and its user: what a peer that
+ * never opens its window can hold of an orphan ends with the eighth probe in a row (Linux's
+ * tcp_orphan_retries). */
 static void on_persist(struct tcb *t)
 {
     uint32_t flight = t->snd_nxt - t->snd_una;
@@ -124,7 +126,10 @@ static void on_persist(struct tcb *t)
         tcp_want_output(t);
         return;
     }
-    if (given_up(t)) {
+    int orphan = !(t->base.flags & SOCK_OPEN);
+    if (given_up(t) || (orphan && t->backoff >= TCP_ORPHAN_RETRIES)) {
+        if (orphan)
+            tcp_abort_rst(t);
         tcp_drop(t, t->base.soft_error ? t->base.soft_error : ETIMEDOUT);
         return;
     }
