@@ -146,3 +146,20 @@ def test_a_connection_lives_through_a_change_of_address(ether: Wire) -> None:
     ether.sends_frame(frames.arp(BROADCAST, Arp(ARP_REQUEST, ether.mac, there, target_ip=there)))
     packet = ether.expects(is_tcp(flags="SA"), within="5s")
     assert packet.eth is not None and packet.eth.dst == ether.mac
+
+
+def test_a_connection_finds_a_first_hop_that_moved_silently(ether: Wire) -> None:
+    """RFC 9293 3.8.3 R1, RFC 1122 3.3.1.4: retransmissions confirm nothing, so the neighbour is asked
+    again, and the connection goes on through the new one."""
+    ether.tcp().bind("0.0.0.0", 80).listen()
+    ether.sends(
+        frames.tcp(ether.there, ether.here, frames.Segment(5000, 80, flags=frames.flags_of("S")))
+    )
+    ether.expects(is_tcp(flags="SA"))
+    sock = ether.tcp().connect(ether.there, 5001)
+    ether.expects(is_tcp(flags="S"))
+    ether.mac = Mac("02:00:00:00:00:99")
+    seen = [p for p in ether.drain("3min") if p.tcp and p.tcp.dport == 5001]
+    assert sock.state == "SYN_SENT"
+    assert seen[0].eth is not None and seen[0].eth.dst != ether.mac
+    assert seen[-1].eth is not None and seen[-1].eth.dst == ether.mac
