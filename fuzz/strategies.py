@@ -15,6 +15,7 @@ from barewire.stack.checksum import checksum
 from barewire.stack.icmp import icmp
 from barewire.stack.ip.ipv4 import PROTO_ICMP, PROTO_TCP, PROTO_UDP, IPv4, IPv4Option, build_options
 from barewire.stack.tcp.segment import (
+    AccEcn,
     EndOfOptions,
     FastOpen,
     Flags,
@@ -107,7 +108,12 @@ tcp_options: st.SearchStrategy[Option] = st.one_of(
     st.builds(Sack, st.lists(st.tuples(seqs, seqs), min_size=1, max_size=4).map(tuple)),
     st.builds(Timestamps, u32, u32),
     st.builds(FastOpen, st.sampled_from([b"", bytes(4), b"eight by", bytes(range(16))])),
-    st.builds(UnknownOption, st.integers(9, 255).filter(lambda k: k != 34), st.binary(max_size=8)),
+    st.builds(
+        UnknownOption,
+        st.integers(9, 255).filter(lambda k: k not in (34, 172, 174)),
+        st.binary(max_size=8),
+    ),
+    st.builds(AccEcn, st.lists(st.integers(0, 2**24 - 1), max_size=3), st.integers(0, 1)),
     st.builds(EndOfOptions, st.binary(min_size=4, max_size=8)),
 )
 

@@ -114,7 +114,13 @@ def congestion(name: str) -> int:
     return known.index(name)
 
 
-ECN_MODES = {"off": lib.BW_ECN_OFF, "passive": lib.BW_ECN_PASSIVE, "on": lib.BW_ECN_ON}
+ECN_MODES = {
+    "off": lib.BW_ECN_OFF,
+    "passive": lib.BW_ECN_PASSIVE,
+    "on": lib.BW_ECN_ON,
+    "accecn": lib.BW_ECN_ACCURATE,
+    "accecn-passive": lib.BW_ECN_ACCURATE_PASSIVE,
+}
 
 
 def ecn_mode(name: str) -> int:

@@ -54,7 +54,8 @@ class Stack:
         is reset. None: half of max_sockets.
     ports: ephemeral range, inclusive. congestion: "cubic", "reno", "bbr" or "dctcp", of new sockets.
     ecn: "passive" answers a peer that asks for Explicit Congestion Notification (RFC 3168), "on" asks
-        for it too, "off" does neither; as Linux's tcp_ecn.
+        for it too, "off" does neither; "accecn" and "accecn-passive" do so with accurate feedback
+        (RFC 9768) where the peer can; as Linux's tcp_ecn. DCTCP asks whatever this says.
     probe_addresses: RFC 5227: addresses are probed for some seconds before they are used.
     syn_cookies: as Linux's tcp_syncookies: 0 never, 1 while the half-open connections are at their
         bound, 2 for every SYN. fast_open: as its tcp_fastopen: 1 for clients, 2 for listeners with

@@ -106,7 +106,11 @@ def add_stack_options(parser: argparse.ArgumentParser) -> None:
     add("--route", action="append", default=[], metavar="PREFIX,GATEWAY", help="may repeat")
     add("--mtu", help="largest IP packet in bytes")
     add("--congestion", metavar="NAME", help="congestion control of new sockets")
-    add("--ecn", metavar="MODE", help="off, passive (answer who asks) or on (ask too)")
+    add(
+        "--ecn",
+        metavar="MODE",
+        help="off, passive (answer who asks), on (ask too), accecn, accecn-passive",
+    )
     add("--seed", help="number or text that every random choice comes from")
     add("--spin", metavar="SECONDS", help="how long a blocking call looks before it sleeps")
     add("--pcap", metavar="FILE", help="write what the device sends and receives to a capture")

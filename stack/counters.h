@@ -96,6 +96,8 @@
     X(COUNT_TCP_COOKIES_RECEIVED, "tcp_syn_cookies_received") \
     X(COUNT_TCP_COOKIES_FAILED, "tcp_syn_cookies_failed") \
     X(COUNT_TCP_ECN_AGREED, "tcp_ecn_connections") \
+    X(COUNT_TCP_ACCECN_AGREED, "tcp_accecn_connections") \
+    X(COUNT_TCP_ECN_MANGLED, "tcp_ecn_mangled_on_path") \
     X(COUNT_TCP_ECN_FALLBACKS, "tcp_ecn_syn_fallbacks") \
     X(COUNT_TCP_ECN_CE, "tcp_ecn_marks_received") \
     X(COUNT_TCP_ECN_REDUCTIONS, "tcp_ecn_reductions") \

@@ -34,6 +34,7 @@
 #include "tcp/ack.c"
 #include "tcp/reassembly.c"
 #include "tcp/urgent.c"
+#include "tcp/accecn.c"
 #include "tcp/ecn.c"
 #include "tcp/emit.c"
 #include "tcp/stateless.c"

@@ -169,6 +169,10 @@ enum {
     BW_ECN_OFF = 0,
     BW_ECN_ON = 1,      /* asked for and answered (RFC 3168) */
     BW_ECN_PASSIVE = 2, /* answered */
+    /* accurate ECN (RFC 9768), and RFC 3168 with who does not know it: */
+    BW_ECN_ACCURATE = 3,         /* asked for and answered */
+    BW_ECN_ACCURATE_ANSWER = 4,  /* answered; we ask for RFC 3168 */
+    BW_ECN_ACCURATE_PASSIVE = 5, /* answered */
 };
 
 /* RFC 9293 states, numbered as Linux's TCP_ESTABLISHED .. TCP_CLOSING. */
@@ -192,7 +196,7 @@ struct bw_tcp_snapshot {
     uint32_t snd_queued, rcv_queued, retransmits, flags;
     uint32_t sndbuf, rcvbuf; /* what the queues may hold now */
     uint8_t snd_wscale, rcv_wscale, timestamps, sack;
-    uint8_t ecn;          /* 1: RFC 3168 was agreed on */
+    uint8_t ecn;          /* what was agreed on: 1 RFC 3168, 2 RFC 9768 */
     uint32_t dctcp_alpha; /* in 2^-20 */
     int64_t srtt, rttvar, rto;
 };

@@ -1,6 +1,7 @@
 """The Transmission Control Protocol (RFC 9293); its control blocks live in the C beside it."""
 
 from .segment import (
+    AccEcn,
     FastOpen,
     Flags,
     Mss,
@@ -15,6 +16,7 @@ from .segment import (
 )
 
 __all__ = [
+    "AccEcn",
     "FastOpen",
     "Flags",
     "Mss",

@@ -9,6 +9,11 @@ int tcp_has_sack(const struct tcb *t)
     return t->use_sack && (t->ooo.n || t->dsack_start != t->dsack_end);
 }
 
+static uint32_t sack_blocks(const struct tcb *t)
+{
+    return t->ooo.n + (t->dsack_start != t->dsack_end);
+}
+
 /* RFC 2018, newest block first; before them what was seen twice (RFC 2883). */
 static uint32_t put_sack(struct tcb *t, uint8_t *p, uint32_t room)
 {
@@ -59,7 +64,12 @@ static uint32_t put_options(struct tcb *t, uint8_t *p, const struct tcp_emit *e)
     }
     if (syn)
         p += tfo_put_option(t, p, 40 - (uint32_t)(p - start));
-    if (!syn && !e->len && tcp_has_sack(t))
+    uint32_t sacks = !syn && !e->len && tcp_has_sack(t) ? sack_blocks(t) : 0;
+    if (unlikely(t->ecn.mode == ECN_ACCURATE) && accecn_room(t, e)) {
+        uint32_t kept = sacks > 1 ? 20 : sacks ? 12 : 0; /* RFC 9768 3.2.3.3: two blocks go first */
+        p += accecn_put(t, p, 40 - (uint32_t)(p - start) - kept, e);
+    }
+    if (sacks)
         p += put_sack(t, p, 40 - (uint32_t)(p - start));
     return (uint32_t)(p - start);
 }
@@ -109,8 +119,8 @@ int tcp_emit(struct tcb *t, struct iface *out, const struct tcp_emit *e)
     if (!f)
         return -1;
     uint8_t *ip = hdr + HDR_IP, *tcp = ip + 20;
-    uint32_t hdr_len = 20 + put_options(t, tcp + 20, e), l4_len = hdr_len + e->len;
     const struct ecn_bits ecn = tcp_ecn_stamp(t, e);
+    uint32_t hdr_len = 20 + put_options(t, tcp + 20, e), l4_len = hdr_len + e->len;
     const struct ip_send head = {.src = t->base.laddr,
                                  .dst = t->base.raddr,
                                  .proto = 6,

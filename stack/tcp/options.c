@@ -122,7 +122,7 @@ int tcp_setopt(struct bw_sock *s, int opt, int64_t value)
     case BW_OPT_ECN:
         if (t->state != BW_TCP_CLOSED && t->state != BW_TCP_LISTEN)
             return -EISCONN;
-        err = set_bounded(value, BW_ECN_OFF, BW_ECN_PASSIVE, &v);
+        err = set_bounded(value, BW_ECN_OFF, BW_ECN_ACCURATE_PASSIVE, &v);
         t->ecn.option = err ? t->ecn.option : (uint8_t)v;
         return err;
     case BW_OPT_TRACE: tcp_trace_set(t, value != 0); return 0;

@@ -166,7 +166,8 @@ static uint32_t sendable(struct tcb *t, uint32_t *waiting)
 
 static uint32_t emit_size(const struct tcb *t, const struct iface *out)
 {
-    if (!(out->caps & NETDEV_TSO4) || unlikely(t->snd_urgent || t->ecn.cwr)) /* each segment says its own */
+    if (!(out->caps & NETDEV_TSO4) ||
+        unlikely(t->snd_urgent || tcp_ecn_uncut(t))) /* each segment says its own */
         return t->mss;
     uint32_t max = out->dev->tso_max < TCP_TURN_BYTES ? out->dev->tso_max : TCP_TURN_BYTES;
     uint32_t pieces = (BW_TX_PIECES - 3) * CHUNK_SIZE;
@@ -293,7 +294,7 @@ int tcp_output(struct tcb *t, struct iface *out)
             return 0;
     } else if (t->state != BW_TCP_TIME_WAIT) {
         int more = 1;
-        if (t->ack_now && tcp_has_sack(t)) { /* a full segment has no room for SACK blocks */
+        if (t->ack_now && (tcp_has_sack(t) || t->ecn.handshake)) { /* what a full segment has no room for */
             const struct tcp_emit ack = {.seq = t->snd_nxt, .flags = TCP_ACK};
             if (tcp_emit(t, out, &ack))
                 return 0;

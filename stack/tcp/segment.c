@@ -82,8 +82,12 @@ static enum verdict check_sequence(struct tcb *t, struct tcp_seg *seg)
     if (seg->flags & TCP_RST)
         return DONE;
     if (known_syn) {
+        if (tcp_ecn_on_syn_again(t, seg)) {
+            tcp_abort_rst(t);
+            tcp_drop(t, t->listener ? 0 : ECONNRESET);
+            return DONE;
+        }
         t->syn_again = 1; /* our SYN,ACK was lost */
-        tcp_ecn_on_syn_again(t, seg);
         tcp_want_output(t);
     } else if (t->state == BW_TCP_TIME_WAIT && (seg->flags & TCP_FIN)) {
         tcp_time_wait(t); /* the last ACK was lost: again, and wait anew */
@@ -92,6 +96,7 @@ static enum verdict check_sequence(struct tcb *t, struct tcp_seg *seg)
         tcp_saw_again(t, seg->seq, seq_min(seg->seq + seg->len, t->rcv_nxt));
         tcp_send_ack(t);
     } else {
+        accecn_on_synack_again(t, seg);
         tcp_challenge_ack(t);
     }
     return DONE;
@@ -159,6 +164,7 @@ static enum verdict ack_in_syn_rcvd(struct tcb *t, struct tcp_seg *seg)
     t->max_snd_wnd = t->snd_wnd;
     t->snd_wl1 = seg->seq;
     t->snd_wl2 = seg->ack;
+    tcp_ecn_on_third_ack(t, seg);
     tcp_established(t);
     return GO_ON;
 }

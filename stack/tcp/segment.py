@@ -140,6 +140,26 @@ class FastOpen:
 
 
 @dataclass(frozen=True, slots=True)
+class AccEcn:
+    """Kinds 172 (order 0) and 174 (order 1) of RFC 9768 3.2.3: up to three byte counters of 24 bits.
+    Order 0: ECT(0), CE, ECT(1); order 1: ECT(1), CE, ECT(0); the last may be left out."""
+
+    counters: tuple[int, ...] = ()
+    order: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "counters", tuple(self.counters))
+        if len(self.counters) > 3 or self.order not in (0, 1):
+            raise ValueError("up to three counters, in order 0 or 1")
+        for counter in self.counters:
+            uint("counter", counter, 24)
+
+    def build(self) -> bytes:
+        fields = b"".join(counter.to_bytes(3, "big") for counter in self.counters)
+        return bytes([172 + 2 * self.order, 2 + len(fields)]) + fields
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownOption:
     """Any other kind, or a known one with a length that is not its own."""
 
@@ -165,6 +185,7 @@ Option = (
     | Sack
     | Timestamps
     | FastOpen
+    | AccEcn
     | UnknownOption
 )
 
@@ -183,6 +204,9 @@ def _parse_option(kind: int, data: bytes) -> Option:
         return Timestamps(*struct.unpack("!II", data))
     if kind == 34 and len(data) in (0, *range(4, 17, 2)):
         return FastOpen(data)
+    if kind in (172, 174) and len(data) in (0, 3, 6, 9):
+        counters = (int.from_bytes(data[at : at + 3], "big") for at in range(0, len(data), 3))
+        return AccEcn(tuple(counters), (kind - 172) // 2)
     return UnknownOption(kind, data)
 
 
@@ -308,3 +332,12 @@ class Segment:
     def timestamps(self) -> tuple[int, int] | None:
         """(TSval, TSecr), or None."""
         return next(((o.value, o.echo) for o in self.options if isinstance(o, Timestamps)), None)
+
+    @property
+    def ace(self) -> int:
+        """AE, CWR and ECE as one number (RFC 9768 3.2.2)."""
+        return self.flags >> 6 & 7
+
+    @property
+    def accecn(self) -> AccEcn | None:
+        return next((o for o in self.options if isinstance(o, AccEcn)), None)

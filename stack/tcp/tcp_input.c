@@ -14,6 +14,15 @@ static void read_sack(struct tcp_seg *seg, const uint8_t *p, uint32_t len)
     }
 }
 
+/* RFC 9768 section 3.2.3: of any length; whole fields that we know, the rest is padding. */
+static void read_accecn(struct tcp_seg *seg, uint8_t kind, const uint8_t *p, uint32_t len)
+{
+    seg->accecn = kind;
+    seg->accecn_fields = 0;
+    for (; len >= 3 && seg->accecn_fields < 3; len -= 3, p += 3)
+        seg->accecn_field[seg->accecn_fields++] = (uint32_t)p[0] << 16 | get16(p + 1);
+}
+
 /* Reads the options; unknown ones are skipped, a malformed list ends it (-1). */
 int tcp_parse_options(struct tcp_seg *seg, const uint8_t *opt, uint32_t len)
 {
@@ -46,6 +55,8 @@ int tcp_parse_options(struct tcp_seg *seg, const uint8_t *opt, uint32_t len)
             seg->has_tfo = 1;
             seg->tfo_len = (uint8_t)(size - 2);
             seg->tfo_cookie = p;
+        } else if (kind == OPT_ACCECN0 || kind == OPT_ACCECN1) {
+            read_accecn(seg, kind, p, size - 2u);
         }
         i += size;
     }
@@ -70,6 +81,12 @@ static int checksum_good(const struct packet *pkt)
         return 1;
     uint64_t sum = ip_pseudo_sum(pkt->src, pkt->dst, 6, pkt->l4_len);
     return bw_sum_fold(bw_sum(pkt->l4, pkt->l4_len, sum)) == 0;
+}
+
+/* Segments that a frame with len bytes of payload stands for. */
+static uint16_t segments_of(const struct packet *pkt, uint32_t len)
+{
+    return (uint16_t)(pkt->gso_size && len ? (len - 1) / pkt->gso_size + 1 : 1);
 }
 
 /* 0, or a drop counter. */
@@ -97,7 +114,8 @@ int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg
     seg->has_ts = seg->has_sack_ok = seg->has_wscale = seg->wscale = seg->sacks = seg->reopens = 0;
     seg->has_tfo = seg->tfo_len = 0;
     seg->mss = 0;
-    seg->segments = (uint16_t)(pkt->gso_size && seg->len ? (seg->len - 1) / pkt->gso_size + 1 : 1);
+    seg->accecn = 0;
+    seg->segments = segments_of(pkt, seg->len);
     seg->pieces = seg->len ? 1 : 0;
     seg->piece[0] = (struct tx_piece){h + hdr, seg->len};
     if (!parse_timestamps_only(seg, h + 20, hdr - 20) && tcp_parse_options(seg, h + 20, hdr - 20))
@@ -122,11 +140,12 @@ static int same_flow(const struct tcp_seg *m, const struct packet *pkt, const st
     return ip_equal(pkt->src, of->src) && ip_equal(pkt->dst, of->dst) && pkt->ifindex == of->ifindex;
 }
 
-/* The next bytes of the stream, saying nothing else that is new but PSH. */
-static int extends_data(const struct tcp_seg *m, const uint8_t *h, uint32_t n)
+/* The next bytes of the stream, saying nothing else that is new but PSH. Of marked segments seven at most:
+ * so many can be told of in one ACK (RFC 9768 3.2.2.5.1). */
+static int extends_data(const struct tcp_seg *m, const struct packet *of, const uint8_t *h, uint32_t n)
 {
-    return m->len && n && m->pieces < TCP_MERGE_PIECES && get32(h + 4) == m->seq + m->len &&
-           get32(h + 8) == m->ack;
+    int most = (of->tos & ECN_MASK) == ECN_CE ? 7 : TCP_MERGE_PIECES;
+    return m->len && n && m->pieces < most && get32(h + 4) == m->seq + m->len && get32(h + 8) == m->ack;
 }
 
 /* A bare ACK that takes the place of the pending one, because it acknowledges more. */
@@ -145,7 +164,7 @@ static int merge(struct bw_stack *st, const struct packet *pkt)
         return 0;
     const uint8_t *h = pkt->l4;
     uint32_t n = pkt->l4_len - m->hdr_len;
-    int data = extends_data(m, h, n);
+    int data = extends_data(m, &g->merge_pkt, h, n);
     if (!data && !extends_ack(m, h, n))
         return 0;
     if (!checksum_good(pkt)) {
@@ -156,7 +175,7 @@ static int merge(struct bw_stack *st, const struct packet *pkt)
         m->piece[m->pieces++] = (struct tx_piece){h + m->hdr_len, n};
     m->ack = get32(h + 8);
     m->len += n;
-    m->segments++;
+    m->segments = (uint16_t)(m->segments + segments_of(pkt, n));
     m->flags |= h[13] & TCP_PSH;
     count(st, COUNT_TCP_RX_MERGED);
     return 1;

@@ -13,7 +13,7 @@ from tests.kit.world import World
 
 RATE = 50_000_000  # bit/s
 DELAY = 5 * MS  # one way
-OFF, ON = 0, 1
+OFF, ON, ACCURATE = 0, 1, 3
 CUBIC, RENO, DCTCP = 0, 1, 3
 WARM, SPAN = 2, 4  # seconds
 
@@ -65,21 +65,23 @@ def transfer(congestion: int, ecn: int, faults: Faults) -> Outcome:
         )
 
 
-def test_dctcp_keeps_a_short_queue_at_full_rate() -> None:
+@pytest.mark.parametrize("ecn", [ON, ACCURATE])
+def test_dctcp_keeps_a_short_queue_at_full_rate(ecn: int) -> None:
     """RFC 8257 section 4.1 (K above a seventh of the bandwidth-delay product of 62 KB): the queue
     stays about K, the link is full, nothing is lost."""
     k = 15_000
-    found = transfer(DCTCP, ON, Faults(rate=RATE, delay=DELAY, queue=1 << 20, mark_above=k))
+    found = transfer(DCTCP, ecn, Faults(rate=RATE, delay=DELAY, queue=1 << 20, mark_above=k))
     assert found.share > 0.93
     assert found.queue < 1.5 * k
     assert (found.lost, found.retransmits) == (0, 0)
     assert found.marked > 100
 
 
+@pytest.mark.parametrize("ecn", [ON, ACCURATE])
 @pytest.mark.parametrize("congestion", [CUBIC, RENO])
-def test_with_ecn_nothing_is_lost(congestion: int) -> None:
+def test_with_ecn_nothing_is_lost(congestion: int, ecn: int) -> None:
     bottleneck = Faults(rate=RATE, delay=DELAY, queue=200_000, mark_above=60_000)
-    found = transfer(congestion, ON, bottleneck)
+    found = transfer(congestion, ecn, bottleneck)
     assert (found.lost, found.retransmits) == (0, 0)
     assert found.marked > 0
     assert found.share > 0.9

@@ -100,6 +100,7 @@ MISTAKES = [
     (["run", "--device", "pipe:a", "--mtu", "x", os.devnull], "barewire run: 'mtu=x': invalid"),
     (["run", "--spin", "7", os.devnull], "barewire run: spin 7.0: it is from"),
     (["run", "--congestion", "x", os.devnull], "barewire run: congestion 'x': known are"),
+    (["run", "--ecn", "x", os.devnull], "barewire run: ecn 'x': known are off, passive, on"),
     (["run", "--pcap", "f", os.devnull], "barewire run: --pcap needs --device"),
     (["ping", "barewire.invalid"], "barewire ping: Name or service not known"),
     (["ping", "198.18.0.9"], "barewire ping: no route to 198.18.0.9"),

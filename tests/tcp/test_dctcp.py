@@ -13,7 +13,7 @@ from tests.kit.sock import Sock
 
 DCTCP = 3
 MSS = 1000
-OFF, ON, PASSIVE = 0, 1, 2
+OFF, ON, PASSIVE, ACCURATE, ACCURATE_PASSIVE = 0, 1, 2, 3, 5
 ECT0, CE = 2, 3
 ONE = 1 << 20  # alpha is kept in units of 2^-20
 
@@ -171,11 +171,11 @@ def test_without_ecn_it_is_reno(tcp: Tcp, peer: TcpPeer) -> None:
 # ---- who asks for it ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", [OFF, PASSIVE, ON])
+@pytest.mark.parametrize("mode", [OFF, PASSIVE, ON, ACCURATE_PASSIVE, ACCURATE])
 def test_dctcp_asks_for_ecn_whatever_the_stacks_mode(tcp: Tcp, peer: TcpPeer, mode: int) -> None:
-    """As Linux's algorithms that need ECN."""
+    """As Linux's algorithms that need ECN; accurately where the stack does."""
     tcp.connects(tcp.wire.tcp().set(ecn=mode, congestion=DCTCP))
-    tcp.expects("SEC", check=is_ip(tos=0))
+    tcp.expects("SeEC" if mode == ACCURATE else "SEC", check=is_ip(tos=0))
 
 
 def test_a_dctcp_listener_takes_a_syn_that_says_ect(tcp: Tcp, peer: TcpPeer) -> None:

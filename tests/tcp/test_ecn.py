@@ -161,6 +161,16 @@ def test_a_socket_that_connects_again_begins_anew(tcp: Tcp, peer: TcpPeer) -> No
     tcp.expects("SEC", seq=0)
 
 
+def test_a_stack_chooses_for_its_sockets(tcp: Tcp) -> None:
+    """The words of Stack(ecn=…) are Linux's numbers."""
+    modes = {"off": 0, "on": 1, "passive": 2, "accecn": 3, "accecn-passive": 5}
+    for name, number in modes.items():
+        stack = tcp.wire.world.stack(None, ecn=name)
+        assert Sock(stack).get("ecn") == number
+    with pytest.raises(ValueError, match="known are off, passive, on"):
+        tcp.wire.world.stack(None, ecn="perhaps")
+
+
 def test_the_option_is_for_before_the_syn(tcp: Tcp, peer: TcpPeer) -> None:
     sock = passive(tcp, peer)
     with pytest.raises(OSError):
