@@ -5,6 +5,7 @@ package list that follows the folders.
 """
 
 import os
+import runpy
 
 from setuptools import find_packages, setup
 
@@ -25,6 +26,19 @@ def packages() -> list[str]:
     return found
 
 
+def driver_builds() -> list[str]:
+    """The extensions of drivers whose libraries are here; the others are left out."""
+    libraries = runpy.run_path("nic_drivers/libraries.py")["LIBRARIES"]
+    found = []
+    for kind, library in libraries.items():
+        lacking = library.lacking()
+        if lacking:
+            print(f"barewire: no {kind} devices: {lacking} is missing")
+        else:
+            found.append(f"{library.build}:ffi")
+    return found
+
+
 setup(
     packages=packages(),
     package_dir=ROOTS,
@@ -37,5 +51,6 @@ setup(
         "nic_drivers/netdev_build.py:ffi",
         "stack/engine_build.py:ffi",
         "tools/relay/pump_build.py:ffi",
+        *driver_builds(),
     ],
 )

@@ -22,6 +22,7 @@ from .registry import (
     register_wrapper,
 )
 from .tap.tap import open_tap
+from .xdp.xdp import open_xdp
 
 __all__ = [
     "Armed",
@@ -39,6 +40,7 @@ __all__ = [
     "open_device",
     "open_packet",
     "open_tap",
+    "open_xdp",
     "parse_device_name",
     "pipe_pair",
     "register",

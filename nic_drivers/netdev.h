@@ -102,6 +102,10 @@ struct netdev {
     int (*arm)(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *arm);
     /* Releases everything the device holds, the struct itself too. Called once. */
     void (*close)(struct netdev *dev);
+    /* May be NULL. The stack's addresses on this interface are these from now on (n of 16 bytes, IPv4
+     * mapped): a device that shares its interface steers by them. 0, or -EADDRINUSE: the kernel has
+     * one of them. */
+    int (*set_addrs)(struct netdev *dev, const uint8_t (*ips)[16], int n);
 
     uint32_t caps;    /* NETDEV_* */
     uint32_t mtu;     /* largest IP packet, bytes */

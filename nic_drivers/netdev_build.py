@@ -41,7 +41,13 @@ def cdef_part(header: str) -> str:
     return "\n".join(parts)
 
 
-HEADERS = ["nic_drivers/netdev.h", "nic_drivers/tally.h", *sorted(glob.glob("nic_drivers/*/*.h"))]
+def own_files(pattern: str) -> list[str]:
+    """Files in the folders of the drivers that need no library: those have a build of their own."""
+    found = sorted(glob.glob(f"nic_drivers/*/{pattern}"))
+    return [path for path in found if not glob.glob(f"{os.path.dirname(path)}/*_build.py")]
+
+
+HEADERS = ["nic_drivers/netdev.h", "nic_drivers/tally.h", *own_files("*.h")]
 
 ffi = FFI()
 for header in HEADERS:
@@ -49,7 +55,7 @@ for header in HEADERS:
 ffi.set_source(
     "barewire.nic_drivers._netdev",
     "".join(f'#include "{header}"\n' for header in HEADERS),
-    sources=sorted(glob.glob("nic_drivers/*/*.c")),
+    sources=own_files("*.c"),
     include_dirs=["."],
     depends=glob.glob("nic_drivers/**/*.h", recursive=True),
     extra_compile_args=CFLAGS,

@@ -53,6 +53,7 @@ struct bw_config {
 };
 
 /* Addresses and routes are published whole: each call replaces the previous table. */
+enum { BW_MAX_ADDRS = 256 };    /* entries of the address table */
 enum { BW_ADDR_TENTATIVE = 1 }; /* under RFC 5227 probing: not answered for, not usable */
 struct bw_ifaddr {
     uint8_t ip[16];

@@ -6,6 +6,8 @@ to another process do nothing: what the control plane still wanted has nobody le
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -49,7 +51,11 @@ class EnginePort:
             entry.ifindex = a.ifindex
             entry.prefix_len = _prefix_len(a.address.network.prefixlen, a.address.version)
             entry.flags = lib.BW_ADDR_TENTATIVE if a.tentative else 0
-        lib.host_set_addrs(self._host, table, len(addrs))
+        result = lib.host_set_addrs(self._host, table, len(addrs))
+        if result == -errno.EADDRINUSE:
+            raise OSError(-result, "the kernel has one of the stack's addresses: give it another")
+        if result < 0 and result != -errno.EBADF:
+            raise OSError(-result, f"the addresses cannot be set: {os.strerror(-result)}")
 
     def set_routes(self, routes: Sequence[Route]) -> None:
         table = ffi.new("struct bw_route[]", len(routes))

@@ -21,7 +21,7 @@
 
 enum {
     MAX_IFACES = 16,
-    MAX_ADDRS = 256,
+    MAX_ADDRS = BW_MAX_ADDRS,
     MAX_ROUTES = 256,
     TXQ_SIZE = 256,          /* frames that wait for a device */
     TX_STATELESS = 64,       /* of them at most, answers that need no connection */

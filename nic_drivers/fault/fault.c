@@ -378,6 +378,12 @@ static void fault_free(struct fault *f)
     free(f);
 }
 
+static int fault_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
+{
+    struct netdev *inner = ((struct fault *)dev)->inner;
+    return inner->set_addrs ? inner->set_addrs(inner, ips, n) : 0;
+}
+
 static void fault_close(struct netdev *dev)
 {
     struct fault *f = (struct fault *)dev;
@@ -430,6 +436,7 @@ struct netdev *fault_new(struct netdev *inner, const struct fault_way *ways, uin
     f->dev.reclaim = NULL;
     f->dev.arm = fault_arm;
     f->dev.close = fault_close;
+    f->dev.set_addrs = fault_set_addrs;
     /* It reads all bytes at once, and a slot holds one MTU. */
     f->dev.caps &= ~(uint32_t)(NETDEV_TX_ASYNC | NETDEV_TSO4 | NETDEV_TSO6 | NETDEV_RX_GSO);
     f->dev.tso_max = 0;

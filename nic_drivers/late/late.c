@@ -126,6 +126,12 @@ static void late_free(struct late *l)
     free(l);
 }
 
+static int late_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
+{
+    struct netdev *inner = ((struct late *)dev)->inner;
+    return inner->set_addrs ? inner->set_addrs(inner, ips, n) : 0;
+}
+
 static void late_close(struct netdev *dev)
 {
     struct late *l = (struct late *)dev;
@@ -157,6 +163,7 @@ struct netdev *late_new(struct netdev *inner, int64_t max_delay, uint32_t depth,
     l->dev.reclaim = late_reclaim;
     l->dev.arm = late_arm;
     l->dev.close = late_close;
+    l->dev.set_addrs = late_set_addrs;
     l->dev.caps |= NETDEV_TX_ASYNC;
     memset(&l->dev.stats, 0, sizeof l->dev.stats);
     return &l->dev;

@@ -194,7 +194,7 @@ def _own_mac(request: _Request, layer: int, hardware: bytes) -> bytes:
     if layer == 3:
         return bytes(6)
     if not request.share:
-        return request.mac or stable_mac(request.name)
+        return request.mac or stable_mac(f"{request.name} {hardware.hex()}")
     if request.mac:
         raise invalid("share and mac exclude each other: a shared interface has its own address")
     with IPRoute() as route:

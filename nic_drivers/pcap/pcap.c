@@ -109,6 +109,12 @@ static int pcap_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_
     return p->inner->arm(p->inner, now, want_tx, arm);
 }
 
+static int pcap_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
+{
+    struct netdev *inner = ((struct pcap *)dev)->inner;
+    return inner->set_addrs ? inner->set_addrs(inner, ips, n) : 0;
+}
+
 static void pcap_close(struct netdev *dev)
 {
     struct pcap *p = (struct pcap *)dev;
@@ -149,6 +155,7 @@ struct netdev *pcap_new(struct netdev *inner, int fd, const struct pcap_config *
     p->dev.reclaim = inner->reclaim ? pcap_reclaim : NULL;
     p->dev.arm = pcap_arm;
     p->dev.close = pcap_close;
+    p->dev.set_addrs = pcap_set_addrs;
     memset(&p->dev.stats, 0, sizeof p->dev.stats);
     return &p->dev;
 }

@@ -2,6 +2,8 @@
 /* The engine's control calls and counters under the lock, for Python's control plane and people. */
 #include "host.h"
 
+#include <string.h>
+
 /* The call, then whatever it made ready to send. */
 #define CONTROL_CALL(h, call) \
     int rc = host_enter(h); \
@@ -11,9 +13,32 @@
     host_leave(h); \
     return rc
 
+/* The devices that steer by addresses learn them first. */
+static int tell_devices(struct host *h, const struct bw_ifaddr *addrs, int n)
+{
+    uint8_t ips[BW_MAX_ADDRS][16];
+    for (int i = LOOPBACK + 1; i <= h->devs; i++) {
+        struct netdev *dev = h->dev[i];
+        int own = 0;
+        for (int k = 0; k < n && own < BW_MAX_ADDRS; k++)
+            if (addrs[k].ifindex == (uint32_t)i)
+                memcpy(ips[own++], addrs[k].ip, 16);
+        int rc = dev && dev->set_addrs && !(h->down & 1u << i) ? dev->set_addrs(dev, ips, own) : 0;
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static int set_addrs(struct host *h, const struct bw_ifaddr *addrs, int n)
+{
+    int rc = tell_devices(h, addrs, n);
+    return rc ? rc : bw_set_addrs(h->st, addrs, n);
+}
+
 int host_set_addrs(struct host *h, const struct bw_ifaddr *addrs, int n)
 {
-    CONTROL_CALL(h, bw_set_addrs(h->st, addrs, n));
+    CONTROL_CALL(h, set_addrs(h, addrs, n));
 }
 
 int host_set_routes(struct host *h, const struct bw_route *routes, int n)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from fuzz.profile import budget
 
 STACK_H = Path(__file__).resolve().parents[2] / "stack" / "stack.h"
+ENGINE_H = Path(__file__).resolve().parents[2] / "stack" / "engine.h"
 
 
 def test_punt_classes_are_the_engines() -> None:
@@ -36,13 +37,16 @@ def test_route_flags_are_the_engines() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("MAX_ADDRS", routes.MAX_ADDRESSES),
+        ("BW_MAX_ADDRS", routes.MAX_ADDRESSES),
         ("MAX_ROUTES", routes.MAX_ROUTES),
         ("IF_LOOPBACK", routes.LOOPBACK),
     ],
 )
 def test_bounds_are_the_engines(name: str, value: int) -> None:
-    found = re.search(rf"\b{name} = (\d+)", STACK_H.read_text(encoding="utf-8"))
+    found = re.search(
+        rf"\b{name} = (\d+)",
+        ENGINE_H.read_text(encoding="utf-8") + STACK_H.read_text(encoding="utf-8"),
+    )
     assert found and int(found[1]) == value
 
 

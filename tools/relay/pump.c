@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE /* ppoll */
 #include "pump.h"
 
 #include <errno.h>

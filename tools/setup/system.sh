@@ -1,17 +1,22 @@
 #!/bin/sh
 # Installs the system packages that are missing, and says in one sentence what to do where it cannot.
 # Usage: system.sh PYTHON GROUP...   groups: build (compiler, headers, venv), demo (ping),
-#        test (curl, tshark), lint (clang)
+#        test (curl, tshark), lint (clang), drivers (the libraries of some: without them those are left out)
 set -eu
 
 python=$1
 shift
 missing=
+optional=
 
 need() { # need PACKAGE TEST...: the package is missing if the test fails
     package=$1
     shift
     "$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+
+want() { # want PACKAGE MODULE: the package of an optional library that pkg-config does not find
+    pkg-config --exists "$2" 2>/dev/null || optional="$optional $1"
 }
 
 has_headers() {
@@ -42,10 +47,25 @@ for group in "$@"; do
         need tshark command -v tshark
         ;;
     lint) need clang command -v clang ;;
+    drivers)
+        command -v pkg-config >/dev/null || optional="$optional pkg-config"
+        command -v clang >/dev/null || optional="$optional clang"
+        want libxdp-dev libxdp
+        want libbpf-dev libbpf
+        ;;
     *) die "system.sh does not know the group $group" ;;
     esac
 done
 
+can_install() {
+    command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }
+}
+
+if [ -n "$optional" ] && ! can_install; then
+    echo "barewire: some drivers are left out: these packages are missing:$optional"
+    optional=
+fi
+missing="$missing$optional"
 if [ -n "$missing" ]; then
     as_root=
     if [ "$(id -u)" != 0 ]; then

@@ -1,0 +1,50 @@
+"""The drivers that need a library, and what each needs to be built.
+
+setup.py reads this file by itself and leaves out what cannot be built; a driver that was left out
+tells why through `missing`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Library:
+    """What a driver's extension is built with: names for pkg-config, tools, and the packages that
+    bring them (Debian's names)."""
+
+    build: str
+    modules: tuple[str, ...]
+    tools: tuple[str, ...]
+    packages: tuple[str, ...]
+
+    def lacking(self) -> str:
+        """The first thing that is not on this machine, or "" if the driver can be built."""
+        for tool in ("pkg-config", *self.tools):
+            if shutil.which(tool) is None:
+                return tool
+        for module in self.modules:
+            if subprocess.run(["pkg-config", "--exists", module]).returncode:
+                return module
+        return ""
+
+
+LIBRARIES = {
+    "xdp": Library(
+        "nic_drivers/xdp/xdp_build.py",
+        ("libxdp", "libbpf"),
+        ("clang",),
+        ("libxdp-dev", "libbpf-dev", "clang", "pkg-config"),
+    ),
+}
+
+
+def missing(kind: str, error: ImportError) -> str:
+    """Why a driver's extension cannot be loaded, and what to do, in one sentence."""
+    packages = " ".join(LIBRARIES[kind].packages)
+    if error.name is not None or f"_{kind}" in str(error).partition(":")[0]:
+        return f"barewire was built without it: install {packages}, and build barewire again"
+    return f"its library does not load ({error}): install {packages}"

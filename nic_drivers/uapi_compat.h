@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* Kernel constants that the build machine's headers may be too old for. Each is probed at run time:
+ * a kernel that does not know one says so. */
+#ifndef BW_UAPI_COMPAT_H
+#define BW_UAPI_COMPAT_H
+
+/* linux/if_xdp.h, Linux 6.6: frames of several buffers */
+#ifndef XDP_USE_SG
+#define XDP_USE_SG (1 << 4)
+#endif
+#ifndef XDP_PKT_CONTD
+#define XDP_PKT_CONTD (1 << 0)
+#endif
+
+/* asm-generic/socket.h, Linux 5.11 */
+#ifndef SO_PREFER_BUSY_POLL
+#define SO_PREFER_BUSY_POLL 69
+#endif
+#ifndef SO_BUSY_POLL_BUDGET
+#define SO_BUSY_POLL_BUDGET 70
+#endif
+
+#endif

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening and closing: memory, sockets, the program and its link; what is asked of them afterwards. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../kernel_address.h"
+#include "xdp_device.h"
+
+enum { HUGE = 2 << 20, SMALL_CHUNK = 2048, KERNEL_ROOM = 256 + 320 }; /* head room, skb_shared_info */
+
+/* Fails with a positive errno and a sentence. */
+static int fail(char *text, int err, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, XDP_ERROR_MAX, format, args);
+    va_end(args);
+    return err;
+}
+
+/* ---- memory ------------------------------------------------------------------------------------- */
+
+static int make_memory(struct xdp *x, const struct xdp_config *cfg, char *text)
+{
+    size_t chunks = (size_t)x->ring * (x->queues + x->slot_chunks);
+    x->tx_base = (uint64_t)x->ring * x->queues * x->chunk;
+    x->umem_len = (chunks * x->chunk + HUGE - 1) & ~(size_t)(HUGE - 1);
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
+    x->umem = mmap(NULL, x->umem_len, PROT_READ | PROT_WRITE, flags | MAP_HUGETLB, -1, 0);
+    x->hugepages = x->umem != MAP_FAILED;
+    if (!x->hugepages && cfg->hugepages)
+        return fail(text, ENOMEM,
+                    "no %zu huge pages of 2 MB are free: reserve them with `sysctl vm.nr_hugepages=%zu`",
+                    x->umem_len / HUGE, x->umem_len / HUGE);
+    if (!x->hugepages)
+        x->umem = mmap(NULL, x->umem_len, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (x->umem == MAP_FAILED) {
+        x->umem = NULL;
+        return fail(text, ENOMEM, "no memory for %zu frames", chunks);
+    }
+    madvise(x->umem, x->umem_len, MADV_DONTFORK);
+    x->joined = x->frags ? malloc((size_t)BW_RX_BURST * x->room) : NULL;
+    x->free_slot = calloc(x->ring, sizeof *x->free_slot);
+    x->slot_left = calloc(x->ring, sizeof *x->slot_left);
+    for (uint32_t i = 0; i < x->queues; i++)
+        if (!(x->queue[i].lent = calloc(x->ring, sizeof *x->queue[i].lent)))
+            return fail(text, ENOMEM, "no memory for %u queues", x->queues);
+    if (!x->free_slot || !x->slot_left || (x->frags && !x->joined))
+        return fail(text, ENOMEM, "no memory for %u slots", x->ring);
+    for (x->free_len = 0; x->free_len < x->ring; x->free_len++)
+        x->free_slot[x->free_len] = x->ring - 1 - x->free_len;
+    return 0;
+}
+
+/* ---- sockets ------------------------------------------------------------------------------------ */
+
+static int socket_error(const struct xdp_config *cfg, uint32_t queue, int err, char *text)
+{
+    switch (err) {
+    case EPERM:
+        return fail(text, err,
+                    "no permission to open XDP sockets: run as root, with CAP_NET_RAW and CAP_BPF");
+    case ENOBUFS:
+        return fail(text, err,
+                    "the limit of locked memory is too low for the frames: raise it (ulimit -l), or use "
+                    "fewer (ring=)");
+    case EBUSY: return fail(text, err, "queue %u of %s has an XDP socket already", queue, cfg->name);
+    case EINVAL: return fail(text, err, "%s has no queue %u", cfg->name, queue);
+    case EOPNOTSUPP:
+        return fail(text, err, "%s cannot do what was asked (zero-copy, or frames of %u bytes)", cfg->name,
+                    cfg->mtu);
+    case ENETDOWN:
+        return fail(text, err, "interface %s is down: bring it up with `ip link set %s up`", cfg->name,
+                    cfg->name);
+    default:
+        return fail(text, err, "cannot open an XDP socket on queue %u of %s: %s", queue, cfg->name,
+                    strerror(err));
+    }
+}
+
+static void prefer_busy_poll(int fd, uint32_t us)
+{
+    int on = 1, budget = BW_RX_BURST, time = (int)us;
+    setsockopt(fd, SOL_SOCKET, SO_PREFER_BUSY_POLL, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL, &time, sizeof time);
+    setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL_BUDGET, &budget, sizeof budget);
+}
+
+static uint32_t power_of_two(uint32_t n)
+{
+    uint32_t p = 1;
+    while (p < n)
+        p *= 2;
+    return p;
+}
+
+static int make_socket(struct xdp *x, const struct xdp_config *cfg, uint32_t i, char *text)
+{
+    struct xdp_queue *q = &x->queue[i];
+    const struct xsk_socket_config config = {
+        .rx_size = x->ring,
+        .tx_size = power_of_two(x->ring * x->slot_chunks),
+        .libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
+        .bind_flags = (__u16)(XDP_USE_NEED_WAKEUP | (x->frags ? XDP_USE_SG : 0) |
+                              (cfg->mode == XDP_MODE_ZEROCOPY  ? XDP_ZEROCOPY
+                               : cfg->mode == XDP_MODE_GENERIC ? XDP_COPY
+                                                               : 0)),
+    };
+    int err = -xsk_socket__create_shared(&q->socket, cfg->name, cfg->queue + i, x->xsk, &q->rx, &q->tx,
+                                         &q->fill, &q->comp, &config);
+    if (err)
+        return socket_error(cfg, cfg->queue + i, err, text);
+    q->fd = xsk_socket__fd(q->socket);
+    if (cfg->busy_poll)
+        prefer_busy_poll(q->fd, cfg->busy_poll);
+    return 0;
+}
+
+static int make_sockets(struct xdp *x, const struct xdp_config *cfg, char *text)
+{
+    const struct xsk_umem_config config = {
+        .fill_size = x->ring, .comp_size = power_of_two(x->ring * x->slot_chunks), .frame_size = x->chunk};
+    int err = -xsk_umem__create(&x->xsk, x->umem, x->umem_len, &x->queue[0].fill, &x->queue[0].comp, &config);
+    if (err) {
+        x->xsk = NULL;
+        return socket_error(cfg, cfg->queue, err, text);
+    }
+    for (uint32_t i = 0; i < x->queues && !err; i++)
+        err = make_socket(x, cfg, i, text);
+    if (err)
+        return err;
+    struct xdp_options options = {0};
+    socklen_t len = sizeof options;
+    getsockopt(x->queue[0].fd, SOL_XDP, XDP_OPTIONS, &options, &len);
+    x->zerocopy = (options.flags & XDP_OPTIONS_ZEROCOPY) != 0;
+    x->fd = x->queue[0].fd;
+    if (x->queues == 1)
+        return 0;
+    x->fd = epoll_create1(EPOLL_CLOEXEC);
+    for (uint32_t i = 0; i < x->queues; i++) {
+        struct epoll_event event = {.events = EPOLLIN, .data.u32 = i};
+        if (x->fd < 0 || epoll_ctl(x->fd, EPOLL_CTL_ADD, x->queue[i].fd, &event))
+            return fail(text, errno, "cannot wait for %u queues: %s", x->queues, strerror(errno));
+    }
+    return 0;
+}
+
+/* ---- the program ---------------------------------------------------------------------------------- */
+
+static int map_of(const struct xdp *x, const char *name)
+{
+    return bpf_object__find_map_fd_by_name(x->program, name);
+}
+
+static int load_program(struct xdp *x, const struct xdp_config *cfg, char *text)
+{
+    LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "barewire");
+    x->program = bpf_object__open_mem(xdp_steer_object, xdp_steer_object_len, &opts);
+    if (!x->program)
+        return fail(text, errno, "the XDP program does not open: %s", strerror(errno));
+    struct bpf_program *prog = bpf_object__find_program_by_name(x->program, "steer");
+    if (x->frags)
+        bpf_program__set_flags(prog, bpf_program__flags(prog) | BPF_F_XDP_HAS_FRAGS);
+    int err = -bpf_object__load(x->program);
+    if (err)
+        return fail(text, err,
+                    err == EPERM
+                        ? "no permission to load an XDP program: run as root, with CAP_BPF and CAP_NET_ADMIN"
+                        : "the kernel refuses the XDP program: %s",
+                    strerror(err));
+    struct steer_config config = {.mode = cfg->steer};
+    uint32_t zero = 0;
+    memcpy(config.mac, cfg->mac, 6);
+    err = -bpf_map_update_elem(map_of(x, "config"), &zero, &config, BPF_ANY);
+    for (uint32_t i = 0; i < x->queues && !err; i++) {
+        uint32_t key = cfg->queue + i;
+        err = -bpf_map_update_elem(map_of(x, "sockets"), &key, &x->queue[i].fd, BPF_ANY);
+    }
+    x->verdicts = map_of(x, "verdicts");
+    x->addrs = map_of(x, "addrs");
+    return err ? fail(text, err, "cannot fill the XDP program's maps: %s", strerror(err)) : 0;
+}
+
+/* Native where the driver can, or as asked for. */
+static int attach_program(struct xdp *x, const struct xdp_config *cfg, char *text)
+{
+    int prog = bpf_program__fd(bpf_object__find_program_by_name(x->program, "steer"));
+    LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = XDP_FLAGS_DRV_MODE);
+    x->native = cfg->mode != XDP_MODE_GENERIC;
+    if (x->native)
+        x->link = bpf_link_create(prog, x->ifindex, BPF_XDP, &opts);
+    if (x->link < 0 && (!x->native || (cfg->mode == XDP_MODE_AUTO && errno != EBUSY))) {
+        x->native = 0;
+        opts.flags = XDP_FLAGS_SKB_MODE;
+        x->link = bpf_link_create(prog, x->ifindex, BPF_XDP, &opts);
+    }
+    if (x->link >= 0)
+        return 0;
+    switch (errno) {
+    case EBUSY:
+        return fail(text, errno,
+                    "interface %s has an XDP program already: take it off first (`ip link set %s xdp off`)",
+                    cfg->name, cfg->name);
+    case EPERM:
+        return fail(text, errno,
+                    "no permission to attach an XDP program: run as root, with CAP_BPF and CAP_NET_ADMIN");
+    case ERANGE:
+    case EINVAL:
+        return fail(text, errno,
+                    "interface %s refuses the XDP program: its MTU %u may be too large for this mode",
+                    cfg->name, cfg->mtu);
+    default: return fail(text, errno, "cannot attach the XDP program to %s: %s", cfg->name, strerror(errno));
+    }
+}
+
+/* ---- afterwards ------------------------------------------------------------------------------------- */
+
+/* The addresses the program steers by; on a shared interface none may be the kernel's. */
+static int xdp_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
+{
+    struct xdp *x = (struct xdp *)dev;
+    uint32_t key;
+    uint8_t yes = 1;
+    for (int i = 0; i < n && x->shares; i++)
+        if (kernel_has_address(x->control, ips[i]))
+            return -EADDRINUSE;
+    while (!bpf_map_get_next_key(x->addrs, NULL, &key))
+        if (bpf_map_delete_elem(x->addrs, &key))
+            break;
+    for (int i = 0; i < n; i++)
+        if (bpf_map_update_elem(x->addrs, ips[i] + 12, &yes, BPF_ANY))
+            return -errno;
+    return 0;
+}
+
+static uint64_t verdict(const struct xdp *x, uint32_t key)
+{
+    int cpus = libbpf_num_possible_cpus();
+    uint64_t *each = cpus > 0 ? calloc((size_t)cpus, sizeof *each) : NULL, sum = 0;
+    if (each && !bpf_map_lookup_elem(x->verdicts, &key, each))
+        for (int i = 0; i < cpus; i++)
+            sum += each[i];
+    free(each);
+    return sum;
+}
+
+int xdp_get_info(struct netdev *dev, struct xdp_info *info)
+{
+    struct xdp *x = (struct xdp *)dev;
+    *info = (struct xdp_info){.native = x->native,
+                              .zerocopy = x->zerocopy,
+                              .hugepages = x->hugepages,
+                              .frags = x->frags,
+                              .to_stack = verdict(x, VERDICT_STACK),
+                              .arp_to_stack = verdict(x, VERDICT_STACK_ARP),
+                              .to_kernel = verdict(x, VERDICT_KERNEL),
+                              .no_socket = verdict(x, VERDICT_NO_SOCKET)};
+    for (uint32_t i = 0; i < x->queues; i++) {
+        struct xdp_statistics s = {0};
+        socklen_t len = sizeof s;
+        if (getsockopt(x->queue[i].fd, SOL_XDP, XDP_STATISTICS, &s, &len))
+            return -errno;
+        info->rx_dropped += s.rx_dropped;
+        info->rx_invalid += s.rx_invalid_descs;
+        info->rx_ring_full += s.rx_ring_full;
+        info->rx_fill_empty += s.rx_fill_ring_empty_descs;
+        info->tx_invalid += s.tx_invalid_descs;
+        info->tx_empty += s.tx_ring_empty_descs;
+    }
+    return 0;
+}
+
+static void xdp_close(struct netdev *dev)
+{
+    struct xdp *x = (struct xdp *)dev;
+    if (x->link >= 0)
+        close(x->link); /* the program goes with it */
+    if (x->queues > 1 && x->fd >= 0)
+        close(x->fd);
+    for (uint32_t i = x->queues; i-- > 0;) {
+        if (x->queue[i].socket)
+            xsk_socket__delete(x->queue[i].socket);
+        free(x->queue[i].lent);
+    }
+    if (x->control >= 0)
+        close(x->control);
+    if (x->xsk)
+        xsk_umem__delete(x->xsk);
+    if (x->program)
+        bpf_object__close(x->program);
+    if (x->umem)
+        munmap(x->umem, x->umem_len);
+    free(x->joined);
+    free(x->free_slot);
+    free(x->slot_left);
+    free(x);
+}
+
+static int quiet(enum libbpf_print_level level, const char *format, va_list args)
+{
+    return 0;
+}
+
+struct netdev *xdp_new(const struct xdp_config *cfg, int *err, char *text)
+{
+    struct xdp *x = calloc(1, sizeof *x);
+    if (!x) {
+        *err = fail(text, ENOMEM, "no memory");
+        return NULL;
+    }
+    libbpf_set_print(quiet); /* what fails is told in our words */
+    x->link = x->fd = -1;
+    x->control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    x->ifindex = (int)cfg->ifindex;
+    x->queues = cfg->queues;
+    x->ring = cfg->ring;
+    x->pseudo = cfg->pseudo;
+    x->shares = cfg->steer == XDP_STEER_SHARE;
+    x->busy_poll = cfg->busy_poll != 0;
+    x->room = cfg->mtu + XDP_L2_HEADER + XDP_L2_TAG;
+    x->chunk = x->room + KERNEL_ROOM <= SMALL_CHUNK + 320 ? SMALL_CHUNK : XDP_CHUNK_MAX;
+    x->frags = x->room + KERNEL_ROOM > XDP_CHUNK_MAX;
+    x->slot_chunks = (x->room + x->chunk - 1) / x->chunk;
+    x->dev = (struct netdev){.rx_burst = xdp_rx_burst,
+                             .tx_burst = xdp_tx_burst,
+                             .arm = xdp_arm,
+                             .close = xdp_close,
+                             .set_addrs = xdp_set_addrs,
+                             .caps = NETDEV_TX_CSUM | (cfg->pseudo ? NETDEV_RX_CSUM : 0),
+                             .mtu = cfg->mtu,
+                             .layer = 2};
+    memcpy(x->dev.mac, cfg->mac, 6);
+    snprintf(x->dev.name, sizeof x->dev.name, "%s", cfg->name);
+    if ((*err = make_memory(x, cfg, text)) || (*err = make_sockets(x, cfg, text)) ||
+        (*err = load_program(x, cfg, text)) || (*err = attach_program(x, cfg, text))) {
+        xdp_close(&x->dev);
+        return NULL;
+    }
+    xdp_fill_all(x);
+    return &x->dev;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* What the XDP program and the driver share: how to steer, and the verdicts' counters. */
+#ifndef BW_XDP_STEER_H
+#define BW_XDP_STEER_H
+
+#include <linux/types.h>
+
+enum { STEER_QUEUES = 64, STEER_ADDRS = 256 };
+
+enum steer_mode {
+    STEER_OWN,   /* the stack has a MAC address of its own; ARP for its addresses too */
+    STEER_SHARE, /* it shares the interface's: IPv4 to, and ARP for, its addresses */
+    STEER_ALL,   /* every frame is the stack's */
+};
+
+struct steer_config {
+    __u8 mac[6];
+    __u8 mode;
+    __u8 pad;
+};
+
+enum steer_verdict { VERDICT_STACK, VERDICT_STACK_ARP, VERDICT_KERNEL, VERDICT_NO_SOCKET, VERDICTS };
+
+#endif

@@ -1,0 +1,195 @@
+"""xdp: an interface of the kernel's through AF_XDP.
+
+Chooses mode and options, and opens the sockets in the interface's namespace; setup.c and rings.c do
+the rest. The interface keeps all its settings; the XDP program goes when the device closes or the
+process ends.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import fcntl
+import os
+import struct
+import time
+from typing import Any
+
+from ..device import Device, stable_mac
+from ..errors import DeviceError, invalid
+from ..helper_thread import in_thread
+from ..libraries import missing
+from ..names import DeviceSpec, parse_between, parse_choice, parse_flag, parse_mac, parse_text
+from ..registry import register
+
+try:
+    from ._xdp import ffi, lib
+
+    _missing = ""
+except ImportError as error:
+    _missing = missing("xdp", error)
+
+_SIOCGIFFLAGS, _SIOCGIFMTU, _SIOCGIFHWADDR = 0x8913, 0x8921, 0x8927
+_IFF_UP, _ARPHRD_ETHER = 1, 1
+_MODES = {"auto": 0, "native": 1, "generic": 2, "zerocopy": 3}  # XDP_MODE_*
+_STEER_OWN, _STEER_SHARE, _STEER_ALL = 0, 1, 2  # XDP_STEER_*
+_MTU_MAX = 9_500
+_BUSY_TRIES, _BUSY_WAIT = 50, 0.01  # seconds
+
+
+class XdpDevice(Device):
+    """An open AF_XDP device. `info()` says what it runs as."""
+
+    def info(self) -> dict[str, int]:
+        """Mode (`native`, `zerocopy`, `hugepages`, `frags`: 0 or 1), the XDP program's verdicts
+        (`to_stack`, `arp_to_stack`, `to_kernel`, `no_socket`), and what the kernel counted for the
+        sockets (XDP_STATISTICS)."""
+        return _info(self.peek())
+
+
+def _info(netdev: Any) -> dict[str, int]:
+    info = ffi.new("struct xdp_info *")
+    result = lib.xdp_get_info(netdev, info)
+    if result < 0:
+        raise DeviceError(-result, f"no statistics of the XDP socket: {os.strerror(-result)}")
+    return {name: int(getattr(info, name)) for name, _ in ffi.typeof("struct xdp_info").fields}
+
+
+def open_xdp(
+    name: str,
+    *,
+    netns: str | None = None,
+    mac: bytes | None = None,
+    share: bool = False,
+    steer: str = "own",
+    mode: str = "auto",
+    queue: int = 0,
+    queues: int = 1,
+    ring: int = 2048,
+    hugepages: bool = False,
+    busy_poll: int = 0,
+    rx_checksum: str = "full",
+) -> XdpDevice:
+    """Opens queues `queue` to `queue + queues - 1` of an interface that is up.
+
+    The stack gets what is sent to its MAC address (`mac`, by default a stable one of the name; an
+    interface that filters addresses must let it in) and ARP for its addresses. With `share` it has
+    the interface's MAC address, and gets IPv4 to its addresses, which the kernel must not have. With
+    steer="all" it gets every frame. All else goes to the kernel.
+
+    `mode` is auto, native (in the interface's driver), generic (after it) or zerocopy; `ring` the
+    entries of each ring, a power of two; `hugepages` refuses to run without them (they are used
+    where there are some); `busy_poll` microseconds a call may poll the interface in this thread;
+    rx_checksum="pseudo" also takes a checksum that is just the pseudo header's sum, which a sender on
+    this machine left unfinished: AF_XDP does not tell those from wrong ones. `netns` is a named
+    network namespace, or a path of one. Raises DeviceError: ENODEV, ENETDOWN, EPERM, EBUSY, …
+    """
+    if _missing:
+        raise DeviceError(errno.ENOTSUP, f"no XDP devices: {_missing}")
+    if ring & (ring - 1):
+        raise invalid(f"ring={ring}: expected a power of two")
+    if share and (mac or steer == "all"):
+        raise invalid("share excludes mac and steer=all: it means the interface's own address")
+    config = ffi.new("struct xdp_config *")
+    label = ffi.new("char[]", name.encode())
+    config.name, config.queue, config.queues, config.ring = label, queue, queues, ring
+    config.busy_poll, config.mode, config.hugepages = busy_poll, _MODES[mode], hugepages
+    config.pseudo = rx_checksum == "pseudo"
+    config.steer = _STEER_SHARE if share else _STEER_ALL if steer == "all" else _STEER_OWN
+
+    def open_here() -> Any:
+        config.ifindex, config.mtu, hardware = _look_at(name)
+        own = mac or stable_mac(f"{name} {hardware.hex()}")
+        config.mac = hardware if share else own
+        return _new(config)
+
+    return XdpDevice("xdp", in_thread(open_here, netns, lambda late: late.close(late)))
+
+
+def _new(config: Any) -> Any:
+    """The kernel lets a closed device's queue go a little later: so a busy one is tried again."""
+    number, text = ffi.new("int *"), ffi.new("char[]", lib.XDP_ERROR_MAX)
+    for _ in range(_BUSY_TRIES):
+        netdev = lib.xdp_new(config, number, text)
+        if netdev != ffi.NULL:
+            return netdev
+        if number[0] != errno.EBUSY:
+            break
+        time.sleep(_BUSY_WAIT)
+    raise DeviceError(number[0], ffi.string(text).decode())
+
+
+def _look_at(name: str) -> tuple[int, int, bytes]:
+    """Index, MTU and MAC address of an Ethernet interface that is there and up."""
+    query = struct.pack("16s24x", name.encode()[:15])
+    kernel = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
+    try:
+        flags = struct.unpack_from("H", fcntl.ioctl(kernel.fileno(), _SIOCGIFFLAGS, query), 16)[0]
+        mtu = struct.unpack_from("i", fcntl.ioctl(kernel.fileno(), _SIOCGIFMTU, query), 16)[0]
+        hardware = fcntl.ioctl(kernel.fileno(), _SIOCGIFHWADDR, query)
+        index = _socket.if_nametoindex(name)
+    except OSError as error:
+        raise DeviceError(error.errno or 0, f"there is no interface {name!r} here") from None
+    finally:
+        kernel.close()
+    if not flags & _IFF_UP:
+        text = f"interface {name} is down: bring it up with `ip link set {name} up`"
+        raise DeviceError(errno.ENETDOWN, text)
+    if struct.unpack_from("H", hardware, 16)[0] != _ARPHRD_ETHER:
+        raise invalid(f"interface {name} does not carry Ethernet")
+    if mtu > _MTU_MAX:
+        raise invalid(f"the MTU of {name} is {mtu}, and XDP devices carry at most {_MTU_MAX}")
+    return index, mtu, hardware[18:24]
+
+
+# ---- the registry's part ---------------------------------------------------------------------
+
+
+def _factory(spec: DeviceSpec) -> Device:
+    return open_xdp(
+        spec.name,
+        netns=spec.get("netns", parse_text, None),
+        mac=spec.get("mac", parse_mac, None),
+        share=spec.get("share", parse_choice("address"), "") == "address",
+        steer=spec.get("steer", parse_choice("own", "all"), "own"),
+        mode=spec.get("mode", parse_choice(*_MODES), "auto"),
+        queue=spec.get("queue", parse_between(0, 63), 0),
+        queues=spec.get("queues", parse_between(1, 16), 1),
+        ring=spec.get("ring", parse_between(64, 16_384), 2048),
+        hugepages=spec.get("hugepages", parse_flag, False),
+        busy_poll=spec.get("busy_poll", parse_between(0, 1000), 0),
+        rx_checksum=spec.get("rx_checksum", parse_choice("full", "pseudo"), "full"),
+    )
+
+
+def _probe() -> str:
+    if _missing:
+        return _missing
+    try:
+        _socket.socket(44, _socket.SOCK_RAW, 0).close()  # AF_XDP
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            return "no permission to open XDP sockets: run as root, with CAP_NET_RAW and CAP_BPF"
+        return f"this kernel has no XDP sockets: {error.strerror}"
+    return ""
+
+
+register(
+    "xdp",
+    _factory,
+    _probe,
+    description="an interface of the Linux kernel through AF_XDP",
+    options={
+        "netns": "network namespace of the interface: a name of `ip netns`, or a path",
+        "mac": "MAC address of the stack (a stable one of the name)",
+        "share": "address: the stack has the interface's MAC address, and gets its IP addresses",
+        "steer": "own (default) or all: every frame goes to the stack",
+        "mode": "auto (default), native, generic or zerocopy",
+        "queue": "the first queue (0)",
+        "queues": "how many queues (1)",
+        "ring": "entries of each ring, a power of two (2048)",
+        "hugepages": "1: refuse to run without huge pages (0)",
+        "busy_poll": "microseconds a call may poll the interface itself (0)",
+        "rx_checksum": "pseudo: take unfinished checksums of senders on this machine (full)",
+    },
+)

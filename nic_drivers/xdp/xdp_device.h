@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* The driver's own view of an open device: setup.c makes it, rings.c moves its frames. */
+#ifndef BW_XDP_DEVICE_H
+#define BW_XDP_DEVICE_H
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/if_link.h>
+#include <linux/if_xdp.h>
+#include <xdp/xsk.h>
+
+#include "../uapi_compat.h"
+#include "steer.h"
+#include "xdp.h"
+
+enum { XDP_L2_HEADER = 14, XDP_L2_TAG = 4 };
+
+struct xdp_queue {
+    int fd;
+    struct xsk_socket *socket;
+    struct xsk_ring_prod fill, tx;
+    struct xsk_ring_cons comp, rx;
+    uint64_t *lent; /* chunks of the last burst, `ring` at most */
+    uint32_t lent_len;
+};
+
+struct xdp {
+    struct netdev dev;
+    int failed;  /* positive errno; 0: none */
+    int fd;      /* to sleep on: the socket's, or an epoll of all */
+    int control; /* a socket of the namespace, to look at the interface with */
+    int ifindex;
+    uint32_t queues, ring, chunk, room, slot_chunks, next_queue;
+    uint8_t pseudo, shares, frags, native, zerocopy, hugepages, busy_poll;
+    int kick; /* frames wait that the kernel was not told of */
+    uint8_t *umem;
+    size_t umem_len;
+    struct xsk_umem *xsk;
+    uint8_t *joined;     /* BW_RX_BURST frames of several chunks, with frags */
+    uint32_t *free_slot; /* slots to send from */
+    uint8_t *slot_left;  /* chunks of a slot that the kernel still has */
+    uint32_t free_len;
+    uint64_t tx_base; /* address of slot 0 */
+    struct bpf_object *program;
+    int link, verdicts, addrs; /* descriptors: of the BPF link, of maps */
+    struct xdp_queue queue[XDP_QUEUES_MAX];
+};
+
+/* The XDP program, compiled; the build defines it. */
+extern const unsigned char xdp_steer_object[];
+extern const unsigned long xdp_steer_object_len;
+
+/* rings.c */
+int xdp_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int max);
+int xdp_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames, int n);
+int xdp_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *arm);
+void xdp_fill_all(struct xdp *x);
+
+#endif

@@ -1,0 +1,302 @@
+"""xdp: AF_XDP on a veth pair, in namespaces of the test's own."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import barewire
+import pytest
+from barewire.nic_drivers import DeviceError, TxFrame, available, open_device
+from barewire.nic_drivers.xdp.xdp import XdpDevice
+from barewire.tools import netns
+from barewire.tools.netns import Namespace
+
+pytestmark = pytest.mark.netns
+
+KERNEL, STACK = "198.18.0.1", "198.18.0.2"
+OWN = b"\x02\x00\x00\x00\x00\x01"
+OTHER = b"\x02\x00\x00\x00\x00\x99"
+TYPE = b"\x88\xb5"
+
+
+@dataclass
+class Wire:
+    """The near end is where XDP devices are opened, the far end is the kernel's."""
+
+    near: Namespace
+    far: Namespace
+    name: str = "veth0"
+
+    def open(self, options: str = "", mac: bytes | None = OWN) -> XdpDevice:
+        own = [f"mac={mac.hex(':')}"] if mac else []
+        with self.near.entered():
+            device = open_device(
+                f"xdp:{self.name}?" + "&".join([*own, "ring=512", *filter(None, [options])])
+            )
+        assert isinstance(device, XdpDevice)
+        return device
+
+    def send(self, *frames: bytes) -> None:
+        """Frames onto the wire at the far end."""
+        with self.far.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as raw:
+            raw.bind((self.name, 0))
+            for frame in frames:
+                raw.send(frame)
+
+    def ip(self, *words: str) -> str:
+        done = self.near.run(["ip", *words], capture_output=True, text=True, check=True)
+        return str(done.stdout)
+
+    def link(self) -> str:
+        return self.ip("-d", "link", "show", self.name)
+
+
+@pytest.fixture
+def make_wire(make_netns: Callable[..., Namespace]) -> Callable[..., Wire]:
+    def make(mtu: int = 1500) -> Wire:
+        near, far = make_netns("near"), make_netns("far")
+        for ns in (near, far):
+            ns.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
+        netns.veth(near, far, "198.18.0.3/24", f"{KERNEL}/24", mtu=mtu)
+        return Wire(near, far)
+
+    return make
+
+
+@pytest.fixture
+def wire(make_wire: Callable[..., Wire]) -> Iterator[Wire]:
+    yield make_wire()
+
+
+def frame(to: bytes, number: int, size: int = 60) -> bytes:
+    head = to + b"\x02\x00\x00\x00\x00\x02" + TYPE + number.to_bytes(2, "big")
+    return head + bytes(i & 255 for i in range(size - len(head)))
+
+
+def received(device: XdpDevice, n: int) -> list[bytes]:
+    """The next n frames of the test's own type."""
+    found: list[bytes] = []
+    while len(found) < n:
+        found += [f.data for f in device.rx() if f.data[12:14] == TYPE]
+        armed = device.arm()
+        if len(found) < n and not armed.ready:
+            assert select.select([armed.fd], [], [], 5)[0], f"{len(found)} of {n} frames came"
+    return found
+
+
+def far_socket(wire: Wire) -> socket.socket:
+    with wire.far.entered():
+        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(int.from_bytes(TYPE)))
+        raw.bind((wire.name, int.from_bytes(TYPE)))
+    raw.settimeout(5)
+    return raw
+
+
+@pytest.mark.parametrize("mode", ["native", "generic"])
+def test_frames_of_all_sizes_both_ways(wire: Wire, mode: str) -> None:
+    sizes = [60, 61, 64, 127, 1500, 1514]
+    with wire.open(f"mode={mode}") as device, far_socket(wire) as far:
+        info = device.info()
+        assert (info["native"], info["zerocopy"], info["frags"]) == (mode == "native", 0, 0)
+        frames = [frame(OWN, i, size) for i, size in enumerate(sizes)]
+        wire.send(*frames)
+        assert received(device, len(sizes)) == frames
+        out = [frame(b"\xff" * 6, i, size) for i, size in enumerate(sizes)]
+        assert device.tx(out) == len(out)
+        assert [far.recv(2000) for _ in out] == out
+        pieces = [out[3][:14], out[3][14:50], out[3][50:]]
+        assert device.tx([TxFrame(pieces)]) == 1 and far.recv(2000) == out[3]
+        assert device.stats["rx_dropped"] == device.stats["tx_dropped"] == 0
+
+
+def test_jumbo_frames_of_several_buffers(make_wire: Callable[..., Wire]) -> None:
+    wire = make_wire(9000)
+    sizes = [60, 3500, 4096, 4097, 8192, 9014]
+    with wire.open() as device, far_socket(wire) as far:
+        assert device.info()["frags"] == 1
+        for _ in range(200):  # more than the ring has chunks
+            frames = [frame(OWN, i, size) for i, size in enumerate(sizes)]
+            wire.send(*frames)
+            assert received(device, len(sizes)) == frames
+            out = [frame(b"\xff" * 6, i, size) for i, size in enumerate(sizes)]
+            assert device.tx(out) == len(out)
+            assert [far.recv(10_000) for _ in out] == out
+        assert device.stats["rx_dropped"] == device.stats["tx_dropped"] == 0
+
+
+def test_the_program_steers_and_counts(wire: Wire) -> None:
+    with wire.open() as device:
+        before = device.info()
+        wire.send(frame(OTHER, 1), frame(OWN, 2), frame(b"\xff" * 6, 3), frame(OWN, 4))
+        assert received(device, 2) == [frame(OWN, 2), frame(OWN, 4)]
+        after = device.info()
+        assert after["to_stack"] - before["to_stack"] == 2
+        assert after["to_kernel"] - before["to_kernel"] == 2
+        assert after["no_socket"] == 0
+    with wire.open("steer=all") as device:
+        wire.send(frame(OTHER, 1), frame(OWN, 2))
+        assert received(device, 2) == [frame(OTHER, 1), frame(OWN, 2)]
+
+
+@pytest.mark.parametrize("options", ["rx_checksum=pseudo", "share=address&rx_checksum=pseudo"])
+def test_the_stack_beside_the_kernel_on_one_interface(wire: Wire, options: str) -> None:
+    device = wire.open(options, mac=None)
+    if "share" in options:
+        assert device.mac.hex(":") in wire.link()
+    with barewire.Stack(device, addresses=[f"{STACK}/24"]) as stack:
+        server = stack.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind((STACK, 7000))
+        server.settimeout(5)
+        with wire.far.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(5)
+            client.sendto(b"to the stack", (STACK, 7000))
+            data, address = server.recvfrom(100)
+            server.sendto(data.upper(), address)
+            assert client.recv(100) == b"TO THE STACK"
+        with wire.near.socket(socket.AF_INET, socket.SOCK_DGRAM) as kernel:
+            kernel.bind(("198.18.0.3", 7000))
+            kernel.settimeout(5)
+            with wire.far.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.sendto(b"to the kernel", ("198.18.0.3", 7000))
+            assert kernel.recv(100) == b"to the kernel"
+        server.close()
+
+
+def test_unfinished_checksums_are_wrong_unless_asked_for(wire: Wire) -> None:
+    with barewire.Stack(wire.open(mac=None), addresses=[f"{STACK}/24"]) as stack:
+        server = stack.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind((STACK, 7000))
+        with wire.far.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(b"unfinished", (STACK, 7000))
+            for _ in range(1000):
+                if stack.counters()["drop_udp_checksum"]:
+                    break
+                select.select([], [], [], 0.005)
+        assert stack.counters()["drop_udp_checksum"] == 1
+        server.close()
+
+
+def test_an_address_of_the_kernel_is_not_shared(wire: Wire) -> None:
+    with pytest.raises(OSError, match="the kernel has one of") as caught:
+        barewire.Stack(wire.open("share=address", mac=None), addresses=["198.18.0.3/24"])
+    assert caught.value.errno == errno.EADDRINUSE
+    assert "xdp" not in wire.link()
+
+
+def test_a_full_ring_drops_counts_and_recovers(wire: Wire) -> None:
+    with wire.open() as device:
+        wire.send(*[frame(OWN, i) for i in range(2000)])
+        info = device.info()
+        assert info["rx_ring_full"] + info["rx_fill_empty"] + info["rx_dropped"] > 0
+        assert len(received(device, 512)) == 512
+        device.arm()
+        wire.send(frame(OWN, 1))
+        assert received(device, 1) == [frame(OWN, 1)]
+
+
+def test_a_full_transmit_ring_recovers(wire: Wire) -> None:
+    out = [frame(b"\xff" * 6, i) for i in range(64)]
+    with wire.open() as device, far_socket(wire) as far:
+        for _ in range(50):
+            assert device.tx(out) == 64
+            assert [far.recv(2000) for _ in out] == out
+        assert device.tx([frame(OTHER, 1, 1519), b"short"]) == 2
+        assert device.stats["tx_dropped"] == 2
+
+
+@pytest.mark.parametrize("how", ["down", "deleted"])
+def test_an_interface_that_goes_says_so(wire: Wire, how: str) -> None:
+    with wire.open() as device:
+        assert not device.arm().ready
+        wire.ip("link", *(("set", "veth0", "down") if how == "down" else ("del", "veth0")))
+        with pytest.raises(DeviceError, match="is gone") as caught:
+            device.arm()
+        assert caught.value.errno == errno.ENETDOWN
+        with pytest.raises(DeviceError):
+            device.rx()
+        with pytest.raises(DeviceError):
+            device.tx([frame(OTHER, 1)])
+
+
+def test_the_program_goes_with_the_device(wire: Wire) -> None:
+    before = wire.link()
+    with wire.open():
+        assert "xdp" in wire.link() and "steer" in wire.link()
+    assert wire.link() == before
+
+
+def test_a_killed_process_leaves_nothing_attached(wire: Wire) -> None:
+    before = wire.link()
+    program = (
+        "import sys, barewire\n"
+        "stack = barewire.Stack('xdp:veth0', addresses=['198.18.0.2/24'])\n"
+        "print('up', flush=True); sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-P", "-c", program]
+    with wire.near.popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"up\n"
+        assert "xdp" in wire.link()
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait(5)
+    for _ in range(1000):  # the kernel takes the program off when the last reference goes
+        if wire.link() == before:
+            break
+        select.select([], [], [], 0.005)
+    assert wire.link() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "sentence"),
+    [
+        ("xdp:nowhere", errno.ENODEV, "there is no interface 'nowhere' here"),
+        ("xdp:lo", errno.EINVAL, "does not carry Ethernet"),
+        ("xdp:veth0?queue=5", errno.EINVAL, "veth0 has no queue 5"),
+        ("xdp:veth0?queues=2", errno.EINVAL, "veth0 has no queue 1"),
+        ("xdp:veth0?ring=1000", errno.EINVAL, "expected a power of two"),
+        ("xdp:veth0?mode=fast", errno.EINVAL, "expected auto or native"),
+        ("xdp:veth0?mode=zerocopy", errno.EOPNOTSUPP, "zero-copy"),
+        ("xdp:veth0?share=address&steer=all", errno.EINVAL, "share excludes"),
+    ],
+)
+def test_mistakes(wire: Wire, name: str, number: int, sentence: str) -> None:
+    before = wire.link()
+    wire.ip("link", "set", "lo", "up")
+    with wire.near.entered(), pytest.raises(DeviceError, match=sentence) as caught:
+        open_device(name)
+    assert caught.value.errno == number
+    assert wire.link() == before
+
+
+def test_an_interface_that_is_down(wire: Wire) -> None:
+    wire.ip("link", "set", "veth0", "down")
+    with pytest.raises(DeviceError, match="is down: bring it up"):
+        wire.open()
+
+
+def test_a_second_program_is_refused(wire: Wire) -> None:
+    with wire.open() as device:
+        with pytest.raises(DeviceError, match=r"has an XDP (socket|program) already") as caught:
+            wire.open()
+        assert caught.value.errno == errno.EBUSY
+        wire.send(frame(OWN, 1))
+        assert received(device, 1) == [frame(OWN, 1)], "and the first goes on"
+
+
+def test_opened_a_hundred_times_nothing_is_left(wire: Wire) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(100):
+        wire.open().close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_it_is_available_here() -> None:
+    (kind,) = [info for info in available() if info.kind == "xdp"]
+    assert kind.available, kind.reason
