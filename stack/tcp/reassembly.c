@@ -29,13 +29,14 @@ static void cut_back(struct tcp_seg *seg, uint32_t n)
         seg->piece[seg->pieces - 1].len -= n;
 }
 
-/* RFC 2883: the next ACK reports the duplicate. */
+/* RFC 2883: the next ACK reports the duplicate, the first part of it in a segment (4.2.3). */
 void tcp_saw_again(struct tcb *t, uint32_t start, uint32_t end)
 {
-    if (!t->use_sack || seq_ge(start, end))
+    if (!t->use_sack || seq_ge(start, end) || t->dsack_of_this)
         return;
     t->dsack_start = start;
     t->dsack_end = end;
+    t->dsack_of_this = 1;
 }
 
 /* Cuts what lies outside the window. 1: something was cut, so the peer wants an ACK. */

@@ -239,7 +239,7 @@ enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
         tcp_detect_loss(t, seg, &d);
         tcp_report(t, seg, &d);
         tcp_window_from(t, seg);
-        if (t->recovering || d.sacked)
+        if (t->recovering || d.sacked || t->dupacks) /* limited transmit (RFC 3042), or a loss */
             tcp_want_output(t);
     }
     return t->fin_acked ? fin_is_acked(t) : GO_ON;
@@ -272,6 +272,7 @@ static void pass_known_syn(const struct tcb *t, struct tcp_seg *seg)
 
 void tcp_on_connection(struct tcb *t, struct tcp_seg *seg)
 {
+    t->dsack_of_this = 0;
     pass_known_syn(t, seg);
     if (check_sequence(t, seg) == DONE || check_rst(t, seg) == DONE || check_syn(t, seg) == DONE)
         return;

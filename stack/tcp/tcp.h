@@ -222,6 +222,7 @@ struct tcb {
     uint32_t undo_cwnd, undo_ssthresh, undo_ts, undo_bytes, undo_una;
     /* D-SACK to report, RFC 2883 */
     uint32_t dsack_start, dsack_end;
+    uint8_t dsack_of_this; /* it is of the segment being read */
 
     /* congestion control */
     const struct tcp_cc *cc;

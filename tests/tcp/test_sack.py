@@ -267,16 +267,18 @@ def test_the_window_is_inflated_by_duplicates(tcp: Tcp, peer: TcpPeer) -> None:
     """RFC 5681 section 3.2 (4): each duplicate ACK says that a segment left the network."""
     sock = flight(tcp, 10, congestion=1)
     tcp.sends(sock, 10_000)
-    for _ in range(3):
+    for new in (10_001, 11_001):
         peer.sends(ack=1)
+        tcp.expects(seq=new, len=1000, why="limited transmit")
+    peer.sends(ack=1)
     tcp.expects(seq=1, len=1000)
     tcp.expects_nothing()
-    new = []
-    for _ in range(6):
+    sent = []
+    for _ in range(8):
         peer.sends(ack=1)
-        new += [p.tcp.seq - peer.irs for p in tcp.drain() if p.tcp]
-    assert new == [10_001, 11_001, 12_001, 13_001][: len(new)]
-    assert 3 <= len(new) <= 4
+        sent += [p.tcp.seq - peer.irs for p in tcp.drain() if p.tcp]
+    assert sent == [12_001, 13_001, 14_001, 15_001][: len(sent)]
+    assert 3 <= len(sent) <= 4
 
 
 def test_no_second_recovery_for_the_same_losses_after_a_timeout(tcp: Tcp, peer: TcpPeer) -> None:

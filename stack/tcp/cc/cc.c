@@ -42,7 +42,9 @@ void cc_report(struct tcb *t, const struct delivery *d)
         .ece = d->ece,
         .rtt = d->rtt,
         .in_recovery = t->recovering,
-        .limited = d->limited,
+        /* A window grows with SND.UNA (RFC 5681 section 3.1, RFC 3042), as on Linux; where the way
+         * reorders, that would mean hardly ever. */
+        .limited = d->limited && (d->acked || t->reordering_seen),
         .rate = rate,
     };
     t->newly_lost = 0;
