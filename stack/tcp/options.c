@@ -111,6 +111,9 @@ int tcp_setopt(struct bw_sock *s, int opt, int64_t value)
     case BW_OPT_MAX_PACING_RATE:
         t->max_pacing_rate = value < 0 ? 0 : (uint64_t)value;
         pace_set(t, t->cc && t->cc->flags & CC_PACED ? t->pacing_rate : 0);
+        t->pace_next = 0;
+        if (t->cc)
+            tcp_want_output(t);
         return 0;
     case BW_OPT_OOBINLINE: return set_flag(value, &t->oobinline);
     case BW_OPT_FASTOPEN: return set_fast_open(t, value);

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 from types import SimpleNamespace
 from typing import Any
 
-from barewire import Stack
+from barewire import Stack, TcpInfo
 from barewire.stack import ffi, lib
 from barewire.stack.port import from_ip16, ip16
 
@@ -189,6 +189,13 @@ class Sock:
         check(lib.host_snapshot(self._host, self._handle, snapshot))
         fields = ffi.typeof("struct bw_tcp_snapshot").fields
         return SimpleNamespace(**{name: int(getattr(snapshot, name)) for name, _ in fields})
+
+    @property
+    def info(self) -> TcpInfo:
+        """TCP_INFO."""
+        out = ffi.new("struct bw_tcp_info *")
+        check(lib.host_tcp_info(self._host, self._handle, out))
+        return TcpInfo.from_bytes(ffi.buffer(out)[:])
 
     @property
     def state(self) -> str:

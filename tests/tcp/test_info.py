@@ -6,18 +6,15 @@ from typing import Any
 
 import pytest
 from barewire import TcpInfo
-from barewire.stack import ffi, lib
 
 from tests.kit.peer import Tcp, TcpPeer
-from tests.kit.sock import Sock, check
+from tests.kit.sock import Sock
 
 MSS = 1460
 
 
 def info(sock: Sock) -> TcpInfo:
-    out = ffi.new("struct bw_tcp_info *")
-    check(lib.host_tcp_info(sock._host, sock._handle, out))
-    return TcpInfo.from_bytes(ffi.buffer(out)[:])
+    return sock.info
 
 
 def figures(sock: Sock, *names: str) -> list[int]:
