@@ -212,6 +212,11 @@ class Namespace:
         """`ns.add_route("198.18.1.0/24", "198.18.0.1")`."""
         self.call(_add_route, prefix, gateway)
 
+    def introduce(self, link: str, other: Namespace, address: str) -> None:
+        """Over `link` the address is at the interface of the same name in the other namespace: the
+        kernel need not ask (ARP)."""
+        self.call(_add_neighbour, link, address, other.call(_mac, link))
+
     def links(self) -> list[str]:
         """The names of the interfaces inside."""
         with self.entered():
@@ -332,6 +337,21 @@ def _add_route(prefix: str, gateway: str) -> None:
 
     with IPRoute() as ip:
         ip.route("add", dst=prefix, gateway=gateway)
+
+
+def _mac(link: str) -> str:
+    from pyroute2 import IPRoute
+
+    with IPRoute() as ip:
+        return str(ip.get_links(*ip.link_lookup(ifname=link))[0].get_attr("IFLA_ADDRESS"))
+
+
+def _add_neighbour(link: str, address: str, mac: str) -> None:
+    from pyroute2 import IPRoute
+
+    with IPRoute() as ip:
+        index = ip.link_lookup(ifname=link)[0]
+        ip.neigh("replace", dst=address, lladdr=mac, ifindex=index, state="permanent")
 
 
 def _delete_link(name: str) -> None:

@@ -102,7 +102,7 @@ int tcp_setopt(struct bw_sock *s, int opt, int64_t value)
     case BW_OPT_LINGER2: t->linger2 = value < 0 ? -1 : value > 120 ? 0 : (int32_t)value; return 0;
     case BW_OPT_DEFER_ACCEPT: t->defer_accept = value < 0 ? 0 : value > 255 ? 255 : (int32_t)value; return 0;
     case BW_OPT_QUICKACK:
-        t->in_quickack = value ? 16 : 0;
+        t->in_quickack = value ? TCP_QUICKACKS : 0;
         if (value && t->unacked)
             tcp_send_ack(t);
         return 0;

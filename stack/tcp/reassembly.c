@@ -29,9 +29,12 @@ static void cut_back(struct tcp_seg *seg, uint32_t n)
         seg->piece[seg->pieces - 1].len -= n;
 }
 
-/* RFC 2883: the next ACK reports the duplicate, the first part of it in a segment (4.2.3). */
+/* What came has come before: most likely our ACK was lost. Quick ACKs, as Linux does, for the peer's
+ * window is small now; and the next ACK reports the duplicate, the first part of it in a segment
+ * (RFC 2883, 4.2.3). */
 void tcp_saw_again(struct tcb *t, uint32_t start, uint32_t end)
 {
+    t->in_quickack = TCP_QUICKACKS;
     if (!t->use_sack || seq_ge(start, end) || t->dsack_of_this)
         return;
     t->dsack_start = start;
@@ -132,8 +135,8 @@ static void append(struct tcb *t, const struct tcp_seg *seg)
 }
 
 /* RFC 9293 3.8.6.3, RFC 5681 section 4.2: at once for every second full segment, for anything out of
- * order and what fills a gap; else within 40 ms. At the start of a connection at once (quick ACK),
- * until the user answers a request. */
+ * order and what fills a gap; else within 40 ms. At once also (quick ACK) at the start of a connection,
+ * and after what came twice. */
 static void decide_ack(struct tcb *t, const struct tcp_seg *seg, int out_of_order)
 {
     uint32_t per_segment = seg->len / seg->segments;

@@ -60,7 +60,7 @@ void tcp_init(struct tcb *t)
     t->min_rtt = NEVER;
     t->peer_mss = t->mss = TCP_DEFAULT_MSS;
     t->ssthresh = UINT32_MAX;
-    t->in_quickack = 16;
+    t->in_quickack = TCP_QUICKACKS;
 }
 
 /* A FIN, and what stands before it, is still to be delivered. */

@@ -17,6 +17,7 @@
 #define TCP_RTO_MIN (200 * MS)          /* Linux's; RFC 6298 (2.4) says 1 s SHOULD, see ARCHITECTURE.md */
 #define TCP_RTO_MAX (60 * SECOND)       /* RFC 6298 (2.5): at least 60 s */
 #define TCP_DELACK (40 * MS)            /* RFC 9293 3.8.6.3: less than 0.5 s */
+#define TCP_QUICKACKS 16                /* segments acknowledged at once when the peer's window is small */
 #define TCP_MSL_2 (60 * SECOND)         /* Linux's TCP_TIMEWAIT_LEN */
 #define TCP_PAWS_IDLE (24ll * 86400 * SECOND) /* RFC 7323 5.5 */
 enum {

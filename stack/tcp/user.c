@@ -36,7 +36,7 @@ static void renew(struct tcb *t)
     t->urg_data = 0;
     t->min_rtt = never;
     t->rto = TCP_RTO_INITIAL;
-    t->in_quickack = 16;
+    t->in_quickack = TCP_QUICKACKS;
     t->base.soft_error = 0;
     t->base.flags &= ~(uint32_t)(SOCK_SHUT_RD | SOCK_SHUT_WR);
     memset(t->base.raddr, 0, 16);

@@ -196,6 +196,18 @@ def test_quickack_asks_for_acks_at_once(tcp: Tcp, peer: TcpPeer) -> None:
     tcp.expects("A", ack=20_201)
 
 
+def test_quick_acks_after_data_that_came_twice(tcp: Tcp, peer: TcpPeer) -> None:
+    """As Linux: our ACK was lost, and the peer's window is small now."""
+    settled(tcp, peer)
+    peer.sends(seq=19_001, len=1000)
+    tcp.expects("A", ack=20_001)
+    for i in range(16):
+        peer.sends(len=100)
+        tcp.expects("A", ack=20_101 + 100 * i)
+    peer.sends(len=100)
+    tcp.expects_nothing("39ms", why="quick ACKs are over")
+
+
 def test_a_fin_is_acknowledged_at_once(tcp: Tcp, peer: TcpPeer) -> None:
     settled(tcp, peer)
     peer.sends("FA", len=100)

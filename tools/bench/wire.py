@@ -135,7 +135,10 @@ class Lane:
     def _run(
         self, scenario: links.Scenario, congestion: str, flows: list[Flow], seed: int
     ) -> list[Outcome]:
-        with Relay(self.near, self.far, scenario.faults, seed=seed) as relay:
+        ends, addresses = (self.near, self.far), (f"{KERNEL}/24", f"{FAR}/24")
+        if flows[0].inward:  # data meets the same dice in either direction
+            ends, addresses = ends[::-1], addresses[::-1]
+        with Relay(*ends, scenario.faults, seed=seed, addresses=addresses) as relay:
             for namespace in (self.near, self.far):
                 namespace.use_congestion(relay.name, congestion)
             for subnet in range(self._subnets):
@@ -153,11 +156,11 @@ class Lane:
                 for worker, program in ((sink, "sink"), (source, "source")):
                     buffer = links.BUFFER if worker.address else 0
                     worker.tell(program, buffer=buffer, **order)
-            answers = [(sink.answer(), source.answer()) for sink, source in pairs]
-        for _, answer in answers:
-            if answer["congestion"] != congestion:
-                raise WorkerError(f"it ran with {answer['congestion']} instead of {congestion}")
-        return [Outcome(seen["bytes"], seen["gap"], relay.stats) for seen, _ in answers]
+            found = [(source.answer(), sink.answer()) for sink, source in pairs]
+        for sent, _ in found:
+            if sent["congestion"] != congestion:
+                raise WorkerError(f"it ran with {sent['congestion']} instead of {congestion}")
+        return [Outcome(seen["bytes"], seen["gap"], relay.stats) for _, seen in found]
 
     def _pair(self, flow: Flow, number: int, flows: list[Flow]) -> tuple[Worker, Worker]:
         """(sink, source)."""
