@@ -8,7 +8,8 @@ records how late it woke up.
 
 Both interfaces are without offloads: the kernel cuts its super-segments and finishes checksums
 before it hands a frame over, so every frame is one that could stand on a wire, at most `mtu`
-bytes of IP. The two kernels know each other's link address: no ARP gets lost. The interfaces live as long as the relay, and end with its process however it ends.
+bytes of IP. The two kernels know each other's link address: no ARP gets lost. The
+interfaces live as long as the relay, and end with its process however it ends.
 
 `barewire.tools.bench.wire` puts a barewire stack behind one end.
 """
