@@ -22,6 +22,7 @@
 #include "tcp/pace.c"
 #include "tcp/rack.c"
 #include "tcp/cc/reno.c"
+#include "tcp/cc/hystart.c"
 #include "tcp/cc/cubic.c"
 #include "tcp/cc/bbr.c"
 #include "tcp/cc/dctcp.c"

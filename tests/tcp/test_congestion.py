@@ -1,4 +1,4 @@
-"""Congestion control: slow start and NewReno (RFC 5681), CUBIC against RFC 9438's arithmetic."""
+"""Congestion control: slow start, NewReno (RFC 5681), and what CUBIC does at a loss (RFC 9438)."""
 
 from __future__ import annotations
 
@@ -8,41 +8,7 @@ import pytest
 
 from tests.kit.clock import MS
 from tests.kit.peer import Tcp, TcpPeer
-from tests.kit.sock import Sock
-
-MSS = 1000
-CUBIC, RENO = 0, 1
-BIG = 1 << 24
-
-
-def round_trip(tcp: Tcp, peer: TcpPeer, sock: Sock, rtt: str = "100ms", fill: bool = True) -> int:
-    """One round trip of a saturated sender: everything in flight is acknowledged, segment by
-    segment. Returns the congestion window afterwards, in segments."""
-    while fill:
-        try:
-            tcp.sends(sock, 1 << 16)
-        except BlockingIOError:
-            break
-    tcp.drain(rtt)
-    una = sock.inside.snd_una - sock.inside.iss & 0xFFFFFFFF
-    acks = [peer.packet(ack=min(at + MSS, peer.got)) for at in range(una, peer.got, MSS)]
-    tcp.wire.sends_burst(*acks)
-    return sock.inside.cwnd // MSS
-
-
-def saturated(tcp: Tcp, congestion: int, **options: int) -> Sock:
-    sock = tcp.established(
-        mss=MSS, wscale=8, wnd=65535, sack=True, congestion=congestion, sndbuf=1 << 22, **options
-    )
-    for _ in range(16):  # the round trip is known: no probe while round_trip waits
-        tcp.sends(sock, 1)
-        tcp.drain("100ms")
-        tcp.peer.sends(ack=tcp.peer.got)
-    return sock
-
-
-def open_window(peer: TcpPeer) -> None:
-    peer.sends(wnd=BIG - 256)
+from tests.tcp.saturated import CUBIC, MSS, RENO, lose_one, open_window, round_trip, saturated
 
 
 @pytest.mark.parametrize("congestion", [CUBIC, RENO])
@@ -76,27 +42,6 @@ def test_the_window_does_not_grow_while_it_is_not_used(
     assert sock.inside.cwnd == 10 * MSS
 
 
-def lose_one(tcp: Tcp, peer: TcpPeer, sock: Sock) -> tuple[int, int]:
-    """The first segment in flight is lost and found by SACK; returns cwnd before, ssthresh after."""
-    round_trip(tcp, peer, sock)
-    before = sock.inside.cwnd
-    while True:
-        try:
-            tcp.sends(sock, 1 << 16)
-        except BlockingIOError:
-            break
-    tcp.drain("100ms")
-    una = sock.inside.snd_una - sock.inside.iss & 0xFFFFFFFF
-    end = peer.got
-    peer.sends(ack=una, sack=[(una + MSS, end)])
-    ssthresh = sock.inside.ssthresh
-    tcp.drain("100ms")
-    peer.sends(ack=peer.got)
-    tcp.drain()
-    peer.sends(ack=peer.got)
-    return before, ssthresh
-
-
 def test_reno_halves(tcp: Tcp, peer: TcpPeer) -> None:
     """RFC 5681 equation (4)."""
     sock = saturated(tcp, RENO)
@@ -128,36 +73,6 @@ def test_reno_grows_by_a_segment_each_round_trip(tcp: Tcp, peer: TcpPeer) -> Non
     steps = [b - a for a, b in itertools.pairwise(windows)]
     assert all(0 <= step <= 2 for step in steps), windows
     assert 7 <= sum(steps) <= 11, windows
-
-
-def cubic_curve(w_max: float, epoch_cwnd: float, t: float) -> float:
-    """W_cubic(t) in segments: RFC 9438 equations 1 and 2."""
-    k = ((w_max - epoch_cwnd) / 0.4) ** (1 / 3)
-    return float(0.4 * (t - k) ** 3 + w_max)
-
-
-def test_the_shape_of_cubic(tcp: Tcp, peer: TcpPeer) -> None:
-    """Concave towards W_max, flat around it at K, then convex; within 10 % of RFC 9438's curve as
-    long as that is above the Reno-friendly estimate."""
-    sock = saturated(tcp, CUBIC)
-    open_window(peer)
-    for _ in range(3):
-        round_trip(tcp, peer, sock)
-    w_max, ssthresh = (n / MSS for n in lose_one(tcp, peer, sock))
-    start, begin = tcp.clock.now, sock.inside.cwnd / MSS
-    assert abs(begin - ssthresh) < 2 + 0.02 * w_max
-    reno = begin
-    worst = 0.0
-    windows = []
-    for _ in range(80):
-        window = round_trip(tcp, peer, sock)
-        windows.append(window)
-        t = (tcp.clock.now - start) / 1e9
-        reno += 9 / 17 if reno < w_max else 1
-        wanted = max(cubic_curve(w_max, begin, t), reno)
-        worst = max(worst, abs(window - wanted) / wanted)
-    assert worst < 0.10, windows
-    assert windows[-1] > w_max, "it probes beyond W_max in the end"
 
 
 def test_the_reno_friendly_region(tcp: Tcp, peer: TcpPeer) -> None:

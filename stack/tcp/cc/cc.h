@@ -61,6 +61,16 @@ enum { DCTCP_ALPHA_SHIFT = 20 };
 /* DCTCP's share of marks, in 2^-20; 0 with another algorithm. */
 uint32_t dctcp_alpha(const struct tcb *t);
 
+/* ---- hystart.c: an algorithm keeps one of these; round-trip times in us ---- */
+struct hystart {
+    uint32_t last_min, round_min, baseline;
+    uint32_t window_end; /* the round ends when this is acknowledged */
+    uint8_t samples;
+    uint8_t css_rounds; /* 0: standard slow start; else the round of conservative slow start */
+};
+void hystart_init(const struct tcb *t, struct hystart *h);
+void hystart_ack(struct tcb *t, struct hystart *h, const struct cc_ack *ack);
+
 /* ---- cc.c ---- */
 /* CC_* of the algorithm that the user chose. */
 uint32_t cc_flags(const struct tcb *t);
