@@ -58,7 +58,8 @@ void tcp_take_rtt(struct tcb *t, struct delivery *d)
 /* What an ACK will add to: how things are before it. */
 struct delivery tcp_delivery(const struct tcb *t)
 {
-    return (struct delivery){.rtt = -1, .flight = tcp_pipe(t), .limited = (uint8_t)was_limited(t)};
+    return (struct delivery){
+        .rtt = -1, .flight = tcp_pipe(t), .fack = t->rack_fack, .limited = (uint8_t)was_limited(t)};
 }
 
 /* snd_una < seg->ack <= snd_nxt. */

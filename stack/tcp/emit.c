@@ -6,12 +6,27 @@ enum { OPT_NOP_NOP_TS = 0x0101080a, OPT_SACK_OK_TS = 0x0402080a, OPT_NOP_NOP_SAC
 
 int tcp_has_sack(const struct tcb *t)
 {
-    return t->use_sack && (t->ooo.n || t->dsack_start != t->dsack_end);
+    return t->use_sack && (t->ooo.n || t->ooo_fin || t->dsack_start != t->dsack_end);
+}
+
+/* Where a range of data ends for the peer: a FIN behind it has arrived, too. */
+static uint32_t with_fin(const struct tcb *t, uint32_t end)
+{
+    return end + (t->ooo_fin && end == t->ooo_fin_seq);
+}
+
+/* A FIN has arrived, and what is right before it has not. */
+static int lone_fin(const struct tcb *t)
+{
+    for (uint32_t i = 0; t->ooo_fin && i < t->ooo.n; i++)
+        if (t->ooo.r[i].end == t->ooo_fin_seq)
+            return 0;
+    return t->ooo_fin;
 }
 
 static uint32_t sack_blocks(const struct tcb *t)
 {
-    return t->ooo.n + (t->dsack_start != t->dsack_end);
+    return t->ooo.n + (t->dsack_start != t->dsack_end) + (uint32_t)lone_fin(t);
 }
 
 /* RFC 2018, newest block first; before them what was seen twice (RFC 2883). */
@@ -28,7 +43,12 @@ static uint32_t put_sack(struct tcb *t, uint8_t *p, uint32_t room)
     }
     for (uint32_t i = 0; i < t->ooo.n && n < most; i++, n++) {
         put32(block + 8 * n, t->ooo.r[i].start);
-        put32(block + 8 * n + 4, t->ooo.r[i].end);
+        put32(block + 8 * n + 4, with_fin(t, t->ooo.r[i].end));
+    }
+    if (n < most && lone_fin(t)) {
+        put32(block + 8 * n, t->ooo_fin_seq);
+        put32(block + 8 * n + 4, t->ooo_fin_seq + 1);
+        n++;
     }
     put32(p, OPT_NOP_NOP_SACK | (2 + 8 * n));
     return 4 + 8 * n;

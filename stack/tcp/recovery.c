@@ -46,7 +46,7 @@ void tcp_delivered(struct tcb *t, const struct tcp_seg *seg, uint32_t start, uin
     if (first) {
         rack_update(t, first, seq_min(end, first->end));
         rate_delivered(d, first, again != NULL);
-        if (!again && t->rack_valid && seq_lt(end, t->rack_fack)) {
+        if (!again && t->rack_valid && seq_lt(end, d->fack)) {
             t->reordering_seen = 1;
             t->stats.reorderings++;
         }

@@ -107,6 +107,7 @@ struct delivery {
     uint32_t sacked;    /* bytes newly sacked */
     uint32_t delivered; /* bytes newly acknowledged in either way */
     uint32_t flight;    /* in flight before */
+    uint32_t fack;      /* rack_fack before */
     int64_t rtt;        /* of the transmission that left last, if it was the only one; -1: none */
     uint8_t limited;    /* before, the congestion window was what limited sending */
     uint8_t spurious;   /* data taken as lost, and not sent again, has arrived */

@@ -64,6 +64,27 @@ def test_a_block_that_fills_a_gap_joins_its_neighbours(tcp: Tcp, peer: TcpPeer) 
     ]
 
 
+def test_a_fin_beyond_a_gap_is_reported_too(tcp: Tcp, peer: TcpPeer) -> None:
+    """It occupies a sequence number: a sender that does not hear of it sends it again."""
+    tcp.established(sack=True)
+    peer.sends("FA", seq=101, len=100)
+    tcp.expects("A", ack=1, sack=[(101, 202)])
+    peer.sends("A", seq=1, len=50)
+    tcp.expects("A", ack=51, sack=[(101, 202)])
+    peer.sends("A", seq=51, len=50)
+    tcp.expects("A", ack=202, sack=[])
+
+
+def test_a_fin_alone_beyond_a_gap_is_a_block_of_one(tcp: Tcp, peer: TcpPeer) -> None:
+    tcp.established(sack=True)
+    peer.sends("FA", seq=301)
+    tcp.expects("A", ack=1, sack=[(301, 302)])
+    peer.sends("A", seq=101, len=100)
+    tcp.expects("A", ack=1, sack=[(101, 201), (301, 302)])
+    peer.sends("A", seq=201, len=100)
+    tcp.expects("A", ack=1, sack=[(101, 302)])
+
+
 def test_reports_go_on_while_data_flows_the_other_way(tcp: Tcp, peer: TcpPeer) -> None:
     sock = tcp.established(sack=True)
     peer.sends(seq=1001, len=100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.kit.clock import Time
 from tests.kit.peer import Tcp, TcpPeer
 
 MSS = 1448
@@ -27,13 +28,18 @@ def sending(tcp: Tcp) -> None:
 
 
 def acks(
-    tcp: Tcp, peer: TcpPeer, n: int, *blocks: tuple[int, int], echo: int | None = None
+    tcp: Tcp,
+    peer: TcpPeer,
+    n: int,
+    *blocks: tuple[int, int],
+    echo: int | None = None,
+    after: Time = "5ms",
 ) -> list[int]:
     """All before segment n has arrived, and the segments of these blocks; echo: the timestamp of what
-    brought it. Returns the segments that the stack sends at it, after 5 ms."""
+    brought it. Returns the segments that the stack sends at it, in so long."""
     sack = [(at(first), at(last)) for first, last in blocks]
     peer.sends(ack=at(n), sack=sack, ts=(peer.tsval, peer.ts_seen if echo is None else echo))
-    sent = [p.tcp for p in tcp.drain("5ms")]
+    sent = [p.tcp for p in tcp.drain(after)]
     return [(s.seq - peer.irs & 0xFFFFFFFF) // MSS for s in sent if s]
 
 
@@ -62,3 +68,19 @@ def test_an_ack_of_an_earlier_retransmission_proves_nothing(tcp: Tcp, peer: TcpP
     assert acks(tcp, peer, 10, (15, 16), (11, 14))[0] == 14, "the next recovery"
     with tcp.counts("tcp_spurious_recoveries_undone", 0):
         acks(tcp, peer, 14, (15, 16), echo=again)
+
+
+def test_two_holes_told_of_at_once_are_no_reordering(tcp: Tcp, peer: TcpPeer) -> None:
+    """RFC 8985 6.2 step 3 compares with what earlier ACKs told. One that tells of all that arrived in a
+    round trip, below and above two holes, is no sign of reordering: both are lost at once."""
+    sending(tcp)
+    assert acks(tcp, peer, 2, (6, 10), (3, 5))[:2] == [2, 5]
+
+
+def test_what_arrives_below_an_earlier_report_is_reordering(tcp: Tcp, peer: TcpPeer) -> None:
+    """The reordering window opens: the next hole is given a quarter of a round trip."""
+    sending(tcp)
+    acks(tcp, peer, 0, (1, 2), after="2ms")
+    acks(tcp, peer, 2)
+    assert 2 not in acks(tcp, peer, 2, (3, 10), after="4ms")
+    assert 2 in [(p.tcp.seq - peer.irs) // MSS for p in tcp.drain("2ms") if p.tcp]
