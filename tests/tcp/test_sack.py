@@ -161,6 +161,19 @@ def test_recovery_halves_the_window_once(tcp: Tcp, peer: TcpPeer) -> None:
     assert tcp.stack.counters()["tcp_fast_recoveries"] == 1
 
 
+def test_losses_of_two_windows_count_twice(tcp: Tcp, peer: TcpPeer) -> None:
+    """RFC 5681 section 4.3."""
+    sock = flight(tcp, 10, sack=True, congestion=1)
+    peer.sends(ack=1, sack=[(1001, 10_001)])
+    tcp.drain()
+    peer.sends(ack=10_001)
+    assert sock.inside.ssthresh == 5000
+    tcp.sends(sock, 5000)
+    assert len(tcp.drain()) == 5
+    peer.sends(ack=10_001, sack=[(11_001, 15_001)])
+    assert sock.inside.ssthresh == 2500
+
+
 def test_new_data_flows_during_recovery(tcp: Tcp, peer: TcpPeer) -> None:
     """As the pipe drains below cwnd, new segments keep the ACK clock running."""
     sock = flight(tcp, 10, sack=True)
