@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from .. import netns, signals
 from ..console import console
-from . import compare, engine, goodput, report
+from . import compare, devices, engine, goodput, report
 from .worker import WorkerError
 
 QUICK, FULL = (3, 0.4), (7, 1.5)  # rounds, seconds each
@@ -64,6 +64,8 @@ def measure(
     tests = [test for test in compare.TESTS if test.name in options.only]
     if tests:
         results += compare.compare(tests, options.rounds, options.seconds, progress)
+    if wanted := [name for name in devices.TESTS if name in options.only]:
+        results += devices.measure(wanted, options.rounds, options.seconds, progress)
     if wanted := [name for name in engine.TESTS if name in options.only]:
         results += engine.measure(wanted, options.rounds, options.seconds, progress)
     size = goodput.QUICK if options.quick else goodput.FULL
@@ -76,7 +78,9 @@ def measure(
 def main(argv: Sequence[str] = ()) -> int:
     """Measures and prints; 0, or 1 with a sentence on stderr, or 128 + the signal."""
     names = list(
-        dict.fromkeys([*(test.name for test in compare.TESTS), *engine.TESTS, *goodput.TESTS])
+        dict.fromkeys(
+            [*(test.name for test in compare.TESTS), *devices.TESTS, *engine.TESTS, *goodput.TESTS]
+        )
     )
     options = _parse(argv, names)
     terminal = console(width=118)

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from .. import netns
@@ -95,11 +96,16 @@ def run_once(test: Test, link: Link, seconds: float, spin: bool) -> dict[str, fl
 
 
 def compare(
-    tests: list[Test], rounds: int, seconds: float, progress: Callable[[str], None]
+    tests: list[Test],
+    rounds: int,
+    seconds: float,
+    progress: Callable[[str], None],
+    contenders_of: Callable[[], AbstractContextManager[dict[str, Link]]] = links,
+    device: str = "tap",
 ) -> list[Result]:
     """Runs the tests; medians over the rounds, with the spread."""
     samples: dict[tuple[str, str, str], Samples] = {}
-    with links() as contenders:
+    with contenders_of() as contenders:
         for number in range(rounds):
             for test in tests:
                 runs = [
@@ -117,7 +123,7 @@ def compare(
     return [
         Result(
             test.name,
-            "tap",
+            device,
             test.direction,
             metric,
             unit,
