@@ -26,6 +26,7 @@ class Pair:
 PAIRS = {
     "xdp": Pair("xdp:veth0"),
     "xdp9000": Pair("xdp:veth0", mtu=9000),
+    "xdp_generic": Pair("xdp:veth0?mode=generic"),
     "packet": Pair("packet:veth0"),
 }
 
