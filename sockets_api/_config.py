@@ -11,6 +11,7 @@ from typing import Any
 
 from barewire.nic_drivers import Device
 from barewire.stack import ffi, lib
+from barewire.stack.congestion import Algorithm, names, register
 
 SPIN = 200e-6  # longer than a wake-up of the peer and the way back; see ARCHITECTURE.md
 BUFFER_BYTES = 256 << 20
@@ -106,12 +107,13 @@ def seed_bytes(seed: int | str | bytes | None) -> bytes:
     return hashlib.blake2b(repr(seed).encode(), digest_size=32).digest()
 
 
-def congestion(name: str) -> int:
-    """The engine's number of a congestion control algorithm."""
-    known = [ffi.string(lib.bw_cc_name(i)).decode() for i in range(lib.bw_cc_count())]
+def congestion(chosen: str | type[Algorithm]) -> int:
+    """The engine's number of a congestion control algorithm; a class is registered."""
+    name = register(chosen).name if isinstance(chosen, type) else chosen
+    known = names()
     if name not in known:
         raise ValueError(f"congestion {name!r}: known are {', '.join(known)}")
-    return known.index(name)
+    return known[name]
 
 
 ECN_MODES = {

@@ -13,6 +13,7 @@ from struct import Struct
 from typing import Any
 
 from barewire.stack import ffi, lib
+from barewire.stack.congestion import name_of, names
 
 from ._errors import check, error
 from ._kernel import socket as sockets
@@ -91,21 +92,17 @@ def _set_linger(sock: Any, value: bytes) -> None:
     _engine_set(sock, lib.BW_OPT_LINGER, min(max(seconds, 0), 65535) if on else -1)
 
 
-def congestion_names() -> list[str]:
-    """The congestion-control algorithms of the engine, by their index there."""
-    return [ffi.string(lib.bw_cc_name(i)).decode() for i in range(lib.bw_cc_count())]
-
-
 def _get_congestion(sock: Any) -> bytes:
-    name = congestion_names()[_engine_get(sock, lib.BW_OPT_CONGESTION)]
+    name = name_of(_engine_get(sock, lib.BW_OPT_CONGESTION))
     return name.encode().ljust(_NAME_MAX, b"\0")
 
 
 def _set_congestion(sock: Any, value: bytes) -> None:
     name = value.split(b"\0")[0].decode("ascii", "replace")
-    if name not in congestion_names():
+    number = names().get(name)
+    if number is None:
         raise error(-errno.ENOENT)
-    _engine_set(sock, lib.BW_OPT_CONGESTION, congestion_names().index(name))
+    _engine_set(sock, lib.BW_OPT_CONGESTION, number)
 
 
 def _get_pacing(sock: Any) -> bytes:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from barewire.nic_drivers import Device, open_device
 from barewire.stack import ffi, lib
+from barewire.stack.congestion import Algorithm
 from barewire.stack.control import ControlPlane, Interface
 from barewire.stack.ip.routes import IfAddr, Route
 from barewire.stack.port import EnginePort
@@ -52,7 +53,8 @@ class Stack:
         fix them between min and max.
     max_orphans: connections at most that go on after their close() until all is delivered; one more
         is reset. None: half of max_sockets.
-    ports: ephemeral range, inclusive. congestion: "cubic", "reno", "bbr" or "dctcp", of new sockets.
+    ports: ephemeral range, inclusive. congestion: "cubic", "reno", "bbr", "dctcp" or an
+        algorithm of barewire.congestion, of new sockets.
     ecn: "passive" answers a peer that asks for Explicit Congestion Notification (RFC 3168), "on" asks
         for it too, "off" does neither; "accecn" and "accecn-passive" do so with accurate feedback
         (RFC 9768) where the peer can; as Linux's tcp_ecn. DCTCP asks whatever this says.
@@ -87,7 +89,7 @@ class Stack:
         max_sockets: int = _config.MAX_SOCKETS,
         max_orphans: int | None = None,
         ports: tuple[int, int] = (32768, 60999),
-        congestion: str = "cubic",
+        congestion: str | type[Algorithm] = "cubic",
         ecn: str = "passive",
         probe_addresses: bool = False,
         syn_cookies: int = 1,

@@ -108,6 +108,7 @@
     X(COUNT_TCP_BAD_TRANSITION, "tcp_bad_state_transition") \
     X(COUNT_TCP_WINDOW_BROKEN, "tcp_announced_window_not_kept") \
     X(COUNT_TCP_TIMEWAIT_RECYCLED, "tcp_time_wait_recycled") \
+    X(COUNT_TCP_CC_REPORTS_MERGED, "tcp_congestion_reports_merged") \
     X(COUNT_TCP_ORPHANS_RESET, "tcp_orphans_reset")
 
 #define BW_AS_ENUM(symbol, name) symbol,

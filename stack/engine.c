@@ -24,6 +24,7 @@
 #include "tcp/cc/reno.c"
 #include "tcp/cc/hystart.c"
 #include "tcp/cc/cubic.c"
+#include "tcp/cc/custom.c"
 #include "tcp/cc/bbr.c"
 #include "tcp/cc/dctcp.c"
 #include "tcp/cc/cc.c"

@@ -152,7 +152,7 @@ enum {
     BW_OPT_DEFER_ACCEPT,
     BW_OPT_QUICKACK,
     BW_OPT_USER_TIMEOUT /* ms */,
-    BW_OPT_CONGESTION /* index of the algorithm */,
+    BW_OPT_CONGESTION /* index of the algorithm, or BW_CC_PYTHON and above */,
     BW_OPT_FASTOPEN /* of a listener: how many may be pending */,
     BW_OPT_FASTOPEN_CONNECT,
     BW_OPT_FASTOPEN_NO_COOKIE,
@@ -189,6 +189,18 @@ enum {
     BW_TCP_LAST_ACK,
     BW_TCP_LISTEN,
     BW_TCP_CLOSING,
+};
+
+/* Algorithms of Python have numbers from here to 255: C makes reports of them, and takes the answers. */
+enum { BW_CC_PYTHON = 128 };
+/* What a round trip of such a connection told, in bytes and ns; stack/congestion.py says it field by field. */
+struct bw_cc_report {
+    int64_t now, rtt, min_rtt; /* -1: none */
+    uint64_t acked, lost, ce, delivery_rate;
+    uint32_t sock, generation; /* name the connection in the answer */
+    uint32_t algorithm, rounds, in_flight, cwnd, mss;
+    uint8_t app_limited;
+    uint8_t pad[3];
 };
 
 /* What a connection looks like, for tests and people. */
@@ -264,7 +276,16 @@ int bw_neigh_del(struct bw_stack *st, int ifindex, const uint8_t ip[16]);
 int bw_neigh_get(struct bw_stack *st, int ifindex, const uint8_t ip[16], struct bw_neigh_info *info);
 /* Next punt of any class, round robin; copies at most size bytes of data. 1: one, 0: none. */
 int bw_punt_pop(struct bw_stack *st, struct bw_punt *punt, uint8_t *data, uint32_t size);
+/* Punts, or reports of congestion control. */
 int bw_punt_pending(const struct bw_stack *st);
+/* The next report of an algorithm of Python's. 1: one, 0: none. */
+int bw_cc_report_pop(struct bw_stack *st, struct bw_cc_report *report);
+int bw_cc_reports(const struct bw_stack *st); /* is there one? */
+/* The answer: bytes and bytes/s (0: not paced). 0, -ESTALE: the connection is gone or has another algorithm
+ * now, -EAGAIN: no report waits for it, or a loss has come since. */
+int bw_cc_answer(struct bw_stack *st, uint32_t sock, uint32_t generation, uint64_t window, uint64_t rate);
+/* The algorithm has failed: the connection goes on with the default one. 0, -ESTALE. */
+int bw_cc_give_up(struct bw_stack *st, uint32_t sock, uint32_t generation);
 /* A whole frame for that interface (layer 2: with Ethernet header). */
 int bw_send_frame(struct bw_stack *st, int ifindex, const uint8_t *frame, uint32_t len);
 /* An IPv4 packet with a finished header: routed, resolved, fragmented if it must be (never with

@@ -88,5 +88,5 @@ int bw_punt_pop(struct bw_stack *st, struct bw_punt *punt, uint8_t *data, uint32
 
 int bw_punt_pending(const struct bw_stack *st)
 {
-    return (int)st->punt_count;
+    return st->punt_count != 0 || bw_cc_reports(st);
 }

@@ -118,6 +118,7 @@ struct bw_stack *bw_new(const struct bw_config *cfg, void *arena)
     st->route_gen = 1;
     st->slab_free = CHUNK_NONE;
     st->tcp->ready_tail = &st->tcp->ready_head;
+    st->tcp->reports_tail = &st->tcp->reports;
     st->tcp->time_wait_tail = &st->tcp->time_wait;
     take_seed(st, cfg->seed);
     wheel_init(&st->wheel, cfg->now);

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ._engine import ffi, lib
+from .congestion import CongestionControl
 from .control import ControlPlane
 from .port import from_ip16
 from .punt import Punt, PuntClass
@@ -33,6 +34,7 @@ class ControlWorker:
         self._host = host
         self._work_fd = int(lib.host_work_fd(host))
         self._now = now
+        self._congestion = CongestionControl(host)
         self._lock = threading.RLock()
         self._draining = False  # also told to a signal handler that drains inside a drain
         self._inbox: deque[tuple[Punt, bytes]] = deque(maxlen=MAX_INBOX)
@@ -111,6 +113,7 @@ class ControlWorker:
             if deadline is not None and deadline <= now:
                 self.plane.on_timer(now)
                 worked = True
+            worked |= self._congestion.drain()
             if not self._collect():
                 return worked
 

@@ -41,7 +41,7 @@ THIRD_PARTY = {
     "stack": {"_cffi_backend", "cffi"},
     "l2": set(),
     "nic_drivers": {"_cffi_backend", "cffi", "pyroute2"},
-    "tools": {"_cffi_backend", "cffi", "pyroute2", "rich"},
+    "tools": {"_cffi_backend", "cffi", "pyroute2", "matplotlib", "rich"},
 }
 BUILD_SCRIPTS = {
     "nic_drivers/netdev_build.py", "stack/engine_build.py", "tools/relay/pump_build.py",

@@ -147,6 +147,26 @@ int host_punt_pop(struct host *h, struct bw_punt *punt, uint8_t *data, uint32_t 
     return rc;
 }
 
+int host_cc_report_pop(struct host *h, struct bw_cc_report *report)
+{
+    int rc = host_enter(h);
+    if (rc)
+        return rc;
+    rc = bw_cc_report_pop(h->st, report);
+    host_unlock(h);
+    return rc;
+}
+
+int host_cc_answer(struct host *h, uint32_t sock, uint32_t generation, uint64_t window, uint64_t rate)
+{
+    CONTROL_CALL(h, bw_cc_answer(h->st, sock, generation, window, rate));
+}
+
+int host_cc_give_up(struct host *h, uint32_t sock, uint32_t generation)
+{
+    CONTROL_CALL(h, bw_cc_give_up(h->st, sock, generation));
+}
+
 /* ---- seeing; after close too ------------------------------------------------------------------- */
 #define LOOK(h, type, expression) \
     if (host_look(h)) \

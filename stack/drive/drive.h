@@ -58,6 +58,7 @@ int host_tell_work(struct host *h); /* makes it readable, for whoever drains it 
 /* Interfaces whose device has gone since the last call, as bits 1 << index. */
 uint32_t host_take_gone(struct host *h);
 int host_punt_pop(struct host *h, struct bw_punt *punt, uint8_t *data, uint32_t size);
+int host_cc_report_pop(struct host *h, struct bw_cc_report *report);
 
 /* ---- control: each is the engine's bw_ function under the lock ---- */
 int host_set_addrs(struct host *h, const struct bw_ifaddr *addrs, int n);
@@ -71,6 +72,8 @@ int host_send_packet(struct host *h, const uint8_t *packet, uint32_t len);
 int host_input_packet(struct host *h, int ifindex, const uint8_t *packet, uint32_t len);
 int host_local_error(struct host *h, const uint8_t *packet, uint32_t len, int err);
 int host_select_source(struct host *h, const uint8_t *dst, uint8_t *src);
+int host_cc_answer(struct host *h, uint32_t sock, uint32_t generation, uint64_t window, uint64_t rate);
+int host_cc_give_up(struct host *h, uint32_t sock, uint32_t generation);
 
 /* ---- sockets: errors are -errno, -BW_FOREIGN; never block. A `struct bw_sock *` here is a handle,
  * never an address: one that was closed answers -EBADF, also after its place was used again. Each must be

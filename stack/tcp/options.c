@@ -25,7 +25,7 @@ static int set_before_syn(struct tcb *t, int64_t value, uint8_t *field)
 
 static int set_congestion(struct tcb *t, int64_t value)
 {
-    if (value < 0 || value >= bw_cc_count())
+    if (value < 0 || value > 255 || (value >= bw_cc_count() && value < BW_CC_PYTHON))
         return -ENOENT;
     t->congestion = (uint8_t)value;
     if (t->cc)

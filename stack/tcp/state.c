@@ -134,6 +134,7 @@ static void tcp_shed(struct tcb *t)
 {
     struct bw_stack *st = t->base.st;
     tcp_ready_remove(t);
+    cc_stop(t);
     for (int i = 0; i < TCP_TIMERS; i++)
         t->deadline[i] = NEVER;
     timer_cancel(&st->wheel, &t->timer);

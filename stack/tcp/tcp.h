@@ -305,6 +305,8 @@ struct listener {
 
 struct tcp_globals {
     struct tcb *ready_head, **ready_tail;
+    struct tcb *reports, **reports_tail; /* rounds that Python is to be told of (cc/custom.c) */
+    uint32_t cc_generation;
     struct tcp_seg merge; /* the segment that a burst's following frames may extend */
     struct packet merge_pkt;
     uint8_t merging;

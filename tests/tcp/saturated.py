@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.kit.clock import Time
+from tests.kit.clock import SECOND, Time
 from tests.kit.peer import Tcp, TcpPeer
 from tests.kit.sock import Sock
 
@@ -100,3 +100,18 @@ def unacked(peer: TcpPeer, sock: Sock) -> range:
 def ends(peer: TcpPeer, sock: Sock) -> list[int]:
     """Where they end; the last may be short."""
     return [min(at + MSS, peer.got) for at in unacked(peer, sock)]
+
+
+def opened(tcp: Tcp, peer: TcpPeer, rtt: float, rounds: int, congestion: int = CUBIC) -> Sock:
+    """After the handshake, which takes a round trip, and so many of slow start."""
+    listener = tcp.listens(congestion=congestion, sndbuf=1 << 18)
+    peer.sends("S", seq=0, mss=MSS, wscale=8, sack_ok=True)
+    tcp.expects("SA")
+    peer.shift = 8
+    tcp.run(round(rtt * SECOND))
+    peer.sends(wnd=BIG)
+    sock = listener.accept()
+    for _ in range(rounds):
+        acks_each(tcp, peer, sock, round(rtt * SECOND))
+    assert sock.inside.cwnd == (10 << rounds) * MSS
+    return sock

@@ -10,7 +10,7 @@ import pytest
 from tests.kit.clock import SECOND
 from tests.kit.peer import Tcp, TcpPeer
 from tests.kit.sock import Sock
-from tests.tcp.saturated import BIG, CUBIC, MSS, acks_each, ends, fill, repairs, unacked
+from tests.tcp.saturated import MSS, ends, fill, opened, repairs, unacked
 
 C, BETA = 0.4, 0.7
 ALPHA = 3 * (1 - BETA) / (1 + BETA)
@@ -86,21 +86,6 @@ def loses_one(tcp: Tcp, peer: TcpPeer, sock: Sock, w_max: float = 0, rtt: float 
         peer.sends(ack=at + MSS)
         model.ack(now(tcp))
     return model
-
-
-def opened(tcp: Tcp, peer: TcpPeer, rtt: float, rounds: int) -> Sock:
-    """After the handshake, which takes a round trip, and so many of slow start."""
-    listener = tcp.listens(congestion=CUBIC, sndbuf=1 << 18)
-    peer.sends("S", seq=0, mss=MSS, wscale=8, sack_ok=True)
-    tcp.expects("SA")
-    peer.shift = 8
-    tcp.run(round(rtt * SECOND))
-    peer.sends(wnd=BIG)
-    sock = listener.accept()
-    for _ in range(rounds):
-        acks_each(tcp, peer, sock, round(rtt * SECOND))
-    assert sock.inside.cwnd == (10 << rounds) * MSS
-    return sock
 
 
 @pytest.fixture

@@ -69,9 +69,9 @@ def conn(tcp: Tcp) -> Sock:
 
 
 def reno(tcp: Tcp) -> int:
-    from barewire._options import congestion_names
+    from barewire.congestion import names
 
-    return congestion_names().index("reno")
+    return names()["reno"]
 
 
 def test_the_handshake(tcp: Tcp, conn: Sock) -> None:

@@ -15,14 +15,26 @@ const char *bw_cc_name(int i)
     return i >= 0 && i < bw_cc_count() ? algorithms[i]->name : "";
 }
 
+static const struct tcp_cc *chosen(const struct tcb *t)
+{
+    return t->congestion >= BW_CC_PYTHON ? &tcp_cc_custom : algorithms[t->congestion];
+}
+
 uint32_t cc_flags(const struct tcb *t)
 {
-    return algorithms[t->congestion]->flags;
+    return chosen(t)->flags;
+}
+
+void cc_stop(struct tcb *t)
+{
+    if (t->cc && t->cc->stop)
+        t->cc->stop(t);
 }
 
 void cc_start(struct tcb *t)
 {
-    t->cc = algorithms[t->congestion];
+    cc_stop(t);
+    t->cc = chosen(t);
     memset(t->cc_state, 0, sizeof t->cc_state);
     pace_set(t, 0);
     t->cc->init(t);
@@ -52,11 +64,10 @@ void cc_report(struct tcb *t, const struct delivery *d)
     t->cc->ack(t, &report);
 }
 
-/* At most 1 GiB, the largest window that TCP can announce. */
 void cc_grow(struct tcb *t, uint64_t bytes)
 {
     uint64_t cwnd = t->cwnd + bytes;
-    t->cwnd = cwnd > 1u << 30 ? 1u << 30 : (uint32_t)cwnd;
+    t->cwnd = cwnd > CC_WINDOW_MAX ? CC_WINDOW_MAX : (uint32_t)cwnd;
 }
 
 /* RFC 5681 section 3.1, with bytes counted (RFC 3465, L = 2 segments for each segment's ACK is not

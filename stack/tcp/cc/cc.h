@@ -52,10 +52,13 @@ struct tcp_cc {
     void (*timeout)(struct tcb *t);          /* the retransmission timer fired */
     void (*undo)(struct tcb *t);             /* the last reduction was wrong; may be NULL */
     void (*restart)(struct tcb *t);          /* data leaves while nothing is in flight; may be NULL */
+    void (*stop)(struct tcb *t);             /* the connection ends, or gets another algorithm; may be NULL */
     uint32_t (*ecn_ssthresh)(struct tcb *t); /* a CE mark, at most once a round trip; NULL: as ssthresh */
 };
 
-extern const struct tcp_cc tcp_cc_newreno, tcp_cc_cubic, tcp_cc_bbr, tcp_cc_dctcp;
+extern const struct tcp_cc tcp_cc_newreno, tcp_cc_cubic, tcp_cc_bbr, tcp_cc_dctcp, tcp_cc_custom;
+
+#define CC_WINDOW_MAX (1u << 30) /* the largest window that TCP can announce */
 
 enum { DCTCP_ALPHA_SHIFT = 20 };
 /* DCTCP's share of marks, in 2^-20; 0 with another algorithm. */
@@ -74,6 +77,8 @@ void hystart_ack(struct tcb *t, struct hystart *h, const struct cc_ack *ack);
 /* ---- cc.c ---- */
 /* CC_* of the algorithm that the user chose. */
 uint32_t cc_flags(const struct tcb *t);
+/* The algorithm lets go of what it holds. */
+void cc_stop(struct tcb *t);
 /* The connection begins with the algorithm its user chose, or changes to it. */
 void cc_start(struct tcb *t);
 /* What an ACK found goes to the algorithm. */
