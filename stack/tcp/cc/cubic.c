@@ -142,7 +142,7 @@ static void remember_w_max(struct tcb *t)
 /* Section 4.6: beta = 0.7. */
 static uint32_t cubic_ssthresh(struct tcb *t)
 {
-    uint32_t flight = t->snd_nxt - t->snd_una, window = flight < t->cwnd ? flight : t->cwnd;
+    uint32_t window = cc_used_window(t);
     remember_w_max(t);
     return cc_two_segments(t, (uint64_t)window * 7 / 10);
 }

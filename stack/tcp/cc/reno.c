@@ -21,8 +21,7 @@ static void reno_ack(struct tcb *t, const struct cc_ack *ack)
 
 static uint32_t reno_ssthresh(struct tcb *t)
 {
-    uint32_t flight = t->snd_nxt - t->snd_una;
-    return cc_two_segments(t, (flight < t->cwnd ? flight : t->cwnd) / 2);
+    return cc_two_segments(t, cc_used_window(t) / 2);
 }
 
 /* ABE (RFC 8511 section 3.1): a mark comes early, from a short queue; beta is 0.8. */
