@@ -24,12 +24,20 @@ void tcp_ecn_reduced(struct tcb *t)
     t->ecn.reduced_end = t->snd_nxt;
 }
 
+/* An algorithm that governs its window alone and has no word for marks does not answer them: what it sends
+ * is not to be marked (RFC 3168 section 5). */
+static int answers_marks(const struct tcb *t)
+{
+    return !(t->cc->flags & CC_OWN_WINDOW) || t->cc->ecn_ssthresh;
+}
+
 static void answer_mark(struct tcb *t)
 {
-    if (!(t->cc->flags & CC_OWN_WINDOW)) {
-        t->ssthresh = t->cc->ecn_ssthresh ? t->cc->ecn_ssthresh(t) : t->cc->ssthresh(t);
-        t->cwnd = t->cwnd < t->ssthresh ? t->cwnd : t->ssthresh;
-    }
+    if (!answers_marks(t))
+        return;
+    t->ssthresh = t->cc->ecn_ssthresh ? t->cc->ecn_ssthresh(t) : t->cc->ssthresh(t);
+    if (t->cwnd > t->ssthresh && !(t->cc->flags & CC_OWN_WINDOW))
+        t->cwnd = t->ssthresh;
     tcp_ecn_reduced(t);
     count(t->base.st, COUNT_TCP_ECN_REDUCTIONS);
 }
@@ -192,7 +200,7 @@ struct ecn_bits tcp_ecn_stamp(struct tcb *t, const struct tcp_emit *e)
     if (t->ecn.mode == ECN_NONE)
         return (struct ecn_bits){0};
     int fresh = e->len && !seq_lt(e->seq, t->snd_nxt);
-    return header_bits(ace_of(t, e, fresh), fresh && t->ecn.ect ? ECN_ECT0 : 0);
+    return header_bits(ace_of(t, e, fresh), fresh && t->ecn.ect && answers_marks(t) ? ECN_ECT0 : 0);
 }
 
 /* Would the segments that a super-segment is cut into say other things than it does? Who cuts takes CWR

@@ -116,7 +116,7 @@ static void remember(struct tcb *t)
  * (RFC 3168 6.1.2); DCTCP answers both (RFC 8257 section 3.5). */
 static void reduce(struct tcb *t)
 {
-    if (!t->ecn.reduced || (t->cc->flags & CC_ECN))
+    if (!t->ecn.reduced || (t->cc->flags & (CC_ECN | CC_OWN_WINDOW)))
         t->ssthresh = t->cc->ssthresh(t);
     tcp_ecn_reduced(t);
 }

@@ -34,7 +34,7 @@ static void dctcp_init(struct tcb *t)
     *dctcp_of(t) = (struct dctcp){.alpha = ALPHA_ONE};
 }
 
-/* Section 3.3, steps 4 to 8: alpha = (1 - g) * alpha + g * M. What is too small to shrink goes whole, so
+/* Section 3.3, steps 5 to 8: alpha = (1 - g) * alpha + g * M. What is too small to shrink goes whole, so
  * that alpha can reach zero. */
 static void end_observation(struct tcb *t, struct dctcp *d)
 {
@@ -68,7 +68,7 @@ static uint32_t dctcp_ecn_ssthresh(struct tcb *t)
     return cc_two_segments(t, t->cwnd - ((uint64_t)t->cwnd * dctcp_of(t)->alpha >> (DCTCP_ALPHA_SHIFT + 1)));
 }
 
-/* Section 3.4: a loss is a loss. */
+/* Section 3.5: a loss is a loss. */
 static uint32_t dctcp_ssthresh(struct tcb *t)
 {
     return tcp_cc_newreno.ssthresh(t);
