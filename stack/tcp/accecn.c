@@ -27,6 +27,17 @@ void accecn_begin(struct tcb *t)
     n->send_option = n->tell_bytes = 1;
 }
 
+/* For people: packets that came marked, and a counter's bytes, without what the counters begin with. */
+uint32_t accecn_marks(const struct tcb *t)
+{
+    return t->ecn.r_cep - ACCECN_CEP;
+}
+
+uint32_t accecn_bytes(const uint32_t bytes[4], uint8_t field)
+{
+    return bytes[field] - (field == ECN_CE ? 0 : ACCECN_BYTES);
+}
+
 uint8_t accecn_handshake_code(uint8_t field)
 {
     return handshake_code[field & ECN_MASK];

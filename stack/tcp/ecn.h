@@ -60,6 +60,8 @@ int tcp_ecn_uncut(const struct tcb *t);
 
 /* ---- accecn.c ---- */
 void accecn_begin(struct tcb *t);
+uint32_t accecn_marks(const struct tcb *t);
+uint32_t accecn_bytes(const uint32_t bytes[4], uint8_t field);
 uint8_t accecn_handshake_code(uint8_t field);
 int accecn_agrees(uint8_t ace);
 int accecn_on_synack(struct tcb *t, const struct tcp_seg *seg);

@@ -168,6 +168,22 @@ static void about_receiving(struct tcb *t, struct bw_tcp_info *out)
     out->tcpi_rcv_wnd = seq_gt(t->rcv_adv, t->rcv_nxt) ? t->rcv_adv - t->rcv_nxt : 0;
 }
 
+/* Accurate ECN's counters (RFC 9768), without the values they begin with. */
+static void about_marks(const struct tcb *t, struct bw_tcp_info *out)
+{
+    const struct tcp_ecn *n = &t->ecn;
+    if (n->mode != ECN_ACCURATE)
+        return;
+    out->tcpi_received_ce = accecn_marks(t);
+    out->tcpi_received_ce_bytes = accecn_bytes(n->r_bytes, ECN_CE);
+    out->tcpi_received_e0_bytes = accecn_bytes(n->r_bytes, ECN_ECT0);
+    out->tcpi_received_e1_bytes = accecn_bytes(n->r_bytes, ECN_ECT1);
+    out->tcpi_delivered_ce_bytes = accecn_bytes(n->s_bytes, ECN_CE);
+    out->tcpi_delivered_e0_bytes = accecn_bytes(n->s_bytes, ECN_ECT0);
+    out->tcpi_delivered_e1_bytes = accecn_bytes(n->s_bytes, ECN_ECT1);
+    out->tcpi_accecn_opt_seen = n->option_seen && !n->ignore_option;
+}
+
 static void about_time(struct tcb *t, struct bw_tcp_info *out)
 {
     const struct tcp_stats *s = &t->stats;
@@ -206,6 +222,7 @@ int bw_tcp_info(struct bw_sock *sock, struct bw_tcp_info *out)
     out->tcpi_pmtu = t->base.path.mtu;
     about_sending(t, out);
     about_receiving(t, out);
+    about_marks(t, out);
     about_time(t, out);
     return 0;
 }
