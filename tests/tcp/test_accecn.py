@@ -4,9 +4,10 @@ them. The handshake has a module of its own."""
 from __future__ import annotations
 
 import pytest
-from barewire.stack.tcp import AccEcn, UnknownOption
+from barewire.stack.tcp import AccEcn, Segment, UnknownOption
 
 from tests.kit.ecn import (
+    ACCURATE,
     ACCURATE_PASSIVE,
     CE,
     CUBIC,
@@ -15,6 +16,7 @@ from tests.kit.ecn import (
     ECT1,
     MSS,
     NOT_ECT,
+    ON,
     RENO,
     ace,
     client,
@@ -22,6 +24,8 @@ from tests.kit.ecn import (
     option,
     server,
 )
+from tests.kit.frames import flags_of
+from tests.kit.frames import tcp as tcp_packet
 from tests.kit.peer import Tcp, TcpPeer
 from tests.kit.sock import Sock
 
@@ -269,6 +273,16 @@ def test_an_option_of_another_length_is_read_as_far_as_it_goes(tcp: Tcp, peer: T
     assert share(sock) == pytest.approx(1 / 11, abs=1e-3)
 
 
+def test_ace_above_the_packets_acknowledged_is_believed(tcp: Tcp, peer: TcpPeer) -> None:
+    """Section 3.2.2.5.2: bare ACKs of ours may have been marked, which nobody counts here."""
+    flying(tcp, peer)
+    with tcp.counts("tcp_ecn_reductions"):
+        peer.sends("A" + ace(7), ack=1 + MSS)
+        peer.sends("A" + ace(7), ack=1 + 10 * MSS)
+        tcp.drain()
+        peer.sends("A" + ace(7), ack=1 + 11 * MSS)
+
+
 def test_an_ack_that_delivers_nothing_is_not_looked_at(tcp: Tcp, peer: TcpPeer) -> None:
     """Appendix A.1: it may have been overtaken."""
     sock = flying(tcp, peer)
@@ -276,6 +290,19 @@ def test_an_ack_that_delivers_nothing_is_not_looked_at(tcp: Tcp, peer: TcpPeer) 
     with tcp.counts("tcp_ecn_reductions", 0):
         peer.sends("A" + ace(4), ack=1 + 2 * MSS)
     assert sock.inside.cwnd == 12 * MSS
+
+
+def test_what_people_see(tcp: Tcp, peer: TcpPeer) -> None:
+    """TCP_INFO in Linux's names, without the values that the counters begin with."""
+    sock = flying(tcp, peer)
+    peer.sends("A" + ace(7), ack=1 + 4 * MSS, len=300, tos=ECT0, options=(AccEcn((2001, 2000)),))
+    peer.sends("A" + ace(7), len=100, tos=CE)
+    found = sock.info
+    assert found.tcpi_options & 8
+    assert (found.tcpi_received_ce, found.tcpi_received_ce_bytes) == (1, 100)
+    assert (found.tcpi_received_e0_bytes, found.tcpi_received_e1_bytes) == (300, 0)
+    assert (found.tcpi_delivered_ce, found.tcpi_delivered_ce_bytes) == (2, 2000)
+    assert (found.tcpi_delivered_e0_bytes, found.tcpi_accecn_opt_seen) == (2000, 1)
 
 
 # ---- the path writes ------------------------------------------------------------------------------
@@ -318,3 +345,60 @@ def test_eight_small_marked_packets_are_no_contradiction(tcp: Tcp, peer: TcpPeer
         peer.sends("A" + ace(5), ack=801, options=(AccEcn((1, 800)),))
     tcp.sends(sock, 100)
     tcp.expects(len=100, check=ect(ECT0))
+
+
+# ---- super-segments -------------------------------------------------------------------------------
+
+
+def loop(tcp: Tcp, ecn: int) -> tuple[Sock, Sock]:
+    """A connection over the stack's loopback, which takes super-segments of 60 segments."""
+    listener = tcp.wire.tcp().set(ecn=ecn, rcvbuf=1 << 20).bind("127.0.0.1", 90).listen()
+    client = tcp.wire.tcp().set(ecn=ecn, maxseg=MSS, sndbuf=1 << 20, congestion=RENO)
+    client.connect("127.0.0.1", 90)
+    tcp.wire.world.rest()
+    return client, listener.accept()
+
+
+def hears(tcp: Tcp, sock: Sock, flags: str, tos: int) -> None:
+    """A bare ACK that the network, or the peer, has written into."""
+    inside = sock.inside
+    ack = Segment(
+        90, sock.name[1], inside.rcv_nxt, inside.snd_nxt, flags_of("A" + flags), inside.snd_wnd >> 8
+    )
+    tcp.stack._port.send_packet(tcp_packet("127.0.0.1", "127.0.0.1", ack, tos=tos))
+    tcp.wire.world.rest()
+
+
+def frames_for(tcp: Tcp, client: Sock, server: Sock, size: int = 200 * MSS) -> int:
+    """How many frames the loopback carries for so many bytes, ACKs among them."""
+    before = tcp.stack.interface_stats("lo")["tx_frames"]
+    client.send(bytes(size))
+    tcp.wire.world.run("1s")
+    assert len(server.read_all()) == size
+    return tcp.stack.interface_stats("lo")["tx_frames"] - before
+
+
+def test_super_segments_keep_ace_in_every_segment(tcp: Tcp) -> None:
+    """Section 3.3.4: who cuts one clears CWR in all segments but the first, and ACE has that bit: while
+    it is set, segments leave one by one."""
+    client, server = loop(tcp, ACCURATE)
+    frames_for(tcp, client, server)
+    whole = frames_for(tcp, client, server)
+    hears(tcp, client, ace(5), CE)  # r.cep is 6: (1,1,0)
+    cut = frames_for(tcp, client, server)
+    assert whole < 100 < 200 <= cut
+    hears(tcp, client, ace(5), CE)
+    hears(tcp, client, ace(5), CE)  # 8: (0,0,0)
+    assert frames_for(tcp, client, server) < 100
+
+
+def test_cwr_of_rfc_3168_goes_with_a_segment_of_its_own(tcp: Tcp) -> None:
+    """Cut, a super-segment would say it many times."""
+    client, server = loop(tcp, ON)
+    frames_for(tcp, client, server)
+    whole = frames_for(tcp, client, server, 20 * MSS)
+    with tcp.counts("tcp_ecn_reductions"):
+        hears(tcp, client, "E", NOT_ECT)
+    cut = frames_for(tcp, client, server, 20 * MSS)
+    assert cut >= whole + 7, "what the smaller window let go at once"
+    assert frames_for(tcp, client, server, 20 * MSS) < cut

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from barewire.stack.tcp import AccEcn, Mss
 
 from tests.kit.ecn import (
     ACCURATE,
     ACCURATE_ANSWER,
     ACCURATE_PASSIVE,
     CE,
+    DCTCP,
     ECT0,
     ECT1,
     MSS,
@@ -99,6 +101,33 @@ def test_a_syn_ack_that_comes_again_is_told_of_again(tcp: Tcp, peer: TcpPeer) ->
     tcp.expects("A" + ace(6), ack=1)
     peer.sends("A" + ace(5), len=MSS)
     tcp.expects("A" + ace(6), ack=1 + MSS, why="r.cep rises once")
+
+
+def test_the_first_ack_of_the_client_has_every_field(tcp: Tcp, peer: TcpPeer) -> None:
+    """Section 3.2.3.2.1: so that the server can test the path; later ones have what changed."""
+    tcp.connects(tcp.wire.tcp().set(ecn=ACCURATE))
+    tcp.expects("SeCE", check=option())
+    peer.sends("SA" + ace(2), seq=0, ack=1, mss=MSS)
+    tcp.expects("A" + ace(2), check=option(1, 0, 1))
+    peer.sends("A" + ace(5), len=100, tos=ECT0)
+    tcp.expects("A" + ace(5), check=option(101))
+
+
+def test_an_option_on_a_syn_means_nothing(tcp: Tcp, peer: TcpPeer) -> None:
+    """Section 3.2.3.2.1: a zeroed one does not spoil those that follow."""
+    listener = tcp.listens(ecn=ACCURATE_PASSIVE, congestion=DCTCP)
+    peer.sends("SeCE", seq=0, options=(Mss(MSS), AccEcn((0, 0, 0))))
+    tcp.expects("SA" + ace(2))
+    peer.sends("A" + ace(2), seq=1, ack=1, options=(AccEcn((1, 0, 1)),))
+    sock = listener.accept()
+    tcp.sends(sock, 30 * MSS)
+    tcp.drain()
+    before = sock.inside.dctcp_alpha
+    told = (AccEcn((10_001, 0)),)
+    peer.sends("A" + ace(6), ack=1 + 10 * MSS, options=told)
+    tcp.drain()
+    peer.sends("A" + ace(6), ack=1 + 11 * MSS, options=told)
+    assert sock.inside.dctcp_alpha < before, "believed: no byte was marked"
 
 
 @pytest.mark.parametrize(

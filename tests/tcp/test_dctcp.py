@@ -127,7 +127,7 @@ def test_alpha_reaches_zero(tcp: Tcp, peer: TcpPeer) -> None:
 
 
 def test_a_loss_halves(tcp: Tcp, peer: TcpPeer) -> None:
-    """Section 3.4: losses are answered as ever, however small alpha is; a mark of the same window
+    """Section 3.5: losses are answered as ever, however small alpha is; a mark of the same window
     takes nothing from that."""
     sock = sender(tcp, peer)
     for _ in range(40):
@@ -179,7 +179,7 @@ def test_dctcp_asks_for_ecn_whatever_the_stacks_mode(tcp: Tcp, peer: TcpPeer, mo
 
 
 def test_a_dctcp_listener_takes_a_syn_that_says_ect(tcp: Tcp, peer: TcpPeer) -> None:
-    """Section 3.5: DCTCP peers mark their SYNs."""
+    """Section 3.6: DCTCP peers mark their SYNs."""
     tcp.listens(congestion=DCTCP, ecn=OFF)
     peer.sends("SEC", seq=0, tos=ECT0)
     tcp.expects("SAE", seq=0)

@@ -11,7 +11,7 @@ from tests.kit.sock import Sock
 
 OFF, ON, PASSIVE = 0, 1, 2
 NOT_ECT, ECT1, ECT0, CE = 0, 1, 2, 3
-CUBIC, RENO = 0, 1
+CUBIC, RENO, BBR = 0, 1, 2
 MSS = 1000
 
 
@@ -296,6 +296,16 @@ def test_a_mark_outside_the_window_is_ignored(tcp: Tcp, peer: TcpPeer) -> None:
     tcp.expects("A", ack=1 + MSS)
 
 
+def test_a_marked_window_probe_is_heard(tcp: Tcp, peer: TcpPeer) -> None:
+    """RFC 3168 6.1.6: the byte beyond the closed window is not taken, its mark is."""
+    sock = passive(tcp, peer, rcvbuf=4000)
+    peer.sends(seq=1, len=4000)
+    tcp.drain("1s")
+    assert sock.inside.rcv_wnd == 0
+    peer.sends(seq=4001, len=1, tos=CE)
+    tcp.expects("AE", ack=4001)
+
+
 def test_marked_and_unmarked_segments_of_a_burst_are_kept_apart(tcp: Tcp, peer: TcpPeer) -> None:
     """Merging loses no mark, and a CWR ends the echo where it stands."""
     passive(tcp, peer)
@@ -375,6 +385,20 @@ def test_the_window_keeps_two_segments(tcp: Tcp, peer: TcpPeer) -> None:
         if sock.unacked:
             peer.sends("AE", ack=peer.got)
     assert sock.inside.cwnd == 2 * MSS
+
+
+def test_who_does_not_answer_marks_does_not_say_ect(tcp: Tcp, peer: TcpPeer) -> None:
+    """BBR governs its window by what is delivered: RFC 3168 section 5 lets only who reacts say ECT."""
+    sock = active(tcp, peer, congestion=BBR)
+    tcp.sends(sock, MSS)
+    tcp.expects("A", len=MSS, check=tos(NOT_ECT))
+    with tcp.counts("tcp_ecn_reductions", 0):
+        peer.sends("AE", ack=1 + MSS)
+    peer.sends(len=MSS, tos=CE)
+    tcp.expects("AE", ack=1 + MSS, why="as receiver it takes part")
+    sock.set(congestion=RENO)
+    tcp.sends(sock, MSS)
+    tcp.expects("AE", len=MSS, check=tos(ECT0))
 
 
 def test_ece_without_ecn_is_ignored(tcp: Tcp, peer: TcpPeer) -> None:
