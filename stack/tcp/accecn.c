@@ -174,6 +174,18 @@ static uint32_t grown_packets(const struct tcb *t, uint32_t least, uint32_t pack
     return packets > 7 ? packets - ((packets - least) & 7) : least;
 }
 
+/* How many bytes more came marked: by the option, less what ACE alone has told of before; or by ACE. */
+static uint32_t grown_bytes(struct tcb *t, uint32_t cep, int told, uint32_t ceb)
+{
+    uint32_t ahead = t->ecn.ahead;
+    if (told) {
+        t->ecn.ahead = 0;
+        return ceb > ahead ? ceb - ahead : 0;
+    }
+    t->ecn.ahead += cep * t->mss;
+    return cep * t->mss;
+}
+
 /* What the segment tells of our packets, unless a later ACK has told more (appendix A.1): one that
  * delivers nothing may have been overtaken. */
 void accecn_feedback(struct tcb *t, const struct tcp_seg *seg, struct delivery *d)
@@ -190,15 +202,16 @@ void accecn_feedback(struct tcb *t, const struct tcp_seg *seg, struct delivery *
     int told = read_option(t, seg, d->acked > 0, &ceb);
     if (n->ignore)
         return;
-    if (ceb && !least && packets <= 7 && all_full(t, d)) { /* section 3.2.3.2.5: one of them lies */
+    if (ceb && !least && !n->ahead && packets <= 7 &&
+        all_full(t, d)) { /* section 3.2.3.2.5: one of them lies */
         n->ect = 0;
         count(t->base.st, COUNT_TCP_ECN_MANGLED);
     }
     uint32_t cep = grown_packets(t, least, packets, told, ceb);
-    uint64_t marked = told ? ceb : (uint64_t)cep * t->mss;
+    uint32_t marked = grown_bytes(t, cep, told, ceb);
     n->s_cep += cep;
-    d->ece = cep || ceb;
-    d->ce = marked < d->delivered ? (uint32_t)marked : d->delivered;
+    d->ece = cep || marked;
+    d->ce = marked < d->delivered ? marked : d->delivered;
 }
 
 /* ---- the handshake ----------------------------------------------------------------------------------------- */

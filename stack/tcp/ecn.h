@@ -41,6 +41,7 @@ struct tcp_ecn {
     uint8_t ignore;        /* ... and nothing is believed */
     uint32_t r_cep, s_cep; /* packets with CE */
     uint32_t r_bytes[4], s_bytes[4];
+    uint32_t ahead; /* marked bytes told of by ACE since the last option */
 };
 
 /* ---- ecn.c ---- */

@@ -8,8 +8,9 @@ import pytest
 from barewire.nic_drivers import Faults, pipe_pair, with_faults
 
 from tests.kit.clock import MS, SECOND
+from tests.kit.programs import Conversation
 from tests.kit.sock import Sock
-from tests.kit.world import World
+from tests.kit.world import World, lossy_pair
 
 RATE = 50_000_000  # bit/s
 DELAY = 5 * MS  # one way
@@ -92,3 +93,21 @@ def test_without_ecn_the_same_bottleneck_loses() -> None:
     bottleneck = Faults(rate=RATE, delay=DELAY, queue=200_000, mark_above=60_000)
     found = transfer(CUBIC, OFF, bottleneck)
     assert found.lost > 0 and found.marked == 0
+
+
+@pytest.mark.parametrize("ecn", ["on", "accecn"])
+@pytest.mark.parametrize("congestion", [CUBIC, RENO, DCTCP])
+def test_both_ways_at_once_through_a_network_that_marks(congestion: int, ecn: str) -> None:
+    """Data carries the feedback of the other direction; nothing contradicts itself, nothing is lost."""
+    with World(5, buffer_bytes=64 << 20, ecn=ecn) as world:
+        a, b = lossy_pair(Faults(delay=2 * MS, jitter=MS, mark=0.05), seed=5)
+        one, two = world.stack(a, "198.18.0.1/24"), world.stack(b, "198.18.0.2/24")
+        sizes = {"upload": 2_000_000, "download": 1_000_000}
+        talk = Conversation(world, one, two, "198.18.0.2", congestion=congestion, **sizes)
+        talk.runs()
+        talk.closes()
+        for stack in (one, two):
+            counters = stack.counters()
+            assert counters["tcp_ecn_marks_received"] > 10 < counters["tcp_ecn_reductions"]
+            assert counters["tcp_ecn_mangled_on_path"] == 0
+            assert counters["tcp_segments_retransmitted"] == 0

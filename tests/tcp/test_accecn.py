@@ -237,6 +237,19 @@ def test_the_first_field_alone_says_that_none_was_marked(tcp: Tcp, peer: TcpPeer
     assert window(tcp, peer, 5, 10_001) == pytest.approx(0, abs=1e-3)
 
 
+def test_what_ace_has_told_of_before_the_option_counts_once(tcp: Tcp, peer: TcpPeer) -> None:
+    """Section 3.2.3.2.5: data that the peer sends have ACE and no room for the option, which comes with
+    its next ACK. No contradiction, and not marked twice."""
+    sock = flying(tcp, peer, DCTCP)
+    with tcp.counts("tcp_ecn_mangled_on_path", 0), tcp.counts("tcp_ecn_reductions"):
+        peer.sends("A" + ace(6), ack=1 + 2 * MSS, len=MSS)
+        peer.sends("A" + ace(6), ack=1 + 4 * MSS, options=(AccEcn((3001, 1000)),))
+        peer.sends("A" + ace(6), ack=1 + 10 * MSS, options=(AccEcn((9001, 1000)),))
+    tcp.drain()
+    peer.sends("A" + ace(6), ack=1 + 11 * MSS, options=(AccEcn((10_001, 1000)),))
+    assert share(sock) == pytest.approx(1 / 11, abs=1e-3)
+
+
 def test_the_other_order_is_read_as_well(tcp: Tcp, peer: TcpPeer) -> None:
     sock = flying(tcp, peer, DCTCP)
     told = (AccEcn((1, 4000, 6001), order=1),)
