@@ -140,18 +140,23 @@ static int same_flow(const struct tcp_seg *m, const struct packet *pkt, const st
     return ip_equal(pkt->src, of->src) && ip_equal(pkt->dst, of->dst) && pkt->ifindex == of->ifindex;
 }
 
-/* The next bytes of the stream, saying nothing else that is new but PSH. Of marked segments seven at most:
- * so many can be told of in one ACK (RFC 9768 3.2.2.5.1). */
-static int extends_data(const struct tcp_seg *m, const struct packet *of, const uint8_t *h, uint32_t n)
+/* How many segments like that one may be merged. Of marked ones seven: so many can be told of in one ACK
+ * (RFC 9768 3.2.2.5.1). */
+static uint32_t merge_limit(const struct packet *pkt)
 {
-    int most = (of->tos & ECN_MASK) == ECN_CE ? 7 : TCP_MERGE_PIECES;
+    return (pkt->tos & ECN_MASK) == ECN_CE ? 7 : TCP_MERGE_PIECES;
+}
+
+/* The next bytes of the stream, saying nothing else that is new but PSH. */
+static int extends_data(const struct tcp_seg *m, uint32_t most, const uint8_t *h, uint32_t n)
+{
     return m->len && n && m->pieces < most && get32(h + 4) == m->seq + m->len && get32(h + 8) == m->ack;
 }
 
 /* A bare ACK that takes the place of the pending one, because it acknowledges more. */
-static int extends_ack(const struct tcp_seg *m, const uint8_t *h, uint32_t n)
+static int extends_ack(const struct tcp_seg *m, uint32_t most, const uint8_t *h, uint32_t n)
 {
-    return !m->len && !n && !(h[13] & TCP_PSH) && !m->sacks && get32(h + 4) == m->seq &&
+    return !m->len && !n && m->segments < most && !(h[13] & TCP_PSH) && !m->sacks && get32(h + 4) == m->seq &&
            seq_gt(get32(h + 8), m->ack);
 }
 
@@ -163,9 +168,9 @@ static int merge(struct bw_stack *st, const struct packet *pkt)
     if (!g->merging || !same_flow(m, pkt, &g->merge_pkt))
         return 0;
     const uint8_t *h = pkt->l4;
-    uint32_t n = pkt->l4_len - m->hdr_len;
-    int data = extends_data(m, &g->merge_pkt, h, n);
-    if (!data && !extends_ack(m, h, n))
+    uint32_t n = pkt->l4_len - m->hdr_len, most = merge_limit(pkt);
+    int data = extends_data(m, most, h, n);
+    if (!data && !extends_ack(m, most, h, n))
         return 0;
     if (!checksum_good(pkt)) {
         drop(st, DROP_TCP_CHECKSUM, pkt->l4_len);

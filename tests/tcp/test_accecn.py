@@ -113,6 +113,16 @@ def test_a_burst_of_marks_never_wraps_the_field_unseen(tcp: Tcp, peer: TcpPeer) 
     assert len(sock.read_all()) == 40 * MSS
 
 
+def test_a_burst_of_marked_bare_acks_is_counted_in_parts(tcp: Tcp, peer: TcpPeer) -> None:
+    sock = server(tcp, peer)
+    tcp.sends(sock, 10 * MSS)
+    tcp.drain()
+    acks = (peer.packet("A" + ace(5), ack=1 + i * MSS, tos=CE) for i in range(1, 11))
+    tcp.wire.sends_burst(*acks)
+    told = [p.tcp.ace for p in tcp.drain("1s") if p.tcp]
+    assert told == [(5 + 7) % 8, (5 + 10) % 8]
+
+
 # ---- the receiver: the option ---------------------------------------------------------------------
 
 
