@@ -126,8 +126,8 @@ int tcp_fast_path(struct tcb *t, struct tcp_seg *seg)
     if (t->state != BW_TCP_ESTABLISHED || (seg->flags & ~(TCP_PSH | TCP_ECE | TCP_CWR)) != TCP_ACK ||
         seg->seq != t->rcv_nxt)
         return 0;
-    if (t->recovering || t->ooo.n || t->ooo_fin || t->sacked.n || t->lost.n || seg->sacks || t->persisting ||
-        t->dupacks || t->urg_data)
+    if (t->recovering || t->ooo.n || t->ooo_fin || t->sacked.n || t->lost.n || t->resent.n || seg->sacks ||
+        t->persisting || t->dupacks || t->urg_data)
         return 0;
     if (seg->wnd << t->snd_wscale != t->snd_wnd || seg->has_ts != t->use_ts || !(t->base.flags & SOCK_OPEN))
         return 0;

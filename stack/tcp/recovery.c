@@ -272,10 +272,10 @@ void tcp_recovery_timeout(struct tcb *t)
 {
     if (t->sacked.n && t->sacked.r[0].start == t->snd_una) /* the receiver took data back */
         ranges_free(&t->sacked);
-    if (!t->recovering) {
+    if (!t->recovering || (t->recovering == RECOVERY_TIMEOUT && t->retries == 1)) { /* a new loss */
         remember(t);
         reduce(t);
-        t->frto = 1;
+        t->frto = !t->recovering;
     }
     if (t->retries == 1)
         t->cc->timeout(t);

@@ -25,6 +25,7 @@ static void renew(struct tcb *t)
     t->delivered = t->app_limited = t->pacing_rate = t->retransmits = 0;
     t->stats = (struct tcp_stats){0};
     t->pace_next = t->pace_left = 0;
+    t->frto = t->tlp_new = 0;
     t->ecn = (struct tcp_ecn){.option = t->ecn.option};
     t->fast_open &= FASTOPEN_OPTIONS;
     t->syn_data = 0;
