@@ -38,6 +38,7 @@ def host_config(
     header_prediction: bool,
     poison: bool,
     syn_cookies: int,
+    mtu_probing: int,
     ecn: str,
     trace_records: int,
     fast_open: int,
@@ -61,6 +62,7 @@ def host_config(
     engine.header_prediction = bool(header_prediction)
     engine.poison = bool(poison)
     engine.fast_open = integer("fast_open", fast_open, 0, 3)
+    engine.mtu_probing = integer("mtu_probing", mtu_probing, 0, 2)
     engine.syn_cookies = integer("syn_cookies", syn_cookies, 0, 2)
     engine.ecn = ecn_mode(ecn)
     engine.trace_records = integer("trace_records", trace_records, 16, 1 << 24)

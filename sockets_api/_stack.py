@@ -58,6 +58,8 @@ class Stack:
     ecn: "passive" answers a peer that asks for Explicit Congestion Notification (RFC 3168), "on" asks
         for it too, "off" does neither; "accecn" and "accecn-passive" do so with accurate feedback
         (RFC 9768) where the peer can; as Linux's tcp_ecn. DCTCP asks whatever this says.
+    mtu_probing: as Linux's tcp_mtu_probing (RFC 4821): 1 looks for the path MTU with probes when large
+        segments vanish without a word of ICMP, 2 on every connection, 0 never.
     probe_addresses: RFC 5227: addresses are probed for some seconds before they are used.
     syn_cookies: as Linux's tcp_syncookies: 0 never, 1 while the half-open connections are at their
         bound, 2 for every SYN. fast_open: as its tcp_fastopen: 1 for clients, 2 for listeners with
@@ -91,6 +93,7 @@ class Stack:
         ports: tuple[int, int] = (32768, 60999),
         congestion: str | type[Algorithm] = "cubic",
         ecn: str = "passive",
+        mtu_probing: int = 1,
         probe_addresses: bool = False,
         syn_cookies: int = 1,
         fast_open: int = 3,
@@ -125,6 +128,7 @@ class Stack:
             header_prediction=header_prediction,
             poison=poison,
             syn_cookies=syn_cookies,
+            mtu_probing=mtu_probing,
             ecn=ecn,
             trace_records=trace_records,
             fast_open=fast_open,

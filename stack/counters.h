@@ -78,6 +78,9 @@
     X(COUNT_TCP_TIMEOUTS, "tcp_retransmission_timeouts") \
     X(COUNT_TCP_TAIL_PROBES, "tcp_tail_loss_probes") \
     X(COUNT_TCP_TAIL_REPAIRS, "tcp_tail_loss_repairs") \
+    X(COUNT_TCP_BLACK_HOLES, "tcp_mtu_black_holes") \
+    X(COUNT_TCP_MTU_PROBES, "tcp_mtu_probes_sent") \
+    X(COUNT_TCP_MTU_PROBES_PASSED, "tcp_mtu_probes_passed") \
     X(COUNT_TCP_UNDOS, "tcp_spurious_recoveries_undone") \
     X(COUNT_TCP_DSACKS, "tcp_dsacks_sent") \
     X(COUNT_TCP_PROBES, "tcp_zero_window_probes") \

@@ -41,6 +41,7 @@
 #include "tcp/emit.c"
 #include "tcp/stateless.c"
 #include "tcp/fast_open.c"
+#include "tcp/mtu_probe.c"
 #include "tcp/output.c"
 #include "tcp/buffers.c"
 #include "tcp/open.c"

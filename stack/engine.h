@@ -34,6 +34,8 @@ struct bw_bounds {
 };
 
 enum { BW_FASTOPEN_CLIENT = 1, BW_FASTOPEN_SERVER = 2 };
+/* Path MTU discovery by probes, as Linux's tcp_mtu_probing: never, after a black hole, always. */
+enum { BW_MTU_PROBING_OFF, BW_MTU_PROBING_BLACK_HOLE, BW_MTU_PROBING_ALWAYS };
 struct bw_config {
     uint8_t seed[32];                /* every key and random number comes from here */
     int64_t now;                     /* the first reading of the clock */
@@ -49,6 +51,7 @@ struct bw_config {
     uint8_t syn_cookies;    /* 0: never, 1: when the half-open children are at their bound, 2: always */
     uint8_t fast_open;      /* BW_FASTOPEN_*: what the stack may do */
     uint8_t ecn;            /* BW_ECN_*: of new TCP sockets */
+    uint8_t mtu_probing;    /* BW_MTU_PROBING_* */
     uint32_t trace_records; /* bound of the trace ring; committed when used */
 };
 

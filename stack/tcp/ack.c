@@ -99,6 +99,8 @@ void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery 
         tcp_info_progress(t);
     if (!t->sndq.len)
         tcp_chrono(t, LIMIT_IDLE);
+    if (unlikely(t->mtu.state))
+        tcp_mtu_acked(t);
     t->retries = 0; /* the backoff stays until a valid sample (RFC 6298 section 5) */
     t->base.soft_error = 0;
     t->first_unacked = st->now;

@@ -167,7 +167,7 @@ int tcp_emit(struct tcb *t, struct iface *out, const struct tcp_emit *e)
     uint32_t segments = 1;
     if (e->len) {
         add_payload(t, f, e);
-        if (e->len > t->mss) {
+        if (e->len > t->mss && !e->whole) {
             f->gso_size = (uint16_t)t->mss;
             segments = (e->len + t->mss - 1) / t->mss;
         }

@@ -49,6 +49,7 @@ void tcp_learn_syn(struct tcb *t, const struct tcp_seg *seg)
     t->snd_wl1 = seg->seq;
     t->snd_wl2 = seg->ack;
     tcp_update_mss(t);
+    tcp_mtu_open(t);
     t->cwnd = tcp_initial_window(t->mss);
     cc_start(t);
 }

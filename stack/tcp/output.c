@@ -90,11 +90,9 @@ uint32_t tcp_data_end(const struct tcb *t)
  * (RFC 6691). */
 void tcp_update_mss(struct tcb *t)
 {
-    uint32_t mss = t->peer_mss, path = t->base.path.mtu > 40 ? t->base.path.mtu - 40 : TCP_MIN_MSS;
-    if (t->user_mss && t->user_mss < mss)
-        mss = t->user_mss;
-    if (path < mss)
-        mss = path;
+    uint32_t mss = tcp_mss_ceiling(t);
+    if (t->mtu.low && t->mtu.low < mss)
+        mss = t->mtu.low;
     if (mss < TCP_MIN_MSS)
         mss = TCP_MIN_MSS;
     t->mss = mss - (t->use_ts ? 12 : 0);
@@ -176,7 +174,7 @@ static uint32_t emit_size(const struct tcb *t, const struct iface *out)
 }
 
 /* First transmission of something that occupies sequence space. */
-static void sent_new(struct tcb *t, uint32_t seq, uint32_t n)
+void tcp_sent_new(struct tcb *t, uint32_t seq, uint32_t n)
 {
     int64_t now = t->base.st->now;
     if (t->snd_una == seq)
@@ -217,6 +215,8 @@ static int send_new(struct tcb *t, struct iface *out)
     if (t->fin_sent || (!t->syn_acked && !tcp_is_early(t)))
         return 0;
     restart_after_idle(t);
+    if (unlikely(t->mtu.low) && tcp_mtu_probe(t, out) < 0)
+        return -1;
     uint32_t waiting, n = sendable(t, &waiting), size = emit_size(t, out), turn = 0;
     while (n) {
         if (t->pacing_rate) {
@@ -236,7 +236,7 @@ static int send_new(struct tcb *t, struct iface *out)
         t->push_wanted = t->tlp_new = 0;
         if (e.len % t->mss)
             t->snd_sml = e.seq + e.len;
-        sent_new(t, e.seq, e.len + !!(e.flags & TCP_FIN));
+        tcp_sent_new(t, e.seq, e.len + !!(e.flags & TCP_FIN));
         if (e.flags & TCP_FIN)
             t->fin_sent = 1;
         n -= e.len;
@@ -252,7 +252,7 @@ static int send_new(struct tcb *t, struct iface *out)
         if (tcp_emit(t, out, &e))
             return -1;
         t->fin_sent = 1;
-        sent_new(t, e.seq, 1);
+        tcp_sent_new(t, e.seq, 1);
     } else if (waiting && t->snd_una == t->snd_nxt && t->deadline[TIMER_REXMT] == NEVER) {
         t->persisting = 1; /* the window (or a cork) holds everything back: RFC 9293 3.8.6.1 */
         t->first_unacked = t->base.st->now;

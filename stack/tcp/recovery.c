@@ -244,7 +244,7 @@ void tcp_detect_loss(struct tcb *t, const struct tcp_seg *seg, struct delivery *
         rack_detect(t);
     else
         reno_findings(t, d);
-    if (t->lost.n && !t->recovering)
+    if (t->lost.n && !t->recovering && !tcp_mtu_lost(t))
         enter_fast_recovery(t);
     if (t->recovering == RECOVERY_FAST && !(t->cc->flags & CC_OWN_WINDOW))
         reduce_in_proportion(t, d);
@@ -279,6 +279,10 @@ void tcp_recovery_timeout(struct tcb *t)
     }
     if (t->retries == 1)
         t->cc->timeout(t);
+    if (t->mtu.low)
+        tcp_mtu_timeout(t);
+    if (t->retries >= TCP_R1)
+        tcp_mtu_black_hole(t);
     rack_timed_out(t);
     t->recovering = RECOVERY_TIMEOUT;
     t->recover = t->snd_nxt;

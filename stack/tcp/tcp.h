@@ -25,6 +25,7 @@ enum {
     TCP_DEFAULT_MSS = 536,     /* RFC 9293 MUST-15 */
     TCP_INITIAL_SEGMENTS = 10, /* RFC 6928 */
     TCP_DUP_THRESH = 3,
+    TCP_R1 = 3,          /* time-outs in a row, Linux's tcp_retries1 */
     TCP_RETRIES = 15,    /* R2, Linux's tcp_retries2 */
     TCP_SYN_RETRIES = 7, /* three minutes, RFC 9293 MUST-23; Linux's 6 are two */
     TCP_SYNACK_RETRIES = 5,
@@ -151,6 +152,15 @@ struct tcp_stats {
     uint64_t limited[LIMITS]; /* ns in each LIMIT_* but idle */
 };
 
+/* Path MTU discovery by probes (mtu_probe.c); sizes are path MTUs less 40. */
+enum { MTU_IDLE, MTU_SENT, MTU_LOST };
+struct tcp_mtu {
+    uint16_t low, high, size;     /* low 0: no search; the size of the probe under way */
+    uint8_t state, tries, at_top; /* MTU_*; inconclusive probes; the next one tries `high` itself */
+    uint32_t seq, end;            /* of the probe */
+    int64_t next;                 /* none earlier */
+};
+
 struct tcb {
     struct bw_sock base;
     uint8_t state; /* BW_TCP_* */
@@ -232,6 +242,7 @@ struct tcb {
     uint32_t newly_lost;             /* taken as lost since the last report to cc */
     uint32_t max_flight, flight_end; /* most in flight since snd_una passed the last flight_end */
     uint32_t peer_mss;
+    struct tcp_mtu mtu;
     struct tcp_ecn ecn;
     uint64_t cc_state[16];
     /* delivery rate */
@@ -452,7 +463,17 @@ void tcp_ready_remove(struct tcb *t);
 int tcp_output(struct tcb *t, struct iface *out); /* 1: done for now, 0: more to send, no room or turn over */
 void tcp_send_ack(struct tcb *t);
 void tcp_update_mss(struct tcb *t);
+void tcp_sent_new(struct tcb *t, uint32_t seq, uint32_t n);
 uint32_t tcp_data_end(const struct tcb *t); /* sequence number after the last queued byte */
+
+/* ---- mtu_probe.c ---- */
+uint32_t tcp_mss_ceiling(const struct tcb *t);
+void tcp_mtu_open(struct tcb *t);
+void tcp_mtu_black_hole(struct tcb *t);
+void tcp_mtu_timeout(struct tcb *t);
+void tcp_mtu_acked(struct tcb *t);
+int tcp_mtu_lost(struct tcb *t);
+int tcp_mtu_probe(struct tcb *t, struct iface *out);
 
 /* ---- urgent.c ---- */
 void tcp_mark_urgent(struct tcb *t);
@@ -480,6 +501,7 @@ struct tcp_emit {
     uint32_t seq, len;
     uint8_t flags;
     uint8_t probe; /* an old sequence number on purpose (keepalive, window probe) */
+    uint8_t whole; /* one segment whatever the MSS (a probe of the path MTU) */
 };
 int tcp_emit(struct tcb *t, struct iface *out, const struct tcp_emit *e);
 int tcp_has_sack(const struct tcb *t);

@@ -103,7 +103,7 @@ static void on_rexmt(struct tcb *t)
     t->backoff++;
     count(st, COUNT_TCP_TIMEOUTS);
     tcp_info_timeout(t);
-    if (t->retries == 3)
+    if (t->retries == TCP_R1)
         t->base.path.gen = 0; /* RFC 9293 3.8.3 R1: the way may have changed */
     if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD)
         t->syn_again = 1;

@@ -149,7 +149,7 @@ def test_a_timeout_begins_with_one_segment(tcp: Tcp, peer: TcpPeer) -> None:
     sock = sender(tcp, peer)
     tcp.sends(sock, 20 * MSS)
     tcp.drain("2s")
-    assert sock.inside.cwnd == MSS
+    assert sock.inside.cwnd == sock.inside.mss
     assert sock.inside.dctcp_alpha == ONE
 
 

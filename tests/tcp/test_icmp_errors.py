@@ -10,7 +10,7 @@ from tests.kit import frames
 from tests.kit.packets import Packet
 from tests.kit.peer import Tcp, TcpPeer
 
-NET, HOST, PROTOCOL, PORT, FRAG_NEEDED, ADMIN = 0, 1, 2, 3, 4, 13
+NET, HOST, PROTOCOL, PORT, ADMIN = 0, 1, 2, 3, 13
 
 
 def error(tcp: Tcp, code: int, about: Packet | bytes, mtu: int = 0) -> None:
@@ -98,73 +98,3 @@ def test_an_error_about_nothing_of_ours(tcp: Tcp, peer: TcpPeer) -> None:
 
 def _segment() -> frames.Segment:
     return frames.Segment(1, 2)
-
-
-# ---- path MTU ------------------------------------------------------------------------------------
-
-
-def test_fragmentation_needed_lowers_the_mss_and_sends_again(tcp: Tcp, peer: TcpPeer) -> None:
-    """RFC 1191 section 6.5; the retransmission is no sign of congestion."""
-    sock = tcp.established(mss=1460)
-    tcp.sends(sock, 2920)
-    first = tcp.expects(seq=1, len=1460)
-    tcp.expects(seq=1461, len=1460)
-    cwnd = sock.inside.ssthresh
-    error(tcp, FRAG_NEEDED, first, mtu=1000)
-    again = tcp.drain()
-    assert [len(p.tcp.payload) for p in again if p.tcp] == [960, 960, 960, 40]
-    assert sock.inside.ssthresh == cwnd
-    assert sock.inside.mss == 960
-    peer.sends(ack=2921)
-    tcp.expects_nothing("1min")
-
-
-def test_later_connections_know_the_path_mtu(tcp: Tcp, peer: TcpPeer) -> None:
-    sock = tcp.established(mss=1460)
-    tcp.sends(sock, 1460)
-    error(tcp, FRAG_NEEDED, tcp.expects(seq=1), mtu=1000)
-    tcp.drain()
-    peer.sends(ack=1461)
-    other = tcp.another_peer(6000)
-    second = tcp.established(mss=1460, peer=other)
-    tcp.sends(second, 1920, to=other)
-    tcp.expects(seq=1, len=960, to=other)
-    tcp.drain()
-    other.sends(ack=1921)
-    tcp.run("11min")
-    third_peer = tcp.another_peer(6001)
-    third = tcp.established(mss=1460, peer=third_peer)
-    tcp.sends(third, 2000, to=third_peer)
-    tcp.expects(seq=1, len=1460, to=third_peer, why="after ten minutes it is tried again")
-
-
-def test_a_router_that_names_no_mtu(tcp: Tcp, peer: TcpPeer) -> None:
-    """RFC 1191 section 7.1: the next lower plateau."""
-    sock = tcp.established(mss=1460)
-    tcp.sends(sock, 1460)
-    error(tcp, FRAG_NEEDED, tcp.expects(seq=1), mtu=0)
-    assert sock.inside.mss == 1492 - 40
-
-
-def test_an_absurd_mtu_is_not_followed_below_552(tcp: Tcp, peer: TcpPeer) -> None:
-    sock = tcp.established(mss=1460)
-    tcp.sends(sock, 1460)
-    error(tcp, FRAG_NEEDED, tcp.expects(seq=1), mtu=68)
-    assert sock.inside.mss == 552 - 40
-
-
-@pytest.mark.parametrize("what", ["larger", "not in flight", "no df"])
-def test_a_forged_mtu_is_not_believed(tcp: Tcp, peer: TcpPeer, what: str) -> None:
-    sock = tcp.established(mss=1460)
-    tcp.sends(sock, 1460)
-    data = tcp.expects(seq=1)
-    quoted = bytearray(data.l3)
-    mtu = 1000
-    if what == "larger":
-        mtu = 9000
-    elif what == "not in flight":
-        quoted[24:28] = peer.stack_seq(100_000).to_bytes(4, "big")
-    else:
-        quoted[6] &= ~0x40 & 0xFF
-    error(tcp, FRAG_NEEDED, bytes(quoted), mtu)
-    assert sock.inside.mss == 1460
