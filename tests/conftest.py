@@ -8,12 +8,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import barewire
 import pytest
 from barewire.tools import netns
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the long forms too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """BAREWIRE_TEST_HEADER_PREDICTION=0: every stack that a test makes in this process without a
+    word about it does without TCP's fast path."""
+    if os.environ.get("BAREWIRE_TEST_HEADER_PREDICTION", "1") == "0":
+        barewire.Stack.__init__.__kwdefaults__["header_prediction"] = False
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -13,6 +13,7 @@ from tests.kit.packets import Packet
 from tests.kit.peer import Tcp, TcpPeer
 from tests.kit.programs import Conversation
 from tests.kit.sock import Sock
+from tests.kit.wire import Wire
 from tests.kit.world import World
 
 FRAG_NEEDED = 4
@@ -282,4 +283,34 @@ def test_small_segments_make_no_black_hole(tcp: Tcp, peer: TcpPeer) -> None:
     tcp.sends(sock, 200)
     with tcp.counts("tcp_mtu_black_holes", 0):
         tcp.drain("20s")
+    assert sock.inside.mss == 1460
+
+
+def test_everything_says_dont_fragment(tcp: Tcp, peer: TcpPeer) -> None:
+    """RFC 1191 section 3: handshake, data, retransmission and reset."""
+    sock = tcp.established(mss=1000)
+    tcp.sends(sock, 1000)
+    sent = tcp.drain("1s")
+    sock.abort()
+    sent += tcp.drain()
+    assert len(sent) >= 3 and all(p.ip is not None and p.ip.df for p in sent)
+
+
+def test_an_inconclusive_probe_is_tried_again(world: World) -> None:
+    """A time-out while a probe is under way says nothing clear; a second later it goes again."""
+    tcp = Tcp(Wire(world, mtu_probing=2))
+    peer = tcp.peer
+    sock = tcp.established(mss=1460, sack=True)
+    tcp.sends(sock, 10_000)
+    first = tcp.drain()
+    assert [len(p.tcp.payload) for p in first[:2] if p.tcp] == [1460, 1024], "a probe in front"
+    again = tcp.drain("1.2s")
+    assert again and all(len(p.tcp.payload) <= 1024 for p in again if p.tcp)
+    with tcp.counts("tcp_mtu_probes_sent", 0):
+        for _ in range(3):
+            peer.sends()
+            tcp.drain()
+    tcp.run("1s")
+    with tcp.counts("tcp_mtu_probes_passed"):
+        tcp.transfers(sock, 60_000)
     assert sock.inside.mss == 1460

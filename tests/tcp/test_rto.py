@@ -72,26 +72,6 @@ def test_giving_up(tcp: Tcp, peer: TcpPeer) -> None:
     assert (sock.state, sock.take_error()) == ("CLOSED", errno.ETIMEDOUT)
 
 
-def test_user_timeout(tcp: Tcp, peer: TcpPeer) -> None:
-    """RFC 5482 by TCP_USER_TIMEOUT, ms."""
-    sock = tcp.established(user_timeout=5000)
-    tcp.sends(sock, 1000)
-    tcp.drain("4.9s")
-    assert sock.state == "ESTABLISHED"
-    tcp.drain("4s")
-    assert (sock.state, sock.take_error()) == ("CLOSED", errno.ETIMEDOUT)
-
-
-def test_user_timeout_counts_from_the_last_progress(tcp: Tcp, peer: TcpPeer) -> None:
-    sock = tcp.established(mss=1000, user_timeout=5000)
-    tcp.sends(sock, 3000)
-    for i in range(1, 3):
-        tcp.drain("4s")
-        peer.sends(ack=1 + 1000 * i)
-    tcp.drain("4s")
-    assert sock.state == "ESTABLISHED"
-
-
 def test_an_ack_restarts_the_timer(tcp: Tcp, peer: TcpPeer) -> None:
     """RFC 6298 (5.3)."""
     sock = measured(tcp, peer, "500ms")

@@ -101,12 +101,6 @@ def test_an_orphan_is_given_up_earlier(tcp: Tcp, peer: TcpPeer) -> None:
     assert tcp.stack.stats()["sockets"] == 1
 
 
-def test_user_timeout_ends_it_too(tcp: Tcp, peer: TcpPeer) -> None:
-    sock = closed_window(tcp, peer, user_timeout=10_000)
-    tcp.drain("30s")
-    assert (sock.state, sock.take_error()) == ("CLOSED", errno.ETIMEDOUT)
-
-
 def test_a_shrinking_window_is_borne(tcp: Tcp, peer: TcpPeer) -> None:
     """RFC 9293 3.8.6: what was sent beyond the new edge is retransmitted, nothing new is sent."""
     sock = tcp.established(mss=1000, wnd=5000)
