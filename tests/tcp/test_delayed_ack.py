@@ -75,6 +75,7 @@ def test_no_exchange_waits_for_a_delayed_ack(writes: int, nagle: bool) -> None:
             for sender, receiver in ((client, server), (server, client)):
                 for _ in range(writes):
                     sender.send(b"piece")
+                    world.rest()
                 got = b""
                 while len(got) < 5 * writes:
                     world.rest()
