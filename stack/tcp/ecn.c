@@ -47,13 +47,14 @@ static void answer_mark(struct tcb *t)
 /* What the user, or the congestion control for him, wants: BW_ECN_*. */
 static int wish(const struct tcb *t)
 {
-    uint32_t flags = cc_flags(t);
-    int quiet = t->ecn.option == BW_ECN_OFF || t->ecn.option == BW_ECN_PASSIVE;
-    if ((flags & CC_ACCECN) && t->ecn.option < BW_ECN_ACCURATE)
-        return BW_ECN_ACCURATE;
-    if (t->ecn.option == BW_ECN_ACCURATE_PASSIVE && (flags & CC_ECN))
-        return BW_ECN_ACCURATE_ANSWER;
-    return quiet && (flags & CC_ECN) ? BW_ECN_ON : t->ecn.option;
+    if (!(cc_flags(t) & CC_ECN))
+        return t->ecn.option;
+    switch (t->ecn.option) {
+    case BW_ECN_OFF:
+    case BW_ECN_PASSIVE: return BW_ECN_ON;
+    case BW_ECN_ACCURATE_PASSIVE: return BW_ECN_ACCURATE_ANSWER;
+    default: return t->ecn.option;
+    }
 }
 
 static uint32_t wants_to_ask(const struct tcb *t)

@@ -36,12 +36,10 @@ struct cc_ack {
 };
 
 enum {
-    CC_PACED = 1, /* sets the pacing rate, by pace_set */
-    CC_OWN_WINDOW =
-        2, /* governs cwnd in recovery, after idling and after a mark itself; without ecn_ssthresh: no ECT */
-    CC_ECN = 4,       /* asks for ECN */
-    CC_ACCECN = 8,    /* asks for accurate ECN */
-    CC_CE_STATE = 16, /* as receiver, it echoes the mark of the last segment (RFC 8257 section 3.2) */
+    CC_PACED = 1,      /* sets the pacing rate, by pace_set */
+    CC_OWN_WINDOW = 2, /* governs cwnd in recovery, after idling and marks; no ECT without ecn_ssthresh */
+    CC_ECN = 4,        /* asks for ECN */
+    CC_CE_STATE = 8,   /* as receiver, it echoes the mark of the last segment (RFC 8257 section 3.2) */
 };
 
 struct tcp_cc {
