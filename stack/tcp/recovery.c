@@ -170,6 +170,10 @@ static void leave_recovery(struct tcb *t)
 /* The reduction was wrong (RFC 4015 in spirit): what was is restored. */
 void tcp_undo(struct tcb *t)
 {
+    if (t->recovering != RECOVERY_TIMEOUT && !t->reordering_seen) { /* what was late seemed lost */
+        t->reordering_seen = 1;
+        t->stats.reorderings++;
+    }
     t->undo_valid = 0;
     t->cwnd = t->cwnd > t->undo_cwnd ? t->cwnd : t->undo_cwnd;
     t->ssthresh = t->undo_ssthresh;

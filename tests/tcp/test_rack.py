@@ -239,3 +239,20 @@ def test_a_timeout_within_recovery_does_not_reduce_twice(tcp: Tcp, peer: TcpPeer
     tcp.drain("400ms")
     assert tcp.stack.counters()["tcp_retransmission_timeouts"] == 1
     assert (sock.inside.flags, sock.inside.ssthresh) == (2, ssthresh)
+
+
+def test_a_timeout_after_progress_reduces_anew(tcp: Tcp, peer: TcpPeer) -> None:
+    """RFC 5681 equation (4): what is lost now had been sent again, and nothing of it came through."""
+    sock = opened(tcp, sack=False, congestion=1)
+    sends(tcp, sock, 10)
+    tcp.expects("A", seq=1, after="300ms")
+    assert sock.inside.ssthresh == 5 * MSS
+    tcp.run("100ms")
+    peer.sends(ack=at(1))
+    assert numbers(tcp.drain(), tcp) == [1, 2]
+    while tcp.stack.counters()["tcp_retransmission_timeouts"] < 2:
+        tcp.drain("50ms")
+    assert sock.inside.ssthresh == 2 * MSS
+    tcp.drain("3s")
+    assert tcp.stack.counters()["tcp_retransmission_timeouts"] > 2
+    assert sock.inside.ssthresh == 2 * MSS

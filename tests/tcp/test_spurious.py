@@ -165,3 +165,20 @@ def test_a_dsack_before_anything_was_sent_again_undoes_nothing(tcp: Tcp, peer: T
     peer.sends(ack=at(2), sack=blocks((0, 1)))
     assert tcp.stack.counters()[UNDOS] == 0
     assert sock.inside.flags == 0
+
+
+def test_what_was_late_and_not_lost_is_reordering(tcp: Tcp, peer: TcpPeer) -> None:
+    """RACK waits from then on (RFC 8985 6.2), as Linux does after such an undo."""
+    sock = opened(tcp, ts=True)
+    tcp.sends(sock, 30 * MSS)
+    tcp.drain()
+    stamp = peer.ts_seen
+    tcp.run("100ms")
+    peer.sends(ack=1, sack=blocks((1, 4)), ts=(peer.tsval, stamp))
+    tcp.drain("5ms")
+    with tcp.counts(UNDOS):
+        peer.sends(ack=at(4), ts=(peer.tsval, stamp))
+    tcp.drain("95ms")
+    peer.sends(ack=at(10), sack=blocks((11, 15)))
+    assert 10 not in numbers(tcp.drain("10ms"), tcp), "three and more beyond the hole"
+    assert 10 in numbers(tcp.drain("20ms"), tcp)
