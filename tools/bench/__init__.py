@@ -83,7 +83,7 @@ def main(argv: Sequence[str] = ()) -> int:
         )
     )
     options = _parse(argv, names)
-    terminal = console(width=118)
+    terminal = console(width=132)
     try:
         netns.in_user_namespace([sys.executable, "-P", "-m", "barewire", "bench", *argv])
         with signals.as_exceptions():

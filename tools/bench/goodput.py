@@ -2,7 +2,8 @@
 
 Like is held against like: cubic beside cubic, bbr beside bbr, on the same links with the same
 seeds. `out`: barewire sends to the kernel. `in`: the kernel sends to barewire, whose receiver
-shows. Beside both stand the figures of kernel to kernel.
+shows. Beside both stand the figures of kernel to kernel. Fairness is that of two flows through one
+bottleneck: `beside the kernel` ours and the kernel's, `twice` two of a kind.
 """
 
 from __future__ import annotations
@@ -15,17 +16,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ...stack import ffi, lib
 from . import links, simulate
 from .report import Result, Samples
 from .wire import Flow, Lane, Outcome
 
 TESTS = ("goodput_sim", "goodput_wire", "fairness_sim", "fairness_wire")
-CONGESTION = tuple(
-    name
-    for name in ("cubic", "bbr")
-    if name in {ffi.string(lib.bw_cc_name(i)).decode() for i in range(lib.bw_cc_count())}
-)
+CONGESTION = ("cubic", "bbr")
 TARGET = 0.9  # of the kernel's median
 CONTENDERS = {
     "kernel": [Flow("kernel")],
@@ -107,13 +103,14 @@ def _fairness_sim(size: Size, progress: Progress, found: Measured) -> None:
     scenario = size.of(links.FAIRNESS)
     for congestion in CONGESTION:
         progress(f"fairness in the simulator: {congestion}")
-        index, total = Samples(), Samples()
-        for seed in range(1, size.fairness_seeds + 1):
-            flows = simulate.shared(scenario, congestion, seed)
-            rates = [f.rate(links.START_UP, scenario.seconds) for f in flows]
-            index.add(jain(rates))
-            total.add(share(sum(rates)))
-        found.results += _fairness_rows("sim", f"{congestion} barewire+barewire sim", index, total)
+        runs = [
+            [f.rate(links.START_UP, scenario.seconds) for f in flows]
+            for flows in (
+                simulate.shared(scenario, congestion, seed)
+                for seed in range(1, size.fairness_seeds + 1)
+            )
+        ]
+        found.results += _fairness_rows("sim", f"{congestion} twice, sim", {"barewire": runs})
 
 
 # ---- on the wire ---------------------------------------------------------------------------------
@@ -235,25 +232,28 @@ def _fairness_wire(size: Size, progress: Progress, found: Measured) -> None:
         for congestion in CONGESTION
         for pair in PAIRS
     ]
-    figures: dict[tuple[str, str], tuple[Samples, Samples, Samples]] = {}
-    for task, outcomes in _run_noted("fairness", tasks, size, progress, found).items():
-        rates = [
-            outcome.rate(links.START_UP - flow.wait)
-            for outcome, flow in zip(outcomes, task.flows, strict=True)
-        ]
-        index, total, first = figures.setdefault(task.key[1:], (Samples(), Samples(), Samples()))
-        index.add(jain(rates))
-        total.add(share(sum(rates)))
-        first.add(rates[0] / sum(rates))
-    for (congestion, pair), (index, total, first) in figures.items():
-        found.results += _fairness_rows("relay", f"{congestion} {pair}", index, total)
-        if pair == "barewire+kernel":
-            found.results.append(
-                Result(
-                    "fairness", "relay", f"{congestion} {pair}", "barewire's part", "of both",
-                    {"barewire": first},
+    done = _run_noted("fairness", tasks, size, progress, found)
+    for congestion in CONGESTION:
+        rates: dict[str, list[list[float]]] = defaultdict(list)
+        for task, outcomes in done.items():
+            if task.key[1] == congestion:
+                rates[task.key[2]].append(
+                    [
+                        outcome.rate(links.START_UP - flow.wait)
+                        for outcome, flow in zip(outcomes, task.flows, strict=True)
+                    ]
                 )
-            )  # fmt: skip
+        kernels = rates["kernel+kernel"]
+        for pair, words in (
+            ("barewire+kernel", "beside the kernel"),
+            ("barewire+barewire", "twice"),
+        ):
+            ours = {"barewire": rates[pair], "kernel": kernels}
+            found.results += _fairness_rows("relay", f"{congestion} {words}", ours)
+        parts = {"barewire": Samples([one / (one + two) for one, two in rates["barewire+kernel"]])}
+        found.results.append(
+            Result("fairness", "relay", f"{congestion} beside the kernel", "our part", "", parts)
+        )
 
 
 # ---- as results ----------------------------------------------------------------------------------
@@ -277,14 +277,18 @@ def _rows(
     ]
 
 
-def _fairness_rows(device: str, direction: str, index: Samples, total: Samples) -> list[Result]:
-    return [
-        Result("fairness", device, direction, metric, unit, {"barewire": samples})
-        for metric, unit, samples in (
-            ("Jain's index", "", index),
-            ("share of both", "of link", total),
-        )
-    ]
+def _fairness_rows(
+    device: str, direction: str, rates: dict[str, list[list[float]]]
+) -> list[Result]:
+    """Of the two flows' bytes a second, one list a run, by contender."""
+    found = []
+    for metric, unit, figure in (
+        ("Jain's index", "", jain),
+        ("both", "of link", lambda run: share(sum(run))),
+    ):
+        samples = {name: Samples([figure(run) for run in runs]) for name, runs in rates.items()}
+        found.append(Result("fairness", device, direction, metric, unit, samples))
+    return found
 
 
 _MEASURES: dict[str, Callable[[Size, Progress, Measured], None]] = {

@@ -154,7 +154,7 @@ def table_rows(results: Iterable[Result]) -> list[tuple[str, ...]]:
                 rows.append(
                     (
                         " ".join(w for w in (*test, suffix.strip("_")) if w),
-                        f"{result.metric} {result.unit}",
+                        f"{result.metric} {result.unit}".strip(),
                         cell(result.samples[ours]),
                         cell(result.samples.get(theirs)),
                         "" if ratio is None else f"{ratio:.2f}",
