@@ -136,7 +136,8 @@ static void enter_fast_recovery(struct tcb *t)
         tcp_trace_recovery(t, BW_RECOVERY_FAST);
 }
 
-/* RFC 6937: cwnd follows what is delivered, down to ssthresh; with slow start back up to it. */
+/* RFC 6937: cwnd follows what is delivered, down to ssthresh; slow start back up to it only while
+ * recovery makes progress (RFC 9937). */
 static void reduce_in_proportion(struct tcb *t, const struct delivery *d)
 {
     uint32_t delivered = d->delivered, pipe = tcp_pipe(t), send;
@@ -147,7 +148,9 @@ static void reduce_in_proportion(struct tcb *t, const struct delivery *d)
         send = share > t->prr_out ? (uint32_t)(share - t->prr_out) : 0;
     } else {
         uint32_t owed = t->prr_delivered > t->prr_out ? t->prr_delivered - t->prr_out : 0;
-        uint32_t limit = (owed > delivered ? owed : delivered) + t->mss;
+        uint32_t limit = owed > delivered ? owed : delivered;
+        if (d->acked && !t->newly_lost) /* "safe": else what is sent again may be lost again, without end */
+            limit += t->mss;
         send = t->ssthresh - pipe < limit ? t->ssthresh - pipe : limit;
     }
     if (t->prr_out == 0 && send < t->mss)
@@ -177,6 +180,7 @@ void tcp_undo(struct tcb *t)
     t->undo_valid = 0;
     t->cwnd = t->cwnd > t->undo_cwnd ? t->cwnd : t->undo_cwnd;
     t->ssthresh = t->undo_ssthresh;
+    t->reordering_seen |= t->recovering == RECOVERY_FAST; /* nothing else looks like a loss that was none */
     t->recovering = RECOVERY_NONE;
     t->dupacks = t->frto = 0;
     ranges_free(&t->lost); /* still in flight, as far as we know: RACK judges anew */

@@ -69,7 +69,7 @@ def test_retransmissions_are_paced_as_well(tcp: Tcp, peer: TcpPeer) -> None:
     sock = limited(tcp, sack=True)
     tcp.sends(sock, 10 * MSS)
     tcp.drain("30ms")
-    peer.sends(ack=1, sack=[(1 + 8 * MSS, 1 + 10 * MSS)])
+    peer.sends(ack=1, sack=[(1 + 6 * MSS, 1 + 10 * MSS)])
     sent = bursts(tcp.drain("8ms"))
     assert sum(n for _, n in sent) >= 3 * MSS
     assert all(n <= 2 * MSS for _, n in sent)

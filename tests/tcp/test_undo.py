@@ -84,3 +84,23 @@ def test_what_arrives_below_an_earlier_report_is_reordering(tcp: Tcp, peer: TcpP
     acks(tcp, peer, 2)
     assert 2 not in acks(tcp, peer, 2, (3, 10), after="4ms")
     assert 2 in [(p.tcp.seq - peer.irs) // MSS for p in tcp.drain("2ms") if p.tcp]
+
+
+def test_what_was_sent_again_in_vain_is_reordering(tcp: Tcp, peer: TcpPeer) -> None:
+    """Segment 0 was late, and had been sent again: from now on a hole is given time, though three
+    segments and more beyond it have arrived."""
+    sending(tcp)
+    original = peer.ts_seen
+    assert acks(tcp, peer, 0, (1, 4))[0] == 0
+    with tcp.counts("tcp_spurious_recoveries_undone", 1):
+        acks(tcp, peer, 4, echo=original, after="1ms")
+    assert 4 not in acks(tcp, peer, 4, (5, 10), after="4ms")
+
+
+def test_recovery_that_makes_no_progress_sends_what_is_delivered(tcp: Tcp, peer: TcpPeer) -> None:
+    """RFC 9937: below ssthresh, an ACK that advances nothing lets go of as much as it delivers; one
+    that advances and tells of no loss, of a segment more."""
+    sending(tcp)
+    assert acks(tcp, peer, 0, (7, 10)) == [0, 1, 2], "three were delivered"
+    assert acks(tcp, peer, 0, (1, 2), (7, 10)) == [3]
+    assert acks(tcp, peer, 2, (7, 10)) == [4, 5]
