@@ -149,7 +149,9 @@ static void reduce_in_proportion(struct tcb *t, const struct delivery *d)
     } else {
         uint32_t owed = t->prr_delivered > t->prr_out ? t->prr_delivered - t->prr_out : 0;
         uint32_t limit = owed > delivered ? owed : delivered;
-        if (d->acked && !t->newly_lost) /* "safe": else what is sent again may be lost again, without end */
+        /* "Safe": else what is sent again may be lost again, without end. Without SACK the segment is
+         * the one that a duplicate tells of. */
+        if (!t->use_sack || (d->acked && !t->newly_lost))
             limit += t->mss;
         send = t->ssthresh - pipe < limit ? t->ssthresh - pipe : limit;
     }
