@@ -76,6 +76,7 @@ static void accept_early(struct listener *l, struct tcb *t, struct tcp_seg *seg)
     t->tfo->refs++;
     t->tfo->pending++;
     t->rcv_adv = t->rcv_nxt + (wnd > 65535 ? 65535 : wnd);
+    tcp_tuning_begin(t);
     tcp_child_established(t);
     seg->seq++;
     seg->flags &= (uint8_t) ~(TCP_SYN | TCP_FIN); /* the FIN comes again: it is not acknowledged */
@@ -221,10 +222,9 @@ uint32_t tfo_put_option(struct tcb *t, uint8_t *p, uint32_t room)
 /* Bytes of data that the SYN now takes along. */
 uint32_t tfo_syn_data(const struct tcb *t)
 {
-    uint32_t most = t->peer_mss, path = t->base.path.mtu - 40;
+    uint32_t most = t->mss - 40; /* room for every option */
     if (t->state != BW_TCP_SYN_SENT || t->retries || !t->sndq.len)
         return 0;
-    most = (most < path ? most : path) - 40; /* room for every option */
     return t->sndq.len < most ? t->sndq.len : most;
 }
 
