@@ -22,9 +22,10 @@ uint32_t pace_budget(struct tcb *t)
 {
     if (t->base.st->now >= t->pace_next)
         t->pace_left = pace_quantum(t);
-    if (!t->pace_left)
+    uint32_t whole = t->pace_left - t->pace_left % t->mss;
+    if (!whole)
         tcp_timer_set(t, TIMER_PACE, t->pace_next);
-    return t->pace_left - t->pace_left % t->mss;
+    return whole;
 }
 
 /* n bytes have left. A late start is made up for, by half of the interval at most (as Linux does). */

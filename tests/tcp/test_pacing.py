@@ -133,3 +133,15 @@ def test_the_algorithms_that_are_not_paced_have_no_rate(tcp: Tcp, peer: TcpPeer)
             mss=MSS, peer=tcp.another_peer(6000 + NAMES.index(name)), congestion=NAMES.index(name)
         )
         assert sock.info.tcpi_pacing_rate == UNLIMITED
+
+
+def test_a_larger_mss_finds_its_way_out_of_a_quantum_for_a_smaller(tcp: Tcp, peer: TcpPeer) -> None:
+    """What is left of the quantum is less than a segment now: the timer brings the next one."""
+    sock = limited(tcp)
+    sock.set(maxseg=500)
+    tcp.sends(sock, 500)
+    tcp.expects(len=500)
+    peer.sends(ack=501)
+    sock.set(maxseg=0)
+    tcp.sends(sock, MSS)
+    tcp.expects(len=MSS, within="1ms")
