@@ -164,20 +164,18 @@ int tcp_cookie_accepts(struct listener *l, struct tcp_seg *seg)
         return 1;
     }
     struct tcp_seg syn = syn_again(l, seg, mss);
-    struct tcb *t = tcp_child_new(l, &syn);
+    const uint32_t iss = seg->ack - 1;
+    struct tcb *t = tcp_child_new(l, &syn, &iss);
     if (!t) {
         drop(st, DROP_TCP_NO_MEMORY, seg->len);
         return 1;
     }
     count(st, COUNT_TCP_COOKIES_RECEIVED);
-    t->iss = t->snd_una = t->recover = t->rack_fack = seg->ack - 1;
     t->snd_nxt = seg->ack;
     t->rcv_adv = t->rcv_nxt + first_window(l);
     t->first_unacked = st->now - 256 * SECOND; /* TCP_DEFER_ACCEPT waited for this: there is no telling */
     if (traced(t))
         tcp_trace_received(t, seg);
     tcp_on_connection(t, seg);
-    if (t->base.kind != KIND_FREE && !t->srtt)
-        t->rto = TCP_RTO_INITIAL; /* unmeasured, but not for a loss (RFC 6298 5.7) */
     return 1;
 }

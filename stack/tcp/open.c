@@ -96,8 +96,8 @@ static void copy_template(struct tcb *t, const struct tcb *from)
     t->base.bound_if = from->base.bound_if;
 }
 
-/* The child that a SYN makes, half open; its SYN,ACK is not sent yet. */
-struct tcb *tcp_child_new(struct listener *l, const struct tcp_seg *seg)
+/* The child that a SYN makes, half open; its SYN,ACK is not sent yet, or (iss) had that number. */
+struct tcb *tcp_child_new(struct listener *l, const struct tcp_seg *seg, const uint32_t *iss)
 {
     struct bw_stack *st = l->tmpl.base.st;
     const struct packet *pkt = seg->pkt;
@@ -116,12 +116,14 @@ struct tcb *tcp_child_new(struct listener *l, const struct tcp_seg *seg)
         return NULL;
     }
     flow_add(s);
-    tcp_learn_syn(t, seg);
-    tcp_ecn_on_syn(t, seg);
     t->iss = tcp_make_isn(t);
-    if (seg->reopens && seq_le(t->iss, seg->old_snd_nxt))
+    if (iss)
+        t->iss = *iss;
+    else if (seg->reopens && seq_le(t->iss, seg->old_snd_nxt))
         t->iss = seg->old_snd_nxt + 65537; /* as Linux: a largest unscaled window further */
     t->snd_una = t->snd_nxt = t->recover = t->rack_fack = t->iss;
+    tcp_learn_syn(t, seg);
+    tcp_ecn_on_syn(t, seg);
     tcp_set_state(t, BW_TCP_SYN_RCVD);
     t->listener = l;
     queue_in(&l->half_open, t);
@@ -156,7 +158,7 @@ static void on_syn(struct listener *l, struct tcp_seg *seg)
         drop(st, DROP_TCP_SYN_QUEUE, 0);
         return;
     }
-    struct tcb *t = tcp_child_new(l, seg);
+    struct tcb *t = tcp_child_new(l, seg, NULL);
     if (!t) {
         drop(st, DROP_TCP_NO_MEMORY, 0);
         return;

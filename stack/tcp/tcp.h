@@ -72,7 +72,7 @@ struct tcp_seg {
     } sack[4];
     /* payload */
     uint16_t pieces;
-    uint16_t segments; /* frames merged into this */
+    uint32_t segments; /* frames merged into this */
     struct tx_piece piece[TCP_MERGE_PIECES];
 };
 
@@ -554,7 +554,8 @@ void tcp_init(struct tcb *t);
 uint32_t tcp_make_isn(struct tcb *t);
 uint64_t tcp_flow_hash(const uint8_t key[16], const uint8_t *laddr, uint16_t lport, const uint8_t *raddr,
                        uint16_t rport, uint32_t number);
-struct tcb *tcp_child_new(struct listener *l, const struct tcp_seg *seg); /* NULL: no memory, no way */
+struct tcb *tcp_child_new(struct listener *l, const struct tcp_seg *seg,
+                          const uint32_t *iss); /* NULL: no memory, no way */
 void tcp_on_connection(struct tcb *t, struct tcp_seg *seg);
 
 /* ---- fast_open.c ---- */

@@ -84,9 +84,9 @@ static int checksum_good(const struct packet *pkt)
 }
 
 /* Segments that a frame with len bytes of payload stands for. */
-static uint16_t segments_of(const struct packet *pkt, uint32_t len)
+static uint32_t segments_of(const struct packet *pkt, uint32_t len)
 {
-    return (uint16_t)(pkt->gso_size && len ? (len - 1) / pkt->gso_size + 1 : 1);
+    return pkt->gso_size && len ? (len - 1) / pkt->gso_size + 1 : 1;
 }
 
 /* 0, or a drop counter. */
@@ -180,7 +180,7 @@ static int merge(struct bw_stack *st, const struct packet *pkt)
         m->piece[m->pieces++] = (struct tx_piece){h + m->hdr_len, n};
     m->ack = get32(h + 8);
     m->len += n;
-    m->segments = (uint16_t)(m->segments + segments_of(pkt, n));
+    m->segments += segments_of(pkt, n);
     m->flags |= h[13] & TCP_PSH;
     count(st, COUNT_TCP_RX_MERGED);
     return 1;

@@ -69,7 +69,7 @@ void tcp_trace_received(struct tcb *t, const struct tcp_seg *seg)
     int syn = seg->flags & TCP_SYN;
     put_blocks(r, seg, t->iss);
     r->flags = seg->flags;
-    r->code = seg->segments;
+    r->code = (uint16_t)(seg->segments < UINT16_MAX ? seg->segments : UINT16_MAX);
     r->seq = t->state == BW_TCP_SYN_SENT && syn ? 0 : seg->seq - t->irs;
     r->ack = seg->flags & TCP_ACK ? seg->ack - t->iss : 0;
     r->len = seg->len;

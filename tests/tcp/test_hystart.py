@@ -126,3 +126,19 @@ def test_reno_has_plain_slow_start(tcp: Tcp, peer: TcpPeer) -> None:
     sock = saturated(tcp, RENO)
     open_window(peer)
     assert [acks_each(tcp, peer, sock, rtt) for rtt in ("80ms", "80ms", "120ms")] == [2.0] * 3
+
+
+def test_rounds_are_counted_wherever_our_numbers_begin(tcp: Tcp, peer: TcpPeer) -> None:
+    """Of a connection that the peer opened, too, the first round begins at our own first number."""
+    tcp.listens()
+    while not 9 <= peer.irs >> 28 <= 14:
+        peer.port += 1
+        peer.begin()
+        peer.sends("S", seq=0)
+        tcp.expects("SA")
+        peer.sends("R", seq=1)
+    peer.begin()
+    sock = saturated(tcp, CUBIC)
+    assert peer.irs >> 31 == 1
+    open_window(peer)
+    assert conservative(tcp, peer, sock, "80ms", "100ms")
