@@ -79,7 +79,7 @@ void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery 
             t->stats.delivered++; /* no report tells of it */
         else
             t->stats.bytes_acked--; /* Linux counts the SYN of a connect alone */
-        if (!t->srtt) {
+        if (!t->srtt && t->retries) {
             t->rto = TCP_RTO_UNMEASURED;
             t->backoff = 0;
         }
@@ -138,7 +138,7 @@ int tcp_fast_path(struct tcb *t, struct tcp_seg *seg)
     if (seq_lt(seg->ack, t->snd_una) || seq_gt(seg->ack, t->snd_nxt) ||
         seq_gt(seg->seq + seg->len, t->rcv_adv))
         return 0;
-    if (seg->len == 0 && seg->ack == t->snd_una)
+    if (seg->ack == t->snd_una && (seg->len == 0 || (t->ecn.mode == ECN_CLASSIC && seg->flags & TCP_ECE)))
         return 0;
     t->last_received = t->base.st->now;
     t->probes = 0;

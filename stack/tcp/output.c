@@ -269,7 +269,7 @@ static int send_syn(struct tcb *t, struct iface *out)
     if (tcp_emit(t, out, &e))
         return 0;
     const struct tx_record record = rate_sent(t, t->iss, t->iss + 1 + e.len);
-    txlog_add(t->retries ? &t->resent : &t->sent, &record);
+    txlog_add(t->snd_nxt != t->iss ? &t->resent : &t->sent, &record);
     if (t->snd_nxt == t->iss) {
         t->snd_nxt = t->iss + 1 + e.len;
         t->syn_data = (uint16_t)e.len;

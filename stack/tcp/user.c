@@ -31,6 +31,9 @@ static void renew(struct tcb *t)
     t->syn_data = 0;
     t->peer_mss = TCP_DEFAULT_MSS;
     t->srtt = t->rttvar = 0;
+    t->ssthresh = UINT32_MAX;
+    t->ts_recent = t->rack_round = t->challenges = 0;
+    t->reo_persist = t->tlp_new = t->frto = t->probes = 0;
     t->rack_valid = t->reordering_seen = t->reo_mult = t->tlp_out = t->undo_valid = 0;
     t->dsack_start = t->dsack_end = 0;
     t->snd_urgent = 0;

@@ -445,3 +445,13 @@ def test_a_mark_in_recovery_forbids_its_undoing(tcp: Tcp, peer: TcpPeer) -> None
     with tcp.counts("tcp_spurious_recoveries_undone", 0):
         peer.sends(ack=1 + 10 * MSS, sack=[(1, 1 + MSS)])
     assert sock.inside.ssthresh == 5 * MSS
+
+
+def test_an_echo_on_data_counts_that_acknowledge_nothing_new(tcp: Tcp, peer: TcpPeer) -> None:
+    """6.1.2: any segment with ECE; also where nothing else about it is news."""
+    sock = passive(tcp, peer)
+    tcp.sends(sock, 5 * MSS)
+    tcp.drain()
+    before = sock.inside.cwnd
+    peer.sends("AE", ack=1, len=10)
+    assert sock.inside.cwnd < before

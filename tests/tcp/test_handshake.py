@@ -383,6 +383,38 @@ def test_a_refused_socket_may_try_again(tcp: Tcp, peer: TcpPeer) -> None:
     assert sock.state == "ESTABLISHED"
 
 
+def test_a_new_connection_of_a_socket_knows_nothing_of_the_last(tcp: Tcp, peer: TcpPeer) -> None:
+    """Not its threshold, nor its clock (RFC 7323 3.2: TSecr is zero without ACK)."""
+    sock = tcp.established(active=True, ts=True, sack=True)
+    tcp.sends(sock, 3000)
+    tcp.drain("5s")
+    assert sock.inside.ssthresh < 2**32 - 1
+    peer.sends("R", seq=1)
+    with pytest.raises(ConnectionResetError):
+        sock.recv()
+    peer.begin()
+    tcp.connects(sock)
+    syn = tcp.expects("S", seq=0).tcp
+    assert syn is not None and syn.timestamps is not None and syn.timestamps[1] == 0
+    peer.sends("SA", seq=0, ack=1, mss=1460)
+    tcp.expects("A", seq=1, ack=1)
+    assert (sock.state, sock.inside.ssthresh) == ("ESTABLISHED", 2**32 - 1)
+    tcp.transfers(sock, 100_000)
+
+
+def test_a_syn_ack_that_went_twice_measures_nothing(tcp: Tcp, peer: TcpPeer) -> None:
+    """RFC 6298 section 3, Karn: also if the peer's SYN, not our timer, made it go again."""
+    listener = tcp.listens()
+    peer.sends("S", seq=0)
+    tcp.expects("SA")
+    tcp.run("500ms")
+    peer.sends("S", seq=0)
+    tcp.expects("SA")
+    tcp.run("20ms")
+    peer.sends("A", seq=1, ack=1)
+    assert listener.accept().inside.srtt == 0
+
+
 def test_syns_announce_a_window(tcp: Tcp, peer: TcpPeer) -> None:
     tcp.connects()
     tcp.expects("S", wnd=65535)
