@@ -121,14 +121,16 @@ static void reduce(struct tcb *t)
     tcp_ecn_reduced(t);
 }
 
-static void enter_fast_recovery(struct tcb *t)
+/* The flight is that before the ACK that tells of the loss, which may have acknowledged most of it (RFC
+ * 9937 section 6.1 adds that, too). */
+static void enter_fast_recovery(struct tcb *t, const struct delivery *d)
 {
     count(t->base.st, COUNT_TCP_FAST_RECOVERIES);
     remember(t);
     t->recovering = RECOVERY_FAST;
     t->recover = t->snd_nxt;
     t->prr_delivered = t->prr_out = 0;
-    t->prr_flight = t->snd_nxt - t->snd_una;
+    t->prr_flight = t->snd_nxt - t->snd_una + d->acked;
     reduce(t);
     t->tlp_out = 0;
     tcp_arm_rexmt(t);
@@ -242,8 +244,13 @@ static void reno_findings(struct tcb *t, const struct delivery *d)
 /* After each ACK, or when the reordering window has passed (seg NULL). */
 void tcp_detect_loss(struct tcb *t, const struct tcp_seg *seg, struct delivery *d)
 {
-    if (seg && was_spurious(t, seg, d))
+    if (seg && was_spurious(t, seg, d)) {
+        if (t->recovering == RECOVERY_FAST) { /* what was taken as lost came late (as Linux) */
+            t->reordering_seen = 1;
+            t->stats.reorderings++;
+        }
         tcp_undo(t);
+    }
     if (d->acked && !t->recovering)
         t->dupacks = 0;
     else if (seg && !d->acked && is_duplicate(t, seg, d))
@@ -255,7 +262,7 @@ void tcp_detect_loss(struct tcb *t, const struct tcp_seg *seg, struct delivery *
     else
         reno_findings(t, d);
     if (t->lost.n && !t->recovering && !tcp_mtu_lost(t))
-        enter_fast_recovery(t);
+        enter_fast_recovery(t, d);
     if (t->recovering == RECOVERY_FAST && !(t->cc->flags & CC_OWN_WINDOW))
         reduce_in_proportion(t, d);
     if (seg)

@@ -151,3 +151,32 @@ def test_acknowledging_is_not_sending(tcp, peer):
     tcp.sends(conn, 100_000)
     tcp.drain()
     assert conn.inside.cwnd == 10 * 1460
+
+
+@pytest.mark.parametrize(("congestion", "kept"), [(RENO, 5), (CUBIC, 7)])
+def test_an_ack_that_advances_and_tells_of_a_loss(
+    tcp: Tcp, peer: TcpPeer, congestion: int, kept: int
+) -> None:
+    """FlightSize is what was on the way, not what the ACK left of it."""
+    sock = tcp.established(sack=True, mss=MSS, congestion=congestion)
+    tcp.sends(sock, 10 * MSS)
+    tcp.drain("1ms")
+    peer.sends(ack=1 + 5 * MSS, sack=[(1 + 6 * MSS, 1 + 10 * MSS)])
+    tcp.expects(seq=1 + 5 * MSS, why="lost")
+    assert sock.inside.ssthresh == kept * MSS
+
+
+@pytest.mark.parametrize(("congestion", "kept"), [(RENO, 5), (CUBIC, 7)])
+def test_a_repaired_tail_reduces_the_window_once(
+    tcp: Tcp, peer: TcpPeer, congestion: int, kept: int
+) -> None:
+    """RFC 8985 section 7.4: as for a loss that duplicates told of; the probe's ACK leaves no flight."""
+    sock = tcp.established(sack=True, mss=MSS, congestion=congestion)
+    tcp.sends(sock, 10 * MSS)
+    tcp.drain("1ms")
+    peer.sends(ack=1 + 9 * MSS)
+    tcp.expects(seq=1 + 9 * MSS, within="300ms", why="tail loss probe")
+    tcp.run("20ms")
+    with tcp.counts("tcp_tail_loss_repairs"):
+        peer.sends(ack=1 + 10 * MSS)
+    assert (sock.inside.ssthresh, sock.inside.cwnd) == (kept * MSS, kept * MSS)

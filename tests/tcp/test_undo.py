@@ -52,6 +52,16 @@ def test_an_ack_of_the_original_undoes(tcp: Tcp, peer: TcpPeer) -> None:
         acks(tcp, peer, 4, echo=original)
 
 
+def test_an_undone_recovery_opens_the_reordering_window(tcp: Tcp, peer: TcpPeer) -> None:
+    """What was taken as lost came late: the next hole is given a quarter of a round trip."""
+    sending(tcp)
+    original = peer.ts_seen
+    assert acks(tcp, peer, 0, (1, 4), after=0)[0] == 0
+    acks(tcp, peer, 4, echo=original, after=0)
+    assert 4 not in acks(tcp, peer, 4, (5, 9), after="4ms")
+    assert 4 in [(p.tcp.seq - peer.irs) // MSS for p in tcp.drain("2ms") if p.tcp]
+
+
 def test_an_ack_of_an_earlier_retransmission_proves_nothing(tcp: Tcp, peer: TcpPeer) -> None:
     """Segment 10, lost and sent again in one recovery, arrives in the next: its time is before that
     recovery's first retransmission, which it does not acknowledge."""
