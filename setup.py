@@ -51,6 +51,7 @@ setup(
         "nic_drivers/netdev_build.py:ffi",
         "stack/engine_build.py:ffi",
         "tools/relay/pump_build.py:ffi",
+        "tools/bench/syn_sender_build.py:ffi",
         *driver_builds(),
     ],
 )

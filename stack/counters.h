@@ -42,6 +42,7 @@
     X(DROP_TCP_ACK, "drop_tcp_unacceptable_ack") \
     X(DROP_TCP_BACKLOG, "drop_tcp_accept_queue_full") \
     X(DROP_TCP_SYN_QUEUE, "drop_tcp_syn_queue_full") \
+    X(DROP_TCP_SYN_FLOOD, "drop_tcp_syn_until_repeated") \
     X(DROP_TCP_NO_MEMORY, "drop_tcp_no_socket_memory") \
     X(DROP_TCP_OOO, "drop_tcp_out_of_order_memory") \
     X(DROP_TCP_RCV_MEMORY, "drop_tcp_receive_memory") \

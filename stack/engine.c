@@ -45,6 +45,7 @@
 #include "tcp/output.c"
 #include "tcp/buffers.c"
 #include "tcp/open.c"
+#include "tcp/syn_filter.c"
 #include "tcp/cookies.c"
 #include "tcp/segment.c"
 #include "tcp/tcp_input.c"

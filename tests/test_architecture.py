@@ -44,7 +44,7 @@ THIRD_PARTY = {
     "tools": {"_cffi_backend", "cffi", "pyroute2", "matplotlib", "rich"},
 }
 BUILD_SCRIPTS = {
-    "nic_drivers/netdev_build.py", "stack/engine_build.py", "tools/relay/pump_build.py",
+    "nic_drivers/netdev_build.py", "stack/engine_build.py", "tools/relay/pump_build.py", "tools/bench/syn_sender_build.py",
 }  # fmt: skip
 CONTRACT = {"nic_drivers/netdev.h", "nic_drivers/checksum.h"}
 PURE_HEADERS = {
@@ -72,7 +72,9 @@ def files(*suffixes: str, under: tuple[str, ...] = ("",)) -> list[Path]:
                 f for f in folders if f not in NOT_OURS and not f.endswith(("_cache", ".egg-info"))
             ]
             found += [Path(path, n).relative_to(ROOT) for n in names if n.endswith(suffixes)]
-    return sorted(f for f in found if f.name not in ("_engine.c", "_netdev.c", "_pump.c"))
+    return sorted(
+        f for f in found if f.name not in ("_engine.c", "_netdev.c", "_pump.c", "_syn_sender.c")
+    )
 
 
 def code(*suffixes: str) -> list[Path]:

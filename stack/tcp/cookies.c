@@ -32,10 +32,10 @@ static const uint8_t *cookie_key(struct bw_stack *st, int ago)
     return g->cookie_key[(epoch - ago) & 1];
 }
 
-static uint32_t cookie_hash(struct bw_stack *st, const struct tcp_seg *seg, uint32_t irs, int ago)
+static uint64_t cookie_hash(struct bw_stack *st, const struct tcp_seg *seg, uint32_t irs, int ago)
 {
     const struct packet *pkt = seg->pkt;
-    return (uint32_t)tcp_flow_hash(cookie_key(st, ago), pkt->dst, seg->dport, pkt->src, seg->sport, irs);
+    return tcp_flow_hash(cookie_key(st, ago), pkt->dst, seg->dport, pkt->src, seg->sport, irs);
 }
 
 /* The timestamp offset that a connection of this flow has (tcp_make_isn). */
@@ -95,6 +95,11 @@ void tcp_cookie_answer(struct listener *l, const struct tcp_seg *seg)
     struct ip_path path = {0};
     uint8_t opt[40];
     uint32_t index = COOKIE_MSS - 1, theirs = seg->mss ? seg->mss : TCP_DEFAULT_MSS;
+    uint64_t hash = cookie_hash(st, seg, seg->seq, 0);
+    if (!tcp_syn_admitted(st, hash)) {
+        drop(st, DROP_TCP_SYN_FLOOD, seg->len);
+        return;
+    }
     if (ip_path_find(st, pkt->src, l->tmpl.base.bound_if, &path))
         return;
     while (index && cookie_mss[index] > theirs)
@@ -103,7 +108,7 @@ void tcp_cookie_answer(struct listener *l, const struct tcp_seg *seg)
                          .dst = pkt->src,
                          .sport = seg->dport,
                          .dport = seg->sport,
-                         .seq = cookie_hash(st, seg, seg->seq, 0) + index,
+                         .seq = (uint32_t)hash + index,
                          .ack = seg->seq + 1,
                          .wnd = first_window(l),
                          .flags = TCP_SYN | TCP_ACK,
@@ -121,7 +126,7 @@ void tcp_cookie_answer(struct listener *l, const struct tcp_seg *seg)
 static uint16_t cookie_check(struct bw_stack *st, const struct tcp_seg *seg)
 {
     for (int ago = 0; ago < 2; ago++) {
-        uint32_t index = seg->ack - 1 - cookie_hash(st, seg, seg->seq - 1, ago);
+        uint32_t index = seg->ack - 1 - (uint32_t)cookie_hash(st, seg, seg->seq - 1, ago);
         if (index < COOKIE_MSS)
             return cookie_mss[index];
     }

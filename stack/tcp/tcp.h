@@ -314,6 +314,7 @@ struct listener {
     int64_t cookies_until; /* a cookie sent so late is still good then */
 };
 
+enum { SYN_FILTER_BITS = 1 << 22 };
 struct tcp_globals {
     struct tcb *ready_head, **ready_tail;
     struct tcb *reports, **reports_tail; /* rounds that Python is to be told of (cc/custom.c) */
@@ -325,7 +326,9 @@ struct tcp_globals {
     struct tcb *time_wait, **time_wait_tail; /* oldest first; its links are queue_next, queue_pprev */
     uint32_t half_open;                      /* children of all listeners in SYN-RECEIVED */
     uint8_t cookie_key[2][16];               /* of the epochs that are even and odd */
-    int64_t cookie_epoch;
+    int64_t cookie_epoch, syn_period;
+    uint32_t syn_answers;                       /* cookies sent in this receive burst at first sight */
+    uint64_t syn_seen[2][SYN_FILTER_BITS / 64]; /* SYNs not answered: see syn_filter.c */
     uint8_t fast_open_key[16];
     struct tfo_known fast_open_known[TFO_KNOWN]; /* by the keyed hash of ip */
     int64_t challenges_until;                    /* the stack's budget of challenge ACKs is for so long */
@@ -573,6 +576,9 @@ static inline int tcp_is_early(const struct tcb *t)
     return (t->fast_open & FASTOPEN_PENDING) != 0;
 }
 int64_t tcp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to);
+
+/* ---- syn_filter.c ---- */
+int tcp_syn_admitted(struct bw_stack *st, uint64_t hash);
 
 /* ---- cookies.c ---- */
 void tcp_cookie_answer(struct listener *l, const struct tcp_seg *seg);

@@ -186,7 +186,7 @@ static int merge(struct bw_stack *st, const struct packet *pkt)
     return 1;
 }
 
-void tcp_flush_burst(struct bw_stack *st)
+static void flush_merged(struct bw_stack *st)
 {
     struct tcp_globals *g = st->tcp;
     if (!g->merging)
@@ -196,6 +196,12 @@ void tcp_flush_burst(struct bw_stack *st)
     tcp_segment(st, &g->merge);
 }
 
+void tcp_flush_burst(struct bw_stack *st)
+{
+    flush_merged(st);
+    st->tcp->syn_answers = 0;
+}
+
 void tcp_input(struct bw_stack *st, struct packet *pkt)
 {
     struct tcp_globals *g = st->tcp;
@@ -203,7 +209,7 @@ void tcp_input(struct bw_stack *st, struct packet *pkt)
     count(st, COUNT_TCP_RX_SEGMENTS);
     if (merge(st, pkt))
         return;
-    tcp_flush_burst(st);
+    flush_merged(st);
     if (pkt->ip_broadcast || pkt->l2_broadcast) { /* RFC 9293 3.9.2.3 */
         drop(st, DROP_TCP_BROADCAST, pkt->l4_len);
         return;

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from barewire.stack.tcp import Flags
 
-from tests.kit.checks import has_option
+from tests.kit.checks import has_option, is_tcp
 from tests.kit.peer import Tcp, TcpPeer
 from tests.kit.sock import Sock
 from tests.kit.wire import Wire
@@ -247,16 +247,44 @@ def test_cookies_have_a_bounded_share_of_the_transmit_queue(world: World) -> Non
     world.remove_mover(tcp.wire._collect)
     syns = [tcp.another_peer(9000 + i).packet("S", seq=0) for i in range(640)]
     before = tcp.stack.counters()
-    tcp.wire.sends_burst(*syns)
+    tcp.wire.sends_burst(*syns, *syns)
     tcp.sends(sock, 10_000)
     after = tcp.stack.counters()
     sent = after["tcp_syn_cookies_sent"] - before["tcp_syn_cookies_sent"]
-    assert after["drop_transmit_stateless_share"] == 640 - sent
+    first = after["drop_tcp_syn_until_repeated"]
+    assert after["drop_transmit_stateless_share"] == 1280 - sent - first > 0
     assert sent <= 256 + 64, "the ring of the wire, and the share"
     world.add_mover(tcp.wire._collect)
     segments = [p.tcp for p in tcp.drain() if p.tcp]
     assert len([s for s in segments if s.flags & Flags.SYN]) == sent
     assert sum(len(s.payload) for s in segments) == 10_000
+
+
+def test_of_a_full_burst_few_are_answered_and_the_rest_when_repeated(world: World) -> None:
+    """A flood never says the same SYN twice; an honest client does, a second later."""
+    tcp, listener = full(world, 2)
+    peers = [tcp.another_peer(9000 + i) for i in range(64)]
+    with tcp.counts("tcp_syn_cookies_sent", 8), tcp.counts("drop_tcp_syn_until_repeated", 56):
+        tcp.wire.sends_burst(*[peer.packet("S", seq=0) for peer in peers])
+    tcp.drain("1s")
+    with tcp.counts("tcp_syn_cookies_sent", 64):
+        tcp.wire.sends_burst(*[peer.packet("S", seq=0) for peer in peers])
+    for peer in peers[:5]:
+        tcp.wire.expects(is_tcp("SA", dport=peer.port))
+    tcp.drain()
+    last = tcp.another_peer(9999)
+    with tcp.counts("tcp_syn_cookies_sent"):
+        last.sends("S", seq=0)
+    assert not listener.readable
+
+
+def test_a_syn_is_remembered_for_some_seconds_only(world: World) -> None:
+    tcp, _ = full(world, 2)
+    burst = [tcp.another_peer(9000 + i).packet("S", seq=0) for i in range(64)]
+    tcp.wire.sends_burst(*burst)
+    tcp.drain("10s")
+    with tcp.counts("drop_tcp_syn_until_repeated", 56):
+        tcp.wire.sends_burst(*burst)
 
 
 def test_defer_accept_does_not_outlast_a_cookie(world: World) -> None:

@@ -2,7 +2,7 @@
 
 And what the engine costs by itself, on the `pipe` device, and what comes through bad links. See
 compare.py for the rules of the comparison, programs.py for what is measured, engine.py for the
-engine, goodput.py for the links.
+engine, attacks.py and flood.py for hostile packets, goodput.py for the links.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from .. import netns, signals
 from ..console import console
-from . import compare, devices, engine, goodput, report
+from . import attacks, compare, devices, engine, flood, goodput, report
 from .worker import WorkerError
 
 QUICK, FULL = (3, 0.4), (7, 1.5)  # rounds, seconds each
@@ -68,6 +68,10 @@ def measure(
         results += devices.measure(wanted, options.rounds, options.seconds, progress)
     if wanted := [name for name in engine.TESTS if name in options.only]:
         results += engine.measure(wanted, options.rounds, options.seconds, progress)
+    if wanted := [name for name in attacks.TESTS if name in options.only]:
+        results += attacks.measure(wanted, options.rounds, options.seconds, progress)
+    if wanted := [name for name in flood.TESTS if name in options.only]:
+        results += flood.measure(wanted, options.rounds, options.seconds, progress)
     size = goodput.QUICK if options.quick else goodput.FULL
     if options.rounds_given:
         size = replace(size, seeds=options.rounds, fairness_seeds=options.rounds)
@@ -79,7 +83,14 @@ def main(argv: Sequence[str] = ()) -> int:
     """Measures and prints; 0, or 1 with a sentence on stderr, or 128 + the signal."""
     names = list(
         dict.fromkeys(
-            [*(test.name for test in compare.TESTS), *devices.TESTS, *engine.TESTS, *goodput.TESTS]
+            [
+                *(test.name for test in compare.TESTS),
+                *devices.TESTS,
+                *engine.TESTS,
+                *attacks.TESTS,
+                *flood.TESTS,
+                *goodput.TESTS,
+            ]
         )
     )
     options = _parse(argv, names)

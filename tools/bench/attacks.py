@@ -7,6 +7,7 @@ of single bytes made up over a full window of ours, at the bound of the scoreboa
 
 from __future__ import annotations
 
+import os
 import random
 import statistics
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from ...stack.tcp.segment import (
     WindowScale,
 )
 from .engine import BURST, HERE, PEER, ScriptedPeer, clock, scripted, timed_poll
+from .report import Result, Samples
 
 TESTS = ("attack_syn", "attack_rst", "attack_ack", "attack_ooo", "attack_sack")
 FLIGHT = 400_000  # bytes of ours that fabricated SACK blocks lie in
@@ -131,6 +133,23 @@ ATTACKS = dict(zip(TESTS, (syns, resets, strays, crumbs, blocks), strict=True))
 def victim(name: str) -> Iterator[tuple[Any, ScriptedPeer, Burst]]:
     with scripted() as (stack, connection, peer):
         yield stack, peer, ATTACKS[name](stack, connection, peer)
+
+
+def measure(
+    names: list[str], rounds: int, seconds: float, progress: Callable[[str], None]
+) -> list[Result]:
+    """Every cost, on one core."""
+    samples = {name: Samples() for name in names}
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        for number in range(rounds):
+            for name in names:
+                progress(f"round {number + 1}/{rounds}: {name}")
+                samples[name].add(cost(name, seconds))
+    finally:
+        os.sched_setaffinity(0, cores)
+    return [Result(name, "pipe", "in", "cost", "ns", {"barewire": samples[name]}) for name in names]
 
 
 def cost(name: str, seconds: float) -> float:
