@@ -44,8 +44,11 @@ THIRD_PARTY = {
     "tools": {"_cffi_backend", "cffi", "pyroute2", "matplotlib", "rich"},
 }
 BUILD_SCRIPTS = {
-    "nic_drivers/netdev_build.py", "stack/engine_build.py", "tools/relay/pump_build.py", "tools/bench/syn_sender_build.py",
-}  # fmt: skip
+    "nic_drivers/netdev_build.py",
+    "stack/engine_build.py",
+    "tools/bench/syn_sender_build.py",
+    "tools/relay/pump_build.py",
+}
 CONTRACT = {"nic_drivers/netdev.h", "nic_drivers/checksum.h"}
 PURE_HEADERS = {
     "errno.h", "inttypes.h", "limits.h", "stdalign.h", "stdarg.h", "stdbool.h", "stddef.h",

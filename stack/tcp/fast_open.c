@@ -228,6 +228,22 @@ uint32_t tfo_syn_data(const struct tcb *t)
     return t->sndq.len < most ? t->sndq.len : most;
 }
 
+/* The option seems to vanish on the way to that server: without it for a while, and for longer each time. */
+static void black_hole(struct tcb *t)
+{
+    struct bw_stack *st = t->base.st;
+    struct tfo_known *k = remember_server(st, t->base.raddr);
+    k->blocked_until = st->now + (BLACKHOLE << k->losses);
+    k->losses += k->losses < LOSSES_MAX;
+    count(st, COUNT_TCP_FASTOPEN_BLACKHOLES);
+}
+
+void tfo_unanswered(struct tcb *t)
+{
+    if (t->state == BW_TCP_SYN_SENT && (t->fast_open & FASTOPEN_ASK))
+        black_hole(t);
+}
+
 /* Sections 4.1.3 and 4.2.1: what the SYN,ACK says about the server and its way, when its ACK has been
  * applied; `again`: the SYN had been sent more than once. */
 void tfo_on_syn_ack(struct tcb *t, const struct tcp_seg *seg, int again)
@@ -239,10 +255,9 @@ void tfo_on_syn_ack(struct tcb *t, const struct tcp_seg *seg, int again)
         memcpy(k->cookie, seg->tfo_cookie, k->len = seg->tfo_len);
         k->mss = seg->mss;
     } else if (used && again && !acked) { /* only the plain SYN seems to have arrived */
-        struct tfo_known *k = remember_server(st, t->base.raddr);
-        k->blocked_until = st->now + (BLACKHOLE << k->losses);
-        k->losses += k->losses < LOSSES_MAX;
-        count(st, COUNT_TCP_FASTOPEN_BLACKHOLES);
+        black_hole(t);
+    } else if (used && sent && !acked && known(st, t->base.raddr)) {
+        known(st, t->base.raddr)->len = 0; /* it did not help: ask anew */
     }
     if (!sent)
         return;

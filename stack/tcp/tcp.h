@@ -569,6 +569,7 @@ void tfo_settled(struct tcb *t, int state);
 int tfo_begin(struct tcb *t);
 uint32_t tfo_put_option(struct tcb *t, uint8_t *p, uint32_t room);
 uint32_t tfo_syn_data(const struct tcb *t);
+void tfo_unanswered(struct tcb *t); /* a connection is given up */
 void tfo_on_syn_ack(struct tcb *t, const struct tcp_seg *seg, int again);
 /* SYN-RECEIVED, and yet the user reads and writes already. */
 static inline int tcp_is_early(const struct tcb *t)

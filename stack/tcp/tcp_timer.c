@@ -96,6 +96,7 @@ static void on_rexmt(struct tcb *t)
 {
     struct bw_stack *st = t->base.st;
     if (given_up(t)) {
+        tfo_unanswered(t);
         tcp_drop(t, t->base.soft_error ? t->base.soft_error : ETIMEDOUT);
         return;
     }

@@ -1,9 +1,10 @@
 """A SYN flood in wall time over an interface, beside an established flow and honest clients.
 
 barewire has one core; the kernel's programs (a bulk sender, clients that connect, and the sender of
-SYNs, through AF_PACKET) share the other. Each round has two intervals of equal length: first the
-flood goes to a veth pair that nobody listens on, so that it costs the kernel's core much the same and
-the stack nothing; then to the stack. What the flow loses from one to the other is what the flood takes from it.
+SYNs, through AF_PACKET) share the other. Each round has three intervals of equal length: without a
+flood; with one that goes to a veth pair that nobody listens on, so that it costs the kernel's core
+much the same and the stack nothing; and with one that goes to the stack. What the flow loses from
+the second to the third is what the flood takes from it.
 """
 
 from __future__ import annotations
