@@ -18,22 +18,29 @@ static int challenge_budget(struct bw_stack *st)
     return 1;
 }
 
-/* RFC 5961 section 7: challenge ACKs are limited, a budget for each connection so that it tells
- * nobody anything about another's, and one for the stack. */
-void tcp_challenge_ack(struct tcb *t)
+/* The answer to a segment that brings nothing, from the connection's own budget; `all`: and from the
+ * stack's. */
+static void answer_limited(struct tcb *t, int all)
 {
     struct bw_stack *st = t->base.st;
     if (st->now - t->challenge_start >= 5 * SECOND) {
         t->challenge_start = st->now;
         t->challenges = 0;
     }
-    if (t->challenges >= TCP_CHALLENGES || !challenge_budget(st)) {
+    if (t->challenges >= TCP_CHALLENGES || (all && !challenge_budget(st))) {
         count(st, COUNT_TCP_CHALLENGES_LIMITED);
         return;
     }
     t->challenges++;
     count(st, COUNT_TCP_CHALLENGE_ACKS);
     tcp_send_ack(t);
+}
+
+/* RFC 5961 section 7: challenge ACKs are limited, a budget for each connection so that it tells
+ * nobody anything about another's, and one for the stack. */
+void tcp_challenge_ack(struct tcb *t)
+{
+    answer_limited(t, 1);
 }
 
 /* ---- step 1: sequence number, with PAWS --------------------------------------------------------- */
@@ -97,7 +104,7 @@ static enum verdict check_sequence(struct tcb *t, struct tcp_seg *seg)
         tcp_send_ack(t);
     } else {
         accecn_on_synack_again(t, seg);
-        tcp_challenge_ack(t);
+        answer_limited(t, seg->flags & TCP_SYN); /* a keepalive probe, an ACK of nowhere: not the stack's */
     }
     return DONE;
 }

@@ -142,6 +142,20 @@ def test_all_connections_have_a_budget_together_that_nobody_can_count() -> None:
     assert len(found) == 3
 
 
+def test_keepalive_probes_of_many_do_not_use_up_the_stacks_budget(world: World) -> None:
+    """They are no challenges: each connection answers its own."""
+    tcp = Tcp(Wire(world))
+    tcp.listens(backlog=1000)
+    peers = [tcp.another_peer(10_000 + i) for i in range(160)]
+    for peer in peers:
+        tcp.established(peer=peer)
+    with tcp.counts("tcp_challenge_acks_limited", 0):
+        for _ in range(10):
+            for peer in peers:
+                peer.sends("A", seq=0, ack=1)
+    assert len(tcp.drain()) == 1600
+
+
 def test_two_peers_that_disagree_do_not_answer_each_other_for_ever(tcp: Tcp, peer: TcpPeer) -> None:
     """An ACK loop (Linux's tcp_invalid_ratelimit): every ACK of ours is answered by one that is outside
     of our window, a millisecond later. It runs dry."""
