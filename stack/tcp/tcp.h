@@ -6,6 +6,7 @@
 #include "../stack.h"
 #include "cc/cc.h"
 #include "ecn.h"
+#include "fast_open.h"
 #include "seq.h"
 
 #define MS 1000000ll
@@ -275,33 +276,6 @@ struct tcb {
     struct tcb *queue_next, **queue_pprev;
 };
 
-enum {
-    FASTOPEN_CONNECT = 1,   /* TCP_FASTOPEN_CONNECT */
-    FASTOPEN_NO_COOKIE = 2, /* TCP_FASTOPEN_NO_COOKIE */
-    FASTOPEN_OPTIONS = 3,   /* these are the user's */
-    FASTOPEN_ASK = 4,       /* our SYN carries the option */
-    FASTOPEN_DEFERRED = 8,  /* connected in name: the SYN waits for data */
-    FASTOPEN_GRANT = 16,    /* our SYN,ACK carries a cookie */
-    FASTOPEN_PENDING = 32,  /* a child in SYN-RECEIVED that is in use already */
-};
-
-/* What a listener grants (fast_open.c). */
-struct tcp_fast_open {
-    uint32_t refs, qlen, pending;
-    uint32_t resets[2]; /* pending children that were reset: in this period, in the last */
-    int64_t period;
-    uint8_t keys, key[2][16];
-};
-
-/* What is known of a server. */
-struct tfo_known {
-    uint8_t ip[16], cookie[16];
-    uint8_t len, losses;
-    uint16_t mss;
-    int64_t blocked_until;
-};
-enum { TFO_KNOWN = 512 };
-
 enum { RECOVERY_NONE, RECOVERY_FAST, RECOVERY_TIMEOUT };
 enum { URG_VALID = 0x100, URG_NOTYET = 0x200, URG_READ = 0x400 };
 enum { PROBE_NONE, PROBE_REORDER, PROBE_TAIL };
@@ -562,15 +536,6 @@ struct tcb *tcp_child_new(struct listener *l, const struct tcp_seg *seg,
 void tcp_on_connection(struct tcb *t, struct tcp_seg *seg);
 
 /* ---- fast_open.c ---- */
-struct tcp_fast_open *tfo_make(struct tcb *t); /* NULL: no memory */
-void tfo_release(struct tcb *t);
-void tfo_on_syn(struct listener *l, struct tcb *t, struct tcp_seg *seg);
-void tfo_settled(struct tcb *t, int state);
-int tfo_begin(struct tcb *t);
-uint32_t tfo_put_option(struct tcb *t, uint8_t *p, uint32_t room);
-uint32_t tfo_syn_data(const struct tcb *t);
-void tfo_unanswered(struct tcb *t); /* a connection is given up */
-void tfo_on_syn_ack(struct tcb *t, const struct tcp_seg *seg, int again);
 /* SYN-RECEIVED, and yet the user reads and writes already. */
 static inline int tcp_is_early(const struct tcb *t)
 {

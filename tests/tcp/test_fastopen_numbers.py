@@ -7,7 +7,8 @@ import pytest
 
 from tests.kit.frames import pattern
 from tests.kit.peer import Tcp, TcpPeer
-from tests.tcp.test_fastopen import cookie_for, fast, learns_cookie, syn
+from tests.tcp.test_fastopen import cookie_for, syn
+from tests.tcp.test_fastopen_client import fast, learns_cookie
 
 
 @pytest.mark.parametrize("iss", [0, 1000, 0x7FFFFF00, 0x80000000, 0xFFFFFFFF])

@@ -1,7 +1,7 @@
 """What a hostile packet costs the engine at worst: ns for each, on the `pipe` device, in bursts of 64.
 
 syn: SYNs answered with cookies. rst: resets inside the window of a connection. ack: ACKs to a port
-that nobody has. ooo: single bytes out of order, at the bound of the reassembly list. sack: SACK blocks
+that nobody has. ooo: single bytes out of order, near the bound of the reassembly list. sack: SACK blocks
 of single bytes made up over a full window of ours, at the bound of the scoreboard.
 """
 
@@ -87,11 +87,11 @@ def stamped(peer: ScriptedPeer, **fields: Any) -> bytes:
 
 
 def crumbs(stack: Any, connection: Any, peer: ScriptedPeer) -> Burst:
-    """Every second byte of the window, at random: the list is full, and almost nothing touches."""
+    """One of 500 bytes with holes between them, at random: the list is all but full, and walked."""
     rng = random.Random(1)
 
     def burst() -> list[bytes]:
-        places = [(peer.seq + 2 * rng.randrange(1, 30_000)) & 0xFFFFFFFF for _ in range(BURST)]
+        places = [(peer.seq + 2 * rng.randrange(1, 501)) & 0xFFFFFFFF for _ in range(BURST)]
         return [stamped(peer, seq=seq, ack=peer.ack, payload=b"x") for seq in places]
 
     return burst
