@@ -134,11 +134,6 @@ static void on_persist(struct tcb *t)
         tcp_drop(t, t->base.soft_error ? t->base.soft_error : ETIMEDOUT);
         return;
     }
-    if (!(t->base.flags & SOCK_OPEN) && tcp_backed_off(t) == TCP_RTO_MAX) {
-        tcp_abort_rst(t); /* nobody waits for an orphan whose peer only keeps his window shut */
-        tcp_drop(t, 0);
-        return;
-    }
     t->retries++;
     t->backoff++;
     count(t->base.st, COUNT_TCP_PROBES);
