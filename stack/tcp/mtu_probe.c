@@ -15,7 +15,7 @@ enum {
     MAX_PROBES = 3,    /* RFC 8899 5.1.2: of one size, where it is not clear what happened */
     BEHIND = 3,        /* segments that follow a probe, so that its loss is seen */
     AGAIN = 600,       /* seconds: RFC 8899 5.1.1 PMTU_RAISE_TIMER, Linux's tcp_probe_interval */
-    AFTER_TIMEOUT = 1, /* second */
+    AFTER_UNCLEAR = 1, /* second */
 };
 
 /* What peer, user and path allow. */
@@ -57,15 +57,15 @@ void tcp_mtu_black_hole(struct tcb *t)
         }
 }
 
-/* A time-out says nothing clear about a probe that was under way. */
-void tcp_mtu_timeout(struct tcb *t)
+/* A time-out, or a loss of the probe with other data, says nothing clear about it. */
+void tcp_mtu_unclear(struct tcb *t)
 {
     if (t->mtu.state == MTU_SENT && ++t->mtu.tries >= MAX_PROBES) {
         t->mtu.high = t->mtu.size - 1;
         t->mtu.at_top = t->mtu.tries = 0;
     }
     t->mtu.state = MTU_IDLE;
-    t->mtu.next = t->base.st->now + AFTER_TIMEOUT * SECOND;
+    t->mtu.next = t->base.st->now + AFTER_UNCLEAR * SECOND;
 }
 
 /* snd_una has moved. */
@@ -98,6 +98,14 @@ int tcp_mtu_lost(struct tcb *t)
         tcp_want_output(t);
     }
     return 1;
+}
+
+/* What begins at seq goes again, in a segment of the usual size: of the probe, that it arrives tells
+ * nothing then. */
+void tcp_mtu_resent(struct tcb *t, uint32_t seq)
+{
+    if (t->mtu.state == MTU_SENT && seq_in(seq, t->mtu.seq, t->mtu.end))
+        tcp_mtu_unclear(t);
 }
 
 /* How large the next probe is; 0: none is due. */

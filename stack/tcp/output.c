@@ -122,6 +122,8 @@ static int send_lost(struct tcb *t, struct iface *out)
         txlog_add(&t->resent, &record);
     if (t->pacing_rate)
         pace_sent(t, len);
+    if (unlikely(t->mtu.state))
+        tcp_mtu_resent(t, seq);
     t->retransmits++;
     t->prr_out += len;
     t->undo_bytes += len;

@@ -297,7 +297,7 @@ void tcp_recovery_timeout(struct tcb *t)
     if (t->retries == 1)
         t->cc->timeout(t);
     if (t->mtu.low)
-        tcp_mtu_timeout(t);
+        tcp_mtu_unclear(t);
     if (t->retries >= TCP_R1)
         tcp_mtu_black_hole(t);
     rack_timed_out(t);

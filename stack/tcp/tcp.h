@@ -447,7 +447,8 @@ uint32_t tcp_data_end(const struct tcb *t); /* sequence number after the last qu
 uint32_t tcp_mss_ceiling(const struct tcb *t);
 void tcp_mtu_open(struct tcb *t);
 void tcp_mtu_black_hole(struct tcb *t);
-void tcp_mtu_timeout(struct tcb *t);
+void tcp_mtu_unclear(struct tcb *t);
+void tcp_mtu_resent(struct tcb *t, uint32_t seq);
 void tcp_mtu_acked(struct tcb *t);
 int tcp_mtu_lost(struct tcb *t);
 int tcp_mtu_probe(struct tcb *t, struct iface *out);

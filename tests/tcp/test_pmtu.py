@@ -314,3 +314,24 @@ def test_an_inconclusive_probe_is_tried_again(world: World) -> None:
     with tcp.counts("tcp_mtu_probes_passed"):
         tcp.transfers(sock, 60_000)
     assert sock.inside.mss == 1460
+
+
+def test_a_probe_lost_among_others_has_not_passed(world: World) -> None:
+    """RFC 4821 7.6.3: with other losses its own is no news of the path; that its bytes arrive when they
+    go again, in pieces, is none either."""
+    tcp = Tcp(Wire(world, mtu_probing=2))
+    peer = tcp.peer
+    sock = tcp.established(mss=1460, sack=True)
+    tcp.sends(sock, 1024)
+    tcp.expects(seq=1, len=1024)
+    peer.sends()
+    tcp.sends(sock, 9_000)
+    tcp.expects(seq=1025, len=1460, why="the probe")
+    after = 1025 + 1460 + 1024
+    tcp.drain()
+    with tcp.counts("tcp_mtu_probes_passed", 0):
+        peer.sends(ack=1025, sack=[(after, after + 2048)])
+        tcp.expects(seq=1025, len=1024, within="1ms")
+        tcp.drain("1ms")
+        peer.sends(ack=peer.stack_next)
+    assert sock.inside.mss == 1024
