@@ -177,14 +177,14 @@ static void leave_recovery(struct tcb *t)
 /* The reduction was wrong (RFC 4015 in spirit): what was is restored. */
 void tcp_undo(struct tcb *t)
 {
-    if (t->recovering != RECOVERY_TIMEOUT && !t->reordering_seen) { /* what was late seemed lost */
+    if (t->recovering !=
+        RECOVERY_TIMEOUT) { /* what was late seemed lost: RACK waits from now on (as Linux) */
         t->reordering_seen = 1;
         t->stats.reorderings++;
     }
     t->undo_valid = 0;
     t->cwnd = t->cwnd > t->undo_cwnd ? t->cwnd : t->undo_cwnd;
     t->ssthresh = t->undo_ssthresh;
-    t->reordering_seen |= t->recovering == RECOVERY_FAST; /* nothing else looks like a loss that was none */
     t->recovering = RECOVERY_NONE;
     t->dupacks = t->frto = 0;
     ranges_free(&t->lost); /* still in flight, as far as we know: RACK judges anew */
@@ -244,13 +244,8 @@ static void reno_findings(struct tcb *t, const struct delivery *d)
 /* After each ACK, or when the reordering window has passed (seg NULL). */
 void tcp_detect_loss(struct tcb *t, const struct tcp_seg *seg, struct delivery *d)
 {
-    if (seg && was_spurious(t, seg, d)) {
-        if (t->recovering == RECOVERY_FAST) { /* what was taken as lost came late (as Linux) */
-            t->reordering_seen = 1;
-            t->stats.reorderings++;
-        }
+    if (seg && was_spurious(t, seg, d))
         tcp_undo(t);
-    }
     if (d->acked && !t->recovering)
         t->dupacks = 0;
     else if (seg && !d->acked && is_duplicate(t, seg, d))
