@@ -103,7 +103,7 @@ void tcp_update_mss(struct tcb *t)
 /* 1: one went out, 0: nothing to retransmit now, -1: no room. */
 static int send_lost(struct tcb *t, struct iface *out)
 {
-    if (!t->lost.n || tcp_pipe(t) >= t->cwnd || (t->pacing_rate && !pace_budget(t)))
+    if (!t->lost.n || t->frto == FRTO_NEW || tcp_pipe(t) >= t->cwnd || (t->pacing_rate && !pace_budget(t)))
         return 0;
     uint32_t seq = t->lost.r[0].start, len = t->lost.r[0].end - seq, end = tcp_data_end(t);
     struct tcp_emit e = {.seq = seq, .flags = TCP_ACK};

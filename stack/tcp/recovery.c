@@ -199,8 +199,7 @@ void tcp_undo(struct tcb *t)
     tcp_want_output(t); /* the window is as wide as it was */
 }
 
-/* Was it spurious? By F-RTO (RFC 5682 with SACK's knowledge: data never sent again was acknowledged
- * after a time-out), by Eifel (RFC 3522: the ACK's timestamp is older than the retransmission), or by
+/* Was it spurious? By F-RTO (RFC 5682: data never sent again was acknowledged after a time-out), by Eifel (RFC 3522: the ACK's timestamp is older than the retransmission), or by
  * D-SACK (RFC 3708: all that was sent again was in vain). */
 static int was_spurious(struct tcb *t, const struct tcp_seg *seg, const struct delivery *d)
 {
@@ -213,7 +212,7 @@ static int was_spurious(struct tcb *t, const struct tcp_seg *seg, const struct d
     }
     if (!t->recovering || !d->delivered)
         return 0;
-    if (t->frto && d->spurious)
+    if ((t->use_sack ? t->frto : t->frto == FRTO_NEW) && d->spurious)
         return 1;
     return d->acked && t->use_ts && seg->has_ts && seg->tsecr && seq_lt(seg->tsecr, t->undo_ts) &&
            t->undo_bytes;
@@ -226,6 +225,20 @@ static int is_duplicate(const struct tcb *t, const struct tcp_seg *seg, const st
     if (t->snd_una == t->snd_nxt || seg->len || (seg->flags & (TCP_SYN | TCP_FIN)) || seg->ack != t->snd_una)
         return 0;
     return t->use_sack ? d->sacked > 0 : seg->wnd << t->snd_wscale == t->snd_wnd;
+}
+
+/* RFC 5682 sections 2.1 and 3.1: what the first ACK after the time-out acknowledges may be what was sent
+ * again, so it is answered by new data; what the next one acknowledges was not. Then, or where there is
+ * nothing new to send, what was lost goes again; with SACK the rest may still prove to have arrived. */
+static void frto_step(struct tcb *t, const struct tcp_seg *seg, const struct delivery *d)
+{
+    uint32_t flight = t->snd_nxt - t->snd_una;
+    if (!t->frto || !(d->acked || is_duplicate(t, seg, d)))
+        return;
+    if (t->frto == FRTO_FIRST && d->acked && t->sndq.len > flight && t->snd_wnd > flight)
+        t->frto = FRTO_NEW;
+    else
+        t->frto = t->use_sack ? FRTO_WATCH : FRTO_NONE;
 }
 
 /* Without SACK: the third duplicate, and each partial ACK, mean the first segment (RFC 6582). */
@@ -246,6 +259,8 @@ void tcp_detect_loss(struct tcb *t, const struct tcp_seg *seg, struct delivery *
 {
     if (seg && was_spurious(t, seg, d))
         tcp_undo(t);
+    else if (seg)
+        frto_step(t, seg, d);
     if (d->acked && !t->recovering)
         t->dupacks = 0;
     else if (seg && !d->acked && is_duplicate(t, seg, d))
@@ -287,7 +302,9 @@ void tcp_recovery_timeout(struct tcb *t)
     if (!t->recovering || (t->recovering == RECOVERY_TIMEOUT && t->retries == 1)) { /* a new loss */
         remember(t);
         reduce(t);
-        t->frto = !t->recovering;
+        t->frto = t->recovering ? FRTO_NONE : FRTO_FIRST;
+    } else if (t->frto) {
+        t->frto = FRTO_FIRST;
     }
     if (t->retries == 1)
         t->cc->timeout(t);

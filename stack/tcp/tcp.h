@@ -231,7 +231,7 @@ struct tcb {
     uint32_t prr_delivered, prr_out, prr_flight;
     /* undo of a reduction that proves wrong */
     uint8_t undo_valid;
-    uint8_t frto; /* the time-out may prove spurious by what arrives (RFC 5682) */
+    uint8_t frto; /* FRTO_*: the time-out may prove spurious by what arrives (RFC 5682) */
     uint32_t undo_cwnd, undo_ssthresh, undo_ts, undo_bytes, undo_una;
     /* D-SACK to report, RFC 2883 */
     uint32_t dsack_start, dsack_end;
@@ -277,6 +277,7 @@ struct tcb {
 };
 
 enum { RECOVERY_NONE, RECOVERY_FAST, RECOVERY_TIMEOUT };
+enum { FRTO_NONE, FRTO_FIRST, FRTO_NEW, FRTO_WATCH };
 enum { URG_VALID = 0x100, URG_NOTYET = 0x200, URG_READ = 0x400 };
 enum { PROBE_NONE, PROBE_REORDER, PROBE_TAIL };
 
