@@ -79,3 +79,19 @@ def test_a_duplicate_after_the_time_out_ends_the_doubt(tcp: Tcp, peer: TcpPeer) 
         peer.sends(ack=2001)
         tcp.drain("1ms")
     assert sock.inside.ssthresh == 2500
+
+
+@pytest.mark.parametrize("sack", [True, False], ids=["sack", "none"])
+def test_a_duplicate_after_the_new_data_goes_on_with_recovery(
+    tcp: Tcp, peer: TcpPeer, sack: bool
+) -> None:
+    """Section 2.1 (3a): all ten were lost; the new segments find the second one missing."""
+    sock = timed_out(tcp, 10, sack=sack, queued=10)
+    with tcp.counts("tcp_spurious_recoveries_undone", 0):
+        peer.sends(ack=1001)
+        new = [p.tcp.seq - peer.irs for p in tcp.drain("1ms") if p.tcp]
+        assert new and min(new) > 10_000
+        peer.sends(ack=1001, sack=[(new[0], new[0] + 1000)] if sack else ())
+        again = [p.tcp.seq - peer.irs for p in tcp.drain("10ms") if p.tcp]
+        assert again and again[0] == 1001
+    assert sock.inside.ssthresh == 5000

@@ -192,3 +192,25 @@ def test_max_sockets(world: World) -> None:
     socks[1].close()
     tcp.peer.sends("S", seq=0)
     tcp.expects("SA")
+
+
+def test_ports_depend_on_the_seed(world: World) -> None:
+    """RFC 6056 section 3.3.3: the offset comes from a secret."""
+    seen = set()
+    for seed in range(8):
+        wire = Wire(world, seed=seed)
+        seen.add(wire.tcp().connect(wire.there, 80).name[1])
+        wire.close()
+        world.run("0s")
+    assert len(seen) > 5
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_implicit_ports_pass_over_those_in_use(world: World, kind: str) -> None:
+    """RFC 6056 section 3.2."""
+    wire = Wire(world, ports=(40_000, 40_009))
+    new = wire.tcp if kind == "tcp" else wire.udp
+    new().bind("0.0.0.0", 40_003)
+    new().bind(wire.here, 40_007)
+    seen = [new().connect(wire.there, 80).name[1] for _ in range(8)]
+    assert sorted(seen) == [40_000 + i for i in range(10) if i not in (3, 7)]

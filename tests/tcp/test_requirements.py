@@ -384,3 +384,29 @@ def test_source_quench_is_discarded(tcp: Tcp, peer: TcpPeer) -> None:
         tcp.wire.sends(frames.icmp_message("198.18.0.99", tcp.wire.here, quench))
     tcp.expects_nothing()
     assert (sock.inside.cwnd, sock.take_error()) == (before, 0)
+
+
+def test_every_connection_over_the_path_is_told(tcp: Tcp, peer: TcpPeer) -> None:
+    """RFC 1191 section 6.2: one that was there before sends its next segments smaller, too."""
+    one = tcp.established(mss=1460)
+    other = tcp.another_peer(6000)
+    two = tcp.established(mss=1460, peer=other)
+    tcp.sends(one, 1460)
+    about = tcp.expects(seq=1, len=1460).l3
+    tcp.wire.sends(frames.unreachable("198.18.0.99", tcp.wire.here, 4, about, 1000))
+    tcp.drain()
+    tcp.sends(two, 1920, to=other)
+    tcp.expects(seq=1, len=960, to=other)
+
+
+def test_the_user_timeout_can_be_changed_meanwhile(tcp: Tcp, peer: TcpPeer) -> None:
+    """RFC 5482 section 1: while data waits for its acknowledgment."""
+    sock = tcp.established(user_timeout=5000)
+    tcp.sends(sock, 1000)
+    tcp.drain("4s")
+    sock.set(user_timeout=60_000)
+    tcp.drain("40s")
+    assert sock.state == "ESTABLISHED"
+    sock.set(user_timeout=1000)
+    tcp.drain("1min")
+    assert (sock.state, sock.take_error()) == ("CLOSED", errno.ETIMEDOUT)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 
 import pytest
+from barewire.stack.icmp import icmp
 
 from tests.kit import frames
 from tests.kit.checks import is_ip, is_udp, is_unreachable
@@ -425,3 +426,15 @@ def test_close_gives_all_memory_back(wire: Wire) -> None:
     sock.close()
     assert wire.stack.stats()["memory_chunks"] == 0
     assert wire.stack.stats()["sockets"] == 0
+
+
+def test_source_quench_is_discarded(wire: Wire) -> None:
+    """RFC 6633 section 6."""
+    sock = wire.udp().connect(PEER, 5000).set(recverr=1)
+    sock.send(b"x")
+    about = wire.expects(is_udp(data=b"x")).l3[:28]
+    quench = icmp.Other(4, data=about)
+    wire.sends(frames.icmp_message(PEER, wire.here, quench))
+    assert sock.take_error() == 0
+    sock.send(b"y")
+    wire.expects(is_udp(data=b"y"))
