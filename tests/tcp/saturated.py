@@ -81,14 +81,23 @@ def acks_each(tcp: Tcp, peer: TcpPeer, sock: Sock, rtt: Time = "100ms") -> float
 
 
 def repairs(tcp: Tcp, peer: TcpPeer, sock: Sock) -> Iterator[None]:
-    """After a time-out for a whole window: the peer acknowledges each segment that comes again."""
-    begin, end = unacked(peer, sock)[0], peer.got
+    """After a time-out for a whole window: the peer acknowledges each segment that comes again, and
+    reports the new ones that F-RTO tries."""
+    begin = unacked(peer, sock)[0]
+    end = beyond = peer.got
     while begin < end:
         for packet in tcp.drain("100ms"):
-            if packet.tcp is not None and packet.tcp.seq == peer.stack_seq(begin):
+            if packet.tcp is None:
+                continue
+            seq = packet.tcp.seq - peer.irs & 0xFFFFFFFF
+            new = [(end, beyond)] if beyond > end else []
+            if seq == begin:
                 begin += MSS
-                peer.sends(ack=begin)
+                peer.sends(ack=begin if begin < end else beyond, sack=new if begin < end else ())
                 yield
+            elif seq >= end:
+                beyond = seq + len(packet.tcp.payload)
+                peer.sends(ack=begin, sack=[(end, beyond)])
 
 
 def unacked(peer: TcpPeer, sock: Sock) -> range:
