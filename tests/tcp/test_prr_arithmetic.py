@@ -54,16 +54,6 @@ def test_each_ack_lets_go_what_section_3_says(tcp: Tcp, peer: TcpPeer) -> None:
     assert sock.inside.cwnd == ssthresh, "the end of recovery"
 
 
-def test_after_a_burst_of_losses_slow_start_makes_up(tcp: Tcp, peer: TcpPeer) -> None:
-    """The reduction bound with slow start: seven of ten are lost, three ACKs come as one."""
-    sock = flight(tcp, 10, queued=0)
-    peer.sends(ack=1, sack=[(7001, 10_001)])
-    assert data(tcp, peer) == [1, 1001, 2001, 3001], "what was delivered, and a segment"
-    peer.sends(ack=1001, sack=[(7001, 10_001)])
-    assert data(tcp, peer) == [4001, 5001], "one delivered, and a segment"
-    assert sock.inside.ssthresh == 5 * MSS
-
-
 def test_a_window_without_losses_left_is_not_exceeded(tcp: Tcp, peer: TcpPeer) -> None:
     """All the ACKs of a round trip at once: what goes out fills ssthresh and no more."""
     flight(tcp, 10, queued=40)
