@@ -5,7 +5,7 @@
 
 #include <linux/types.h>
 
-enum { STEER_QUEUES = 64, STEER_ADDRS = 256 };
+enum { STEER_QUEUES = 64, STEER_ADDRS = 512 }; /* twice a stack's: old and new ones together */
 
 enum steer_mode {
     STEER_OWN,   /* the stack has a MAC address of its own; ARP for its addresses too */
