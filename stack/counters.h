@@ -25,6 +25,7 @@
     X(DROP_ICMP_CHECKSUM, "drop_icmp_checksum") \
     X(DROP_ICMP_NOT_OURS, "drop_icmp_no_owner") \
     X(DROP_ICMP_BROADCAST, "drop_icmp_broadcast") \
+    X(DROP_ICMP_NO_ROUTE, "drop_icmp_no_route_back") \
     X(DROP_UDP_SHORT, "drop_udp_short") \
     X(DROP_UDP_CHECKSUM, "drop_udp_checksum") \
     X(DROP_UDP_NO_SOCKET, "drop_udp_no_socket") \

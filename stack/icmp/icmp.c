@@ -28,8 +28,10 @@ static void icmp_echo(struct bw_stack *st, const struct packet *pkt)
     uint8_t reply[ICMP_HLEN];
     memcpy(reply, pkt->l4, ICMP_HLEN);
     reply[0] = ICMP_ECHO_REPLY;
-    if (ip_path_find(st, pkt->src, 0, &path))
+    if (ip_path_find(st, pkt->src, 0, &path)) {
+        drop(st, DROP_ICMP_NO_ROUTE, pkt->l4_len);
         return;
+    }
     if (ip_send_datagram(st, &path, &ip, reply, ICMP_HLEN, 2, pkt->l4 + ICMP_HLEN, pkt->l4_len - ICMP_HLEN) ==
         0)
         count(st, COUNT_ECHO_REPLIES);

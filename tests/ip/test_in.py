@@ -149,6 +149,12 @@ def test_a_broken_icmp_message(wire: Wire) -> None:
     wire.expects_nothing()
 
 
+def test_an_echo_from_where_no_route_leads_is_counted(wire: Wire) -> None:
+    with wire.counts("drop_icmp_no_route_back"):
+        wire.sends(frames.echo("203.0.113.9", wire.here))
+    wire.expects_nothing()
+
+
 @pytest.mark.parametrize("destination", ["198.18.0.255", "255.255.255.255", "224.0.0.1"])
 def test_an_echo_to_a_broadcast_is_not_answered(wire: Wire, destination: str) -> None:
     """RFC 1122 3.2.2.6 allows silence: no amplifier."""
