@@ -10,7 +10,6 @@ from __future__ import annotations
 import _socket
 import ctypes
 import errno
-import fcntl
 import os
 import struct
 from collections.abc import Sequence
@@ -23,21 +22,20 @@ from .._netdev import ffi, lib
 from ..device import Device, stable_mac
 from ..errors import DeviceError, invalid
 from ..helper_thread import in_thread
+from ..interface import interface_up
 from ..names import DeviceSpec, parse_between, parse_choice, parse_flag, parse_mac, parse_text
 from ..registry import register
 from .filter import assembled, own_addresses, own_frames
 
 _RUN_AS = "run as root, with CAP_NET_RAW, or inside `unshare -Urn`"
 
-# linux/if_packet.h, linux/if_ether.h, linux/if_arp.h, linux/sockios.h
+# linux/if_packet.h, linux/if_ether.h, linux/if_arp.h
 _SOL_PACKET, _ETH_P_ALL = 263, 3
 _ADD_MEMBERSHIP, _RX_RING, _VERSION, _TX_RING, _LOSS = 1, 5, 10, 13, 14
 _VNET_HDR, _FANOUT, _QDISC_BYPASS, _IGNORE_OUTGOING = 15, 18, 20, 23
 _MR_PROMISC, _MR_UNICAST = 1, 3
 _SO_ATTACH_FILTER = 26
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK, _ARPHRD_NONE = 1, 772, 0xFFFE
-_SIOCGIFFLAGS, _SIOCGIFMTU, _SIOCGIFHWADDR = 0x8913, 0x8921, 0x8927
-_IFF_UP = 1
 
 _V2, _V3 = 1, 2
 _FANOUT_MODES = {"hash": 0, "lb": 1, "cpu": 2, "rollover": 3, "rnd": 4, "qm": 5}
@@ -154,7 +152,7 @@ def _open(request: _Request) -> _Opened:
             text = f"no permission to open a packet socket: {_RUN_AS}"
         raise DeviceError(error.errno or 0, text) from None
     try:
-        layer, mtu, hardware = _look_at(sock, request.name)
+        layer, mtu, hardware = _look_at(request.name)
         mac = _own_mac(request, layer, hardware)
         rings = _prepare(sock, request, layer, mac)
         sock.bind((request.name, _ETH_P_ALL))
@@ -172,22 +170,14 @@ def _open(request: _Request) -> _Opened:
         sock.close()
 
 
-def _look_at(sock: _socket.socket, name: str) -> tuple[int, int, bytes]:
+def _look_at(name: str) -> tuple[int, int, bytes]:
     """Layer, MTU and hardware address of an interface that is there and up."""
-    query = struct.pack("16s24x", name.encode()[:15])
-    try:
-        flags = struct.unpack_from("H", fcntl.ioctl(sock.fileno(), _SIOCGIFFLAGS, query), 16)[0]
-    except OSError as error:
-        raise DeviceError(error.errno or 0, f"there is no interface {name!r} here") from None
-    if not flags & _IFF_UP:
-        text = f"interface {name} is down: bring it up with `ip link set {name} up`"
-        raise DeviceError(errno.ENETDOWN, text)
-    mtu = struct.unpack_from("i", fcntl.ioctl(sock.fileno(), _SIOCGIFMTU, query), 16)[0]
-    answer = fcntl.ioctl(sock.fileno(), _SIOCGIFHWADDR, query)
-    kind = struct.unpack_from("H", answer, 16)[0]
-    if kind not in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK, _ARPHRD_NONE):
-        raise invalid(f"interface {name} carries neither Ethernet nor bare IP (type {kind})")
-    return (3 if kind == _ARPHRD_NONE else 2), min(mtu, 65_535), answer[18:24]
+    link = interface_up(name)
+    if link.hardware not in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK, _ARPHRD_NONE):
+        raise invalid(
+            f"interface {name} carries neither Ethernet nor bare IP (type {link.hardware})"
+        )
+    return (3 if link.hardware == _ARPHRD_NONE else 2), min(link.mtu, 65_535), link.mac
 
 
 def _own_mac(request: _Request, layer: int, hardware: bytes) -> bytes:

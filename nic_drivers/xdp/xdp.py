@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import _socket
 import errno
-import fcntl
 import os
-import struct
 import time
 from typing import Any
 
 from ..device import Device, stable_mac
 from ..errors import DeviceError, invalid
 from ..helper_thread import in_thread
+from ..interface import interface_up
 from ..libraries import missing
 from ..names import DeviceSpec, parse_between, parse_choice, parse_flag, parse_mac, parse_text
 from ..registry import register
@@ -29,8 +28,7 @@ try:
 except ImportError as error:
     _missing = missing("xdp", error)
 
-_SIOCGIFFLAGS, _SIOCGIFMTU, _SIOCGIFHWADDR = 0x8913, 0x8921, 0x8927
-_IFF_UP, _ARPHRD_ETHER = 1, 1
+_ARPHRD_ETHER = 1
 _MODES = {"auto": 0, "native": 1, "generic": 2, "zerocopy": 3}  # XDP_MODE_*
 _STEER_OWN, _STEER_SHARE, _STEER_ALL = 0, 1, 2  # XDP_STEER_*
 _MTU_MAX = 9_500
@@ -121,25 +119,12 @@ def _new(config: Any) -> Any:
 
 def _look_at(name: str) -> tuple[int, int, bytes]:
     """Index, MTU and MAC address of an Ethernet interface that is there and up."""
-    query = struct.pack("16s24x", name.encode()[:15])
-    kernel = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
-    try:
-        flags = struct.unpack_from("H", fcntl.ioctl(kernel.fileno(), _SIOCGIFFLAGS, query), 16)[0]
-        mtu = struct.unpack_from("i", fcntl.ioctl(kernel.fileno(), _SIOCGIFMTU, query), 16)[0]
-        hardware = fcntl.ioctl(kernel.fileno(), _SIOCGIFHWADDR, query)
-        index = _socket.if_nametoindex(name)
-    except OSError as error:
-        raise DeviceError(error.errno or 0, f"there is no interface {name!r} here") from None
-    finally:
-        kernel.close()
-    if not flags & _IFF_UP:
-        text = f"interface {name} is down: bring it up with `ip link set {name} up`"
-        raise DeviceError(errno.ENETDOWN, text)
-    if struct.unpack_from("H", hardware, 16)[0] != _ARPHRD_ETHER:
+    link = interface_up(name)
+    if link.hardware != _ARPHRD_ETHER:
         raise invalid(f"interface {name} does not carry Ethernet")
-    if mtu > _MTU_MAX:
-        raise invalid(f"the MTU of {name} is {mtu}, and XDP devices carry at most {_MTU_MAX}")
-    return index, mtu, hardware[18:24]
+    if link.mtu > _MTU_MAX:
+        raise invalid(f"the MTU of {name} is {link.mtu}, and XDP devices carry at most {_MTU_MAX}")
+    return link.index, link.mtu, link.mac
 
 
 # ---- the registry's part ---------------------------------------------------------------------

@@ -1,0 +1,45 @@
+"""An interface of the kernel's as it is, in the calling thread's network namespace."""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import fcntl
+import struct
+from dataclasses import dataclass
+
+from .errors import DeviceError
+
+# linux/sockios.h, linux/if.h
+_SIOCGIFFLAGS, _SIOCGIFMTU, _SIOCGIFHWADDR = 0x8913, 0x8921, 0x8927
+_IFF_UP = 1
+
+
+@dataclass(frozen=True)
+class KernelInterface:
+    """Index, MTU in bytes, hardware type (ARPHRD_*) and address (six bytes)."""
+
+    index: int
+    mtu: int
+    hardware: int
+    mac: bytes
+
+
+def interface_up(name: str) -> KernelInterface:
+    """The interface, which has to be there and up: DeviceError, ENODEV or ENETDOWN."""
+    query = struct.pack("16s24x", name.encode()[:15])
+    kernel = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
+    try:
+        flags = struct.unpack_from("H", fcntl.ioctl(kernel.fileno(), _SIOCGIFFLAGS, query), 16)[0]
+        mtu = struct.unpack_from("i", fcntl.ioctl(kernel.fileno(), _SIOCGIFMTU, query), 16)[0]
+        hardware = fcntl.ioctl(kernel.fileno(), _SIOCGIFHWADDR, query)
+        index = _socket.if_nametoindex(name)
+    except OSError as error:
+        raise DeviceError(error.errno or 0, f"there is no interface {name!r} here") from None
+    finally:
+        kernel.close()
+    if not flags & _IFF_UP:
+        text = f"interface {name} is down: bring it up with `ip link set {name} up`"
+        raise DeviceError(errno.ENETDOWN, text)
+    kind = struct.unpack_from("H", hardware, 16)[0]
+    return KernelInterface(index, mtu, kind, hardware[18:24])
