@@ -6,8 +6,9 @@ import errno
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ._netdev import ffi, lib
@@ -83,8 +84,16 @@ class Device:
     open, and with it a TAP interface, until it exits; descriptors are closed on exec.)
     """
 
-    def __init__(self, kind: str, netdev: Any, tallies: Sequence[Tally] = ()) -> None:
+    def __init__(
+        self,
+        kind: str,
+        netdev: Any,
+        tallies: Sequence[Tally] = (),
+        info: Mapping[str, int | str] = MappingProxyType({}),
+    ) -> None:
         self.kind = kind
+        self.info = info
+        """What it runs as, by its driver: the mode of an XDP device, the queues of a TAP device."""
         self.name: str = ffi.string(netdev.name).decode()
         self.layer = int(netdev.layer)
         self.mtu = int(netdev.mtu)
@@ -102,6 +111,18 @@ class Device:
     @property
     def cap_names(self) -> list[str]:
         return [name for name, bit in _CAPS.items() if self.caps & bit]
+
+    @property
+    def xstats(self) -> dict[str, int]:
+        """What only this driver counts: its drops by reason (`rx_too_long`), and what the kernel or
+        the hardware counted for it (`kernel_rx_dropped`). A stack that took the device reports
+        them (`Stack.interface_stats`)."""
+        netdev = self._open()
+        if netdev.xstats == ffi.NULL:
+            return {}
+        rows = ffi.new("struct netdev_xstat[]", lib.BW_XSTATS)
+        n = self._check(netdev.xstats(netdev, rows, lib.BW_XSTATS))
+        return {ffi.string(row.name).decode(): int(row.value) for row in rows[0:n]}
 
     @property
     def counters(self) -> dict[str, int]:

@@ -17,6 +17,7 @@ enum {
     BW_RX_BURST = 64,  /* most frames the stack asks for in one rx_burst */
     BW_TX_BURST = 64,  /* most frames the stack hands over in one tx_burst */
     BW_TX_PIECES = 10, /* gather pieces of one frame to transmit: headers, then data */
+    BW_XSTATS = 64,    /* most named counters of one device */
 };
 
 /* What is known of the transport checksum of a received frame. */
@@ -80,6 +81,13 @@ struct netdev_stats {
     uint64_t wakeups;    /* arm() was called before a sleep */
 };
 
+/* A counter that only this driver has: why it dropped a frame (rx_too_long), what the kernel or the
+ * hardware counted (kernel_rx_dropped). */
+struct netdev_xstat {
+    char name[40]; /* of a-z, 0-9 and _, not one of struct netdev_stats */
+    uint64_t value;
+};
+
 /* What arm() answers: what to sleep on. */
 struct netdev_arm {
     int fd;           /* descriptor to poll, or -1: none, sleep in naps of at most 1 ms */
@@ -106,6 +114,10 @@ struct netdev {
      * mapped): a device that shares its interface steers by them. 0, or -EADDRINUSE: the kernel has
      * one of them. */
     int (*set_addrs)(struct netdev *dev, const uint8_t (*ips)[16], int n);
+    /* May be NULL. Fills in the driver's named counters, at most max, always the same in the same order;
+     * returns how many, or -errno. Any thread with the lock may call it, of a THREAD_BOUND device too,
+     * and after the device is gone. */
+    int (*xstats)(struct netdev *dev, struct netdev_xstat *out, int max);
 
     uint32_t caps;    /* NETDEV_* */
     uint32_t mtu;     /* largest IP packet, bytes */

@@ -9,7 +9,7 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from types import TracebackType
@@ -363,12 +363,17 @@ class Stack:
             found[n] = int(lib.host_memory_used(self.host, i))
         return found
 
-    def interface_stats(self, name: str | None = None) -> Mapping[str, int]:
-        """Frames, bytes and drops that the device of an interface counted."""
+    def interface_stats(self, name: str | None = None) -> dict[str, int]:
+        """What the device of an interface counted, the first device's if none is named: frames,
+        bytes, drops, full rings and wake-ups, alike for every kind; then what only its driver
+        counts: drops by reason (`rx_too_long`), the kernel's counters (`kernel_rx_dropped`)."""
         self._check()
-        stats = ffi.new("struct netdev_stats *")
-        _errors.check(lib.host_netdev_stats(self.host, self._index(name), stats))
-        return {n: int(getattr(stats, n)) for n, _ in ffi.typeof("struct netdev_stats").fields}
+        index, stats = self._index(name), ffi.new("struct netdev_stats *")
+        _errors.check(lib.host_netdev_stats(self.host, index, stats))
+        found = {n: int(getattr(stats, n)) for n, _ in ffi.typeof("struct netdev_stats").fields}
+        rows = ffi.new("struct netdev_xstat[]", lib.BW_XSTATS)
+        n = _errors.check(lib.host_netdev_xstats(self.host, index, rows, lib.BW_XSTATS))
+        return found | {ffi.string(row.name).decode(): int(row.value) for row in rows[0:n]}
 
     def settrace(self, on: bool, /) -> None:
         """Records what every connection does from here on, and every drop; or no more. A single

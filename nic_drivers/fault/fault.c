@@ -8,6 +8,7 @@
 #include "../gather.h"
 #include "../gso.h"
 #include "../random.h"
+#include "../xstats.h"
 
 enum { L2_HEADER = 14, L2_TAG = 4, SECOND = 1000000000 };
 
@@ -384,6 +385,11 @@ static int fault_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
     return inner->set_addrs ? inner->set_addrs(inner, ips, n) : 0;
 }
 
+static int fault_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
+{
+    return xstats_of(((struct fault *)dev)->inner, out, max);
+}
+
 static void fault_close(struct netdev *dev)
 {
     struct fault *f = (struct fault *)dev;
@@ -436,6 +442,7 @@ struct netdev *fault_new(struct netdev *inner, const struct fault_way *ways, uin
     f->dev.reclaim = NULL;
     f->dev.arm = fault_arm;
     f->dev.close = fault_close;
+    f->dev.xstats = fault_xstats;
     f->dev.set_addrs = fault_set_addrs;
     /* It reads all bytes at once, and a slot holds one MTU. */
     f->dev.caps &= ~(uint32_t)(NETDEV_TX_ASYNC | NETDEV_TSO4 | NETDEV_TSO6 | NETDEV_RX_GSO);

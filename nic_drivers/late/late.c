@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../random.h"
+#include "../xstats.h"
 
 struct late_frame {
     struct tx_frame frame; /* its pieces stay the stack's */
@@ -132,6 +133,11 @@ static int late_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
     return inner->set_addrs ? inner->set_addrs(inner, ips, n) : 0;
 }
 
+static int late_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
+{
+    return xstats_of(((struct late *)dev)->inner, out, max);
+}
+
 static void late_close(struct netdev *dev)
 {
     struct late *l = (struct late *)dev;
@@ -163,6 +169,7 @@ struct netdev *late_new(struct netdev *inner, int64_t max_delay, uint32_t depth,
     l->dev.reclaim = late_reclaim;
     l->dev.arm = late_arm;
     l->dev.close = late_close;
+    l->dev.xstats = late_xstats;
     l->dev.set_addrs = late_set_addrs;
     l->dev.caps |= NETDEV_TX_ASYNC;
     memset(&l->dev.stats, 0, sizeof l->dev.stats);

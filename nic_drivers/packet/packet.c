@@ -17,8 +17,25 @@
 
 #include "../gather.h"
 #include "../vnet.h"
+#include "../xstats.h"
 
 enum { L2_HEADER = 14, L2_TAG = 4, L2_ADDRESSES = 12 };
+
+/* Why a frame was dropped, and what the kernel counted: PACKET_STATISTICS, which starts anew at each look.
+ * Its tp_packets counts those dropped too. */
+enum {
+    RX_TRUNCATED,
+    RX_MALFORMED,
+    RX_TOO_LONG,
+    TX_LENGTH,
+    KERNEL_SEEN,
+    KERNEL_DROPPED,
+    KERNEL_FREEZES,
+    XSTATS
+};
+static const char *const xstat_names[XSTATS] = {"rx_truncated",     "rx_malformed",   "rx_too_long",
+                                                "tx_bad_length",    "kernel_rx_seen", "kernel_rx_dropped",
+                                                "kernel_rx_freezes"};
 
 struct packet_port {
     struct netdev dev;
@@ -27,7 +44,7 @@ struct packet_port {
     uint32_t room; /* longest frame that is no super-segment */
     uint8_t *map;  /* both rings */
     size_t map_len;
-    uint64_t seen, dropped; /* of PACKET_STATISTICS, which starts anew at each look */
+    uint64_t xstats[XSTATS];
 
     uint8_t *rx;
     uint32_t rx_frame_size, rx_per_block, rx_block_size, rx_entries; /* frames (V2) or blocks (V3) */
@@ -76,12 +93,18 @@ static void put_tag_back(struct rx_frame *f, uint32_t status, uint16_t tci, uint
 /* Is the frame whole, and no longer than agreed? */
 static int accept_frame(struct packet_port *p, struct rx_frame *f, uint32_t whole)
 {
-    int good = f->len == whole && f->len > 0 && vnet_parse(f->data - VNET_HDR_LEN, p->dev.caps, f);
-    if (!good || (!f->gso_size && f->len > p->room)) {
-        p->dev.stats.rx_dropped++;
-        return 0;
-    }
-    return 1;
+    int why = -1;
+    if (f->len != whole)
+        why = RX_TRUNCATED;
+    else if (!f->len || !vnet_parse(f->data - VNET_HDR_LEN, p->dev.caps, f))
+        why = RX_MALFORMED;
+    else if (!f->gso_size && f->len > p->room)
+        why = RX_TOO_LONG;
+    if (why < 0)
+        return 1;
+    p->dev.stats.rx_dropped++;
+    p->xstats[why]++;
+    return 0;
 }
 
 static void lend(struct packet_port *p, struct rx_frame *f, uint32_t status, uint16_t tci, uint16_t tpid)
@@ -203,6 +226,7 @@ static int packet_tx_burst(struct netdev *dev, int64_t now, const struct tx_fram
         uint8_t *entry = tx_entry(p, p->tx_head);
         if (!f->len || f->len > (f->gso_size ? p->tx_frame_size - p->tx_data - VNET_HDR_LEN : p->room)) {
             dev->stats.tx_dropped++;
+            p->xstats[TX_LENGTH]++;
             continue;
         }
         if (status_of(entry + p->tx_status) != TP_STATUS_AVAILABLE) {
@@ -264,16 +288,17 @@ static void packet_close(struct netdev *dev)
     free(p);
 }
 
-int packet_kernel_stats(struct netdev *dev, uint64_t *seen, uint64_t *dropped)
+static int packet_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
 {
     struct packet_port *p = (struct packet_port *)dev;
-    struct tpacket_stats_v3 now = {0};
+    struct tpacket_stats_v3 now = {0}; /* a V2 socket fills the first two */
     socklen_t len = sizeof now;
     if (getsockopt(p->fd, SOL_PACKET, PACKET_STATISTICS, &now, &len))
         return -errno;
-    *seen = p->seen += now.tp_packets;
-    *dropped = p->dropped += now.tp_drops;
-    return 0;
+    p->xstats[KERNEL_SEEN] += now.tp_packets;
+    p->xstats[KERNEL_DROPPED] += now.tp_drops;
+    p->xstats[KERNEL_FREEZES] += now.tp_freeze_q_cnt;
+    return xstats_put(out, 0, max, xstat_names, p->xstats, XSTATS);
 }
 
 static void lay_out(struct packet_port *p, const struct packet_config *cfg)
@@ -316,6 +341,7 @@ struct netdev *packet_new(int fd, const struct packet_config *cfg)
                              .tx_burst = packet_tx_burst,
                              .arm = packet_arm,
                              .close = packet_close,
+                             .xstats = packet_xstats,
                              .caps = NETDEV_VNET_HDR | NETDEV_RX_CSUM | NETDEV_RX_GSO,
                              .mtu = cfg->mtu,
                              .layer = cfg->layer};

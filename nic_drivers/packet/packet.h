@@ -26,8 +26,6 @@ struct packet_config {
 };
 /* fd: bound, with PACKET_VNET_HDR and its rings; the device's from now on. NULL: errno says why, the caller keeps fd. */
 struct netdev *packet_new(int fd, const struct packet_config *cfg);
-/* What the kernel counted since last asked (PACKET_STATISTICS): frames seen, dropped for want of room. */
-int packet_kernel_stats(struct netdev *dev, uint64_t *seen, uint64_t *dropped);
 /* cdef:end */
 
 #endif

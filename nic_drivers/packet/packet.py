@@ -123,16 +123,6 @@ def open_packet(
     return Device("packet", netdev)
 
 
-def kernel_stats(device: Device) -> dict[str, int]:
-    """What the kernel counted for a device of this kind (PACKET_STATISTICS): frames `seen` by the
-    socket, and `dropped` because the ring was full."""
-    seen, dropped = ffi.new("uint64_t *"), ffi.new("uint64_t *")
-    result = lib.packet_kernel_stats(device.peek(), seen, dropped)
-    if result < 0:
-        raise DeviceError(-result, f"no statistics of {device!r}: {os.strerror(-result)}")
-    return {"seen": int(seen[0]), "dropped": int(dropped[0])}
-
-
 def _parse_share(text: str) -> IPv4Address:
     try:
         return IPv4Address(text)

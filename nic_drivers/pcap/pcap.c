@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../gather.h"
+#include "../xstats.h"
 
 enum { BUFFER = 2 * PCAP_SNAPLEN_MAX, LINKTYPE_ETHERNET = 1, LINKTYPE_RAW = 101, SECOND = 1000000000 };
 
@@ -115,6 +116,11 @@ static int pcap_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
     return inner->set_addrs ? inner->set_addrs(inner, ips, n) : 0;
 }
 
+static int pcap_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
+{
+    return xstats_of(((struct pcap *)dev)->inner, out, max);
+}
+
 static void pcap_close(struct netdev *dev)
 {
     struct pcap *p = (struct pcap *)dev;
@@ -155,6 +161,7 @@ struct netdev *pcap_new(struct netdev *inner, int fd, const struct pcap_config *
     p->dev.reclaim = inner->reclaim ? pcap_reclaim : NULL;
     p->dev.arm = pcap_arm;
     p->dev.close = pcap_close;
+    p->dev.xstats = pcap_xstats;
     p->dev.set_addrs = pcap_set_addrs;
     memset(&p->dev.stats, 0, sizeof p->dev.stats);
     return &p->dev;

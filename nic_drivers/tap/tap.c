@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "../vnet.h"
+#include "../xstats.h"
 
 enum {
     L2_HEADER = 14,
@@ -19,8 +20,14 @@ enum {
     GSO_LENT = 1 << 18, /* with super-segments, a burst ends when it has lent this many bytes */
 };
 
+/* Why a frame was dropped. */
+enum { RX_TOO_LONG, RX_MALFORMED, TX_TOO_LONG, TX_DOWN, TX_REFUSED, DROPS };
+static const char *const drop_names[DROPS] = {"rx_too_long", "rx_malformed", "tx_too_long", "tx_down",
+                                              "tx_refused"};
+
 struct tap {
     struct netdev dev;
+    uint64_t drops[DROPS];
     int fd;
     uint32_t vnet;   /* bytes of virtio-net header before each frame, 0 or VNET_HDR_LEN */
     uint32_t l2;     /* bytes of link header before the IP header */
@@ -60,9 +67,10 @@ static int tap_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames
         }
         struct rx_frame *f = &frames[n];
         *f = (struct rx_frame){.data = data, .len = (uint32_t)got - t->vnet, .csum = BW_CSUM_UNKNOWN};
-        if (got <= (ssize_t)t->vnet || (t->vnet && !vnet_parse(data - t->vnet, dev->caps, f)) ||
-            f->len > (f->gso_size ? t->most : t->room)) {
+        int good = got > (ssize_t)t->vnet && (!t->vnet || vnet_parse(data - t->vnet, dev->caps, f));
+        if (!good || f->len > (f->gso_size ? t->most : t->room)) {
             dev->stats.rx_dropped++;
+            t->drops[good ? RX_TOO_LONG : RX_MALFORMED]++;
             continue;
         }
         dev->stats.rx_bytes += f->len;
@@ -103,6 +111,7 @@ static int tap_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *
             return i ? i : -ENETDOWN;
         if (err) { /* EIO: the interface is down for now, as a cable pulled; EINVAL: malformed */
             dev->stats.tx_dropped++;
+            t->drops[err == EMSGSIZE ? TX_TOO_LONG : err == EIO ? TX_DOWN : TX_REFUSED]++;
             continue;
         }
         dev->stats.tx_frames++;
@@ -118,6 +127,11 @@ static int tap_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_a
     *arm = (struct netdev_arm){
         .fd = ((struct tap *)dev)->fd, .events = want_tx ? POLLIN | POLLOUT : POLLIN, .deadline = INT64_MAX};
     return 0;
+}
+
+static int tap_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
+{
+    return xstats_put(out, 0, max, drop_names, ((struct tap *)dev)->drops, DROPS);
 }
 
 static void tap_close(struct netdev *dev)
@@ -148,6 +162,7 @@ struct netdev *tap_new(int fd, const struct tap_config *cfg)
                              .tx_burst = tap_tx_burst,
                              .arm = tap_arm,
                              .close = tap_close,
+                             .xstats = tap_xstats,
                              .mtu = cfg->mtu,
                              .layer = cfg->layer};
     if (t->vnet)

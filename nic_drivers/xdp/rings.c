@@ -90,9 +90,12 @@ static int receive_from(struct xdp *x, struct xdp_queue *q, struct rx_frame *fra
         whole = q->lent_len;
         if (f.len > x->room || !f.len) {
             x->dev.stats.rx_dropped++;
+            x->count[f.len ? RX_TOO_LONG : RX_EMPTY]++;
         } else {
-            if (x->pseudo && only_pseudo_sum(f.data, f.len))
+            if (x->pseudo && only_pseudo_sum(f.data, f.len)) {
                 f.csum = BW_CSUM_PARTIAL;
+                x->count[RX_UNFINISHED]++;
+            }
             x->dev.stats.rx_bytes += f.len;
             frames[n++] = f;
         }
@@ -181,6 +184,7 @@ int xdp_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames,
         const struct tx_frame *f = &frames[i];
         if (f->len < XDP_L2_HEADER || f->len > x->room) {
             dev->stats.tx_dropped++;
+            x->count[TX_LENGTH]++;
             continue;
         }
         if (!x->free_len) {

@@ -251,41 +251,11 @@ static int xdp_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
     return 0;
 }
 
-static uint64_t verdict(const struct xdp *x, uint32_t key)
+void xdp_get_info(struct netdev *dev, struct xdp_info *info)
 {
-    int cpus = libbpf_num_possible_cpus();
-    uint64_t *each = cpus > 0 ? calloc((size_t)cpus, sizeof *each) : NULL, sum = 0;
-    if (each && !bpf_map_lookup_elem(x->verdicts, &key, each))
-        for (int i = 0; i < cpus; i++)
-            sum += each[i];
-    free(each);
-    return sum;
-}
-
-int xdp_get_info(struct netdev *dev, struct xdp_info *info)
-{
-    struct xdp *x = (struct xdp *)dev;
-    *info = (struct xdp_info){.native = x->native,
-                              .zerocopy = x->zerocopy,
-                              .hugepages = x->hugepages,
-                              .frags = x->frags,
-                              .to_stack = verdict(x, VERDICT_STACK),
-                              .arp_to_stack = verdict(x, VERDICT_STACK_ARP),
-                              .to_kernel = verdict(x, VERDICT_KERNEL),
-                              .no_socket = verdict(x, VERDICT_NO_SOCKET)};
-    for (uint32_t i = 0; i < x->queues; i++) {
-        struct xdp_statistics s = {0};
-        socklen_t len = sizeof s;
-        if (getsockopt(x->queue[i].fd, SOL_XDP, XDP_STATISTICS, &s, &len))
-            return -errno;
-        info->rx_dropped += s.rx_dropped;
-        info->rx_invalid += s.rx_invalid_descs;
-        info->rx_ring_full += s.rx_ring_full;
-        info->rx_fill_empty += s.rx_fill_ring_empty_descs;
-        info->tx_invalid += s.tx_invalid_descs;
-        info->tx_empty += s.tx_ring_empty_descs;
-    }
-    return 0;
+    const struct xdp *x = (struct xdp *)dev;
+    *info = (struct xdp_info){
+        .native = x->native, .zerocopy = x->zerocopy, .hugepages = x->hugepages, .frags = x->frags};
 }
 
 static void xdp_close(struct netdev *dev)
@@ -344,6 +314,7 @@ struct netdev *xdp_new(const struct xdp_config *cfg, int *err, char *text)
                              .arm = xdp_arm,
                              .close = xdp_close,
                              .set_addrs = xdp_set_addrs,
+                             .xstats = xdp_xstats,
                              .caps = NETDEV_TX_CSUM | (cfg->pseudo ? NETDEV_RX_CSUM : 0),
                              .mtu = cfg->mtu,
                              .layer = 2};

@@ -29,13 +29,11 @@ struct xdp_config {
 /* What an open device runs as. */
 struct xdp_info {
     uint8_t native, zerocopy, hugepages, frags;
-    uint64_t to_stack, arp_to_stack, to_kernel, no_socket; /* the program's verdicts */
-    uint64_t rx_dropped, rx_invalid, rx_ring_full, rx_fill_empty, tx_invalid, tx_empty; /* XDP_STATISTICS */
 };
 /* Opens sockets and attaches the program, in the calling thread's network namespace. NULL: *err is a
  * positive errno, and text (XDP_ERROR_MAX bytes) says what failed. */
 struct netdev *xdp_new(const struct xdp_config *cfg, int *err, char *text);
-int xdp_get_info(struct netdev *dev, struct xdp_info *info);
+void xdp_get_info(struct netdev *dev, struct xdp_info *info);
 /* cdef:end */
 
 #endif

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import _socket
 import errno
-import os
 import time
 from typing import Any
 
@@ -35,21 +34,10 @@ _MTU_MAX = 9_500
 _BUSY_TRIES, _BUSY_WAIT = 50, 0.01  # seconds
 
 
-class XdpDevice(Device):
-    """An open AF_XDP device. `info()` says what it runs as."""
-
-    def info(self) -> dict[str, int]:
-        """Mode (`native`, `zerocopy`, `hugepages`, `frags`: 0 or 1), the XDP program's verdicts
-        (`to_stack`, `arp_to_stack`, `to_kernel`, `no_socket`), and what the kernel counted for the
-        sockets (XDP_STATISTICS)."""
-        return _info(self.peek())
-
-
 def _info(netdev: Any) -> dict[str, int]:
+    """What it runs as: 0 or 1 each."""
     info = ffi.new("struct xdp_info *")
-    result = lib.xdp_get_info(netdev, info)
-    if result < 0:
-        raise DeviceError(-result, f"no statistics of the XDP socket: {os.strerror(-result)}")
+    lib.xdp_get_info(netdev, info)
     return {name: int(getattr(info, name)) for name, _ in ffi.typeof("struct xdp_info").fields}
 
 
@@ -67,7 +55,7 @@ def open_xdp(
     hugepages: bool = False,
     busy_poll: int = 0,
     rx_checksum: str = "full",
-) -> XdpDevice:
+) -> Device:
     """Opens queues `queue` to `queue + queues - 1` of an interface that is up.
 
     The stack gets what is sent to its MAC address (`mac`, by default a stable one of the name; an
@@ -101,7 +89,8 @@ def open_xdp(
         config.mac = hardware if share else own
         return _new(config)
 
-    return XdpDevice("xdp", in_thread(open_here, netns, lambda late: late.close(late)))
+    netdev = in_thread(open_here, netns, lambda late: late.close(late))
+    return Device("xdp", netdev, info=_info(netdev))
 
 
 def _new(config: Any) -> Any:

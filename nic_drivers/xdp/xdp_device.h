@@ -15,6 +15,9 @@
 
 enum { XDP_L2_HEADER = 14, XDP_L2_TAG = 4 };
 
+/* Why the driver dropped a frame, and how many unfinished checksums it took for right. */
+enum { RX_EMPTY, RX_TOO_LONG, TX_LENGTH, RX_UNFINISHED, XDP_COUNTS };
+
 struct xdp_queue {
     int fd;
     struct xsk_socket *socket;
@@ -26,6 +29,7 @@ struct xdp_queue {
 
 struct xdp {
     struct netdev dev;
+    uint64_t count[XDP_COUNTS];
     int failed;  /* positive errno; 0: none */
     int fd;      /* to sleep on: the socket's, or an epoll of all */
     int control; /* a socket of the namespace, to look at the interface with */
@@ -55,5 +59,9 @@ int xdp_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int m
 int xdp_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames, int n);
 int xdp_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *arm);
 void xdp_fill_all(struct xdp *x);
+/* counters.c */
+int xdp_xstats(struct netdev *dev, struct netdev_xstat *out, int max);
+/* The XDP program's counters, summed over the CPUs: VERDICTS values. 0 or -errno. */
+int xdp_read_verdicts(int map, uint64_t *values);
 
 #endif

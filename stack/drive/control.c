@@ -205,15 +205,30 @@ int host_get_stats(struct host *h, struct host_stats *out)
     return 0;
 }
 
+static struct netdev *netdev_of(struct host *h, int ifindex) /* locked */
+{
+    return ifindex < LOOPBACK || ifindex > h->devs ? NULL : h->dev[ifindex];
+}
+
 int host_netdev_stats(struct host *h, int ifindex, struct netdev_stats *out)
 {
     int rc = host_look(h);
     if (rc)
         return rc;
-    if (ifindex < LOOPBACK || ifindex > h->devs || !h->dev[ifindex])
-        rc = -ENODEV;
-    else
-        *out = h->dev[ifindex]->stats;
+    struct netdev *dev = netdev_of(h, ifindex);
+    if (dev)
+        *out = dev->stats;
+    host_unlock(h);
+    return dev ? 0 : -ENODEV;
+}
+
+int host_netdev_xstats(struct host *h, int ifindex, struct netdev_xstat *out, int max)
+{
+    int rc = host_look(h);
+    if (rc)
+        return rc;
+    struct netdev *dev = netdev_of(h, ifindex);
+    rc = !dev ? -ENODEV : dev->xstats ? dev->xstats(dev, out, max) : 0;
     host_unlock(h);
     return rc;
 }

@@ -154,6 +154,8 @@ struct host_stats {
 };
 int host_get_stats(struct host *h, struct host_stats *out);
 int host_netdev_stats(struct host *h, int ifindex, struct netdev_stats *out);
+/* The driver's own counters, at most max; how many. */
+int host_netdev_xstats(struct host *h, int ifindex, struct netdev_xstat *out, int max);
 int host_trace_pop(struct host *h, struct bw_trace_record *out, int max);
 int host_trace_all(struct host *h, int on);
 int bw_cc_count(void);

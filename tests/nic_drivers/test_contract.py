@@ -145,6 +145,9 @@ class TestBounds:
         assert stats["rx_dropped"] == stats["tx_dropped"] == stats["tx_full"] == 0
         assert stats["wakeups"] >= 1
 
+    def test_what_only_the_driver_counts_goes_through_middleware(self, link: Link) -> None:
+        assert link.device.xstats == {}, "a pipe has none"
+
 
 class TestArm:
     def test_idle_then_woken_then_idle(self, link: Link) -> None:

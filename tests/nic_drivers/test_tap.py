@@ -146,6 +146,8 @@ def test_what_cannot_be_sent_is_dropped_and_counted(inside: Namespace) -> None:
         subprocess.run(["ip", "link", "set", "bw0", "down"], check=True)
         assert device.tx([b"\xff" * 60]) == 1, "an interface that is down is no device that is gone"
         assert device.stats["tx_dropped"] == 3
+        stats = device.xstats
+        assert (stats["tx_too_long"], stats["tx_refused"], stats["tx_down"]) == (1, 1, 1)
         subprocess.run(["ip", "link", "set", "bw0", "up"], check=True)
         assert device.tx([b"\xff" * 60]) == 1
         assert device.stats["tx_frames"] == 2
@@ -159,7 +161,7 @@ def test_a_frame_longer_than_the_mtu_we_know_is_dropped_and_counted(inside: Name
             kernel.sendto(b"x" * 2500, (STACK, 9))
             kernel.sendto(b"y" * 100, (STACK, 9))
         assert [f.data[42:43] for f in device.rx() if f.data[23] == 17] == [b"y"]
-        assert device.stats["rx_dropped"] == 1
+        assert device.stats["rx_dropped"] == device.xstats["rx_too_long"] == 1
 
 
 # ---- the device vanishes -------------------------------------------------------------------------

@@ -1,0 +1,38 @@
+"""What a stack says of its devices: one form for every kind, the driver's and the kernel's counters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import barewire
+import pytest
+from barewire.tools import netns
+from barewire.tools.netns import Namespace
+
+pytestmark = pytest.mark.netns
+
+EVERY_KIND = {
+    "rx_frames", "rx_bytes", "tx_frames", "tx_bytes",
+    "rx_dropped", "tx_dropped", "tx_full", "wakeups",
+}  # fmt: skip
+OWN = {
+    "tap:bw0?host=198.18.0.1/24": {"rx_too_long", "rx_malformed", "tx_too_long", "tx_down"},
+    "packet:veth0": {"kernel_rx_seen", "kernel_rx_dropped", "kernel_rx_freezes", "rx_truncated"},
+    "packet:veth0?rx=block": {"kernel_rx_seen", "kernel_rx_dropped"},
+    "xdp:veth0": {"to_stack", "to_kernel", "no_socket", "kernel_rx_ring_full", "rx_too_long"},
+}
+
+
+@pytest.mark.parametrize("wrapped", ["", "loss=0&pcap=/dev/null"])
+@pytest.mark.parametrize(("name", "own"), OWN.items())
+def test_interface_stats(
+    make_netns: Callable[..., Namespace], name: str, own: set[str], wrapped: str
+) -> None:
+    near, far = make_netns("near"), make_netns("far")
+    netns.veth(near, far, "198.18.1.1/24", "198.18.1.2/24")
+    name += ("&" if "?" in name else "?") + wrapped if wrapped else ""
+    with near.entered(), barewire.Stack(name, addresses=["198.18.0.2/24"]) as stack:
+        first = stack.interface_stats()
+        assert set(first) >= EVERY_KIND | own
+        assert all(value >= 0 for value in first.values())
+        assert set(stack.interface_stats("lo")) == EVERY_KIND
