@@ -11,6 +11,7 @@ from .fault.fault import Faults, with_faults
 from .late.late import with_late
 from .names import DeviceSpec, parse_device_name
 from .packet.packet import open_packet
+from .packet_socket import PacketRequest
 from .pcap.pcap import with_pcap
 from .pipe.pipe import PipeEnd, pipe_pair
 from .registry import (
@@ -22,6 +23,7 @@ from .registry import (
     register_wrapper,
 )
 from .tap.tap import open_tap
+from .tun import TunRequest
 from .xdp.xdp import open_xdp
 
 __all__ = [
@@ -31,9 +33,11 @@ __all__ = [
     "DeviceInfo",
     "DeviceSpec",
     "Faults",
+    "PacketRequest",
     "PipeEnd",
     "RxFrame",
     "Tally",
+    "TunRequest",
     "TxFrame",
     "available",
     "common_options",

@@ -13,7 +13,6 @@
 
 /* cdef:begin */
 enum {
-    TAP_VNET_HDR_LEN = 10,         /* struct virtio_net_hdr, set by TUNSETVNETHDRSZ */
     TAP_TSO_MAX = 65535 - 60 - 60, /* payload of an IP packet whose headers are as long as can be */
 };
 struct tap_config {

@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from barewire.nic_drivers import Device, DeviceError, TxFrame, available, open_device
-from barewire.nic_drivers.tap import tap as tap_module
+from barewire.nic_drivers import Device, DeviceError, TxFrame, available, open_device, tun
 from barewire.tools.netns import Namespace
 
 pytestmark = pytest.mark.netns
@@ -285,7 +284,7 @@ def test_mistakes(inside: Namespace, name: str, sentence: str) -> None:
 
 
 def test_a_missing_tun_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(tap_module, "TUN_PATH", str(tmp_path / "tun"))
+    monkeypatch.setattr(tun, "TUN_PATH", str(tmp_path / "tun"))
     with pytest.raises(DeviceError, match="modprobe tun") as caught:
         open_device("tap:bw0")
     assert caught.value.errno == errno.ENOENT
@@ -295,7 +294,6 @@ def test_a_missing_tun_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 WITHOUT_PRIVILEGE = """
 from barewire.nic_drivers import DeviceError, available, open_device
-from barewire.nic_drivers.tap import tap
 try:
     open_device("tap:bw0")
 except DeviceError as error:

@@ -1,0 +1,294 @@
+"""A TAP or TUN interface of the Linux kernel: a descriptor of ours is its other side.
+
+Opens /dev/net/tun, creates the interface or attaches to an existing one, and configures the
+kernel's side if asked to. What we made disappears with the descriptor. Settings of an interface
+we did not make change only where an option says so. The drivers tap and uring share this file.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import fcntl
+import os
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+
+from pyroute2 import IPRoute, NetlinkError
+
+from .device import stable_mac
+from .errors import DeviceError, invalid
+from .helper_thread import in_thread
+from .names import DeviceSpec, parse_between, parse_choice, parse_flag, parse_mac, parse_text
+
+TUN_PATH = "/dev/net/tun"
+
+_CAP_NET_ADMIN = 12
+_RUN_AS = "run as root, with CAP_NET_ADMIN, or inside `unshare -Urn`"
+
+# linux/if_tun.h, linux/sockios.h
+_TUNSETIFF, _TUNSETPERSIST = 0x400454CA, 0x400454CB
+_TUNSETOFFLOAD, _TUNSETVNETHDRSZ = 0x400454D0, 0x400454D8
+_IFF_TUN, _IFF_TAP, _IFF_MULTI_QUEUE = 0x1, 0x2, 0x100
+_IFF_NO_PI, _IFF_VNET_HDR, _IFF_TUN_EXCL = 0x1000, 0x4000, 0x8000
+_TUN_F_CSUM, _TUN_F_TSO4 = 0x1, 0x2
+_TUN_F_USO4, _TUN_F_USO6 = 0x20, 0x40  # since Linux 6.2, and only both together
+_IFA_F_NODAD = 2  # usable at once
+_VNET_HDR_LEN = 10  # struct virtio_net_hdr
+_SIOCGIFMTU, _SIOCGIFHWADDR = 0x8921, 0x8927
+
+TUN_OPTIONS = {
+    "host": "address of the kernel's side, such as 198.18.0.1/24; several with commas",
+    "mtu": "MTU of the interface, in bytes",
+    "mode": "tap (Ethernet, default) or tun (bare IP packets)",
+    "netns": "network namespace of the interface: a name of `ip netns`, or a path",
+    "mac": "MAC address of the stack (a stable one of the name)",
+    "vnet": "0: no virtio-net header before each frame (1)",
+    "offload": "0: finish checksums in software (1)",
+    "gso": "0: no TCP or UDP super-segments (1)",
+    "persist": "1: the interface stays after close; 0: it goes",
+}
+
+
+@dataclass(frozen=True)
+class TunRequest:
+    """What to open.
+
+    `name` "" lets the kernel choose; `mode` is "tap" (layer 2) or "tun" (layer 3); `host` are
+    addresses for the kernel's side, which is then brought up, as is an interface made here; `mtu` is
+    set on the interface, and otherwise read from it; `netns` is a named network namespace, or a path
+    of one; `mac` is the stack's address, by default a stable one of the name; `vnet` carries a
+    virtio-net header before each frame, `offload` leaves checksums unfinished through it, and `gso`
+    lets TCP travel in super-segments of up to 64 KB; `persist` keeps the interface after close, or
+    lets it go. Raises DeviceError, EINVAL, for a name that no interface can have.
+    """
+
+    name: str = ""
+    mode: str = "tap"
+    host: tuple[IPv4Interface | IPv6Interface, ...] = ()
+    mtu: int | None = None
+    netns: str | None = None
+    mac: bytes | None = None
+    vnet: bool = True
+    offload: bool = True
+    gso: bool = True
+    persist: bool | None = None
+
+    def __post_init__(self) -> None:
+        name = self.name
+        if len(name.encode()) > 15 or "/" in name or any(c.isspace() for c in name):
+            raise invalid(f"interface name {name!r}: it has at most 15 bytes and no space or slash")
+
+
+@dataclass(frozen=True)
+class OpenedTun:
+    """A non-blocking descriptor with its interface, the kernel side's MTU, the stack's MAC address
+    (zeros for TUN), the layer (2 or 3), and what was agreed on."""
+
+    fd: int
+    name: str
+    mtu: int
+    mac: bytes
+    layer: int
+    vnet: bool
+    offload: bool
+    gso: bool
+
+
+def open_tun(request: TunRequest) -> OpenedTun:
+    """Creates the interface or attaches to it. Raises DeviceError: ENOENT, EPERM, EBUSY, EINVAL, …"""
+    return in_thread(lambda: _open(request), request.netns, lambda late: os.close(late.fd))
+
+
+def tun_request(spec: DeviceSpec) -> TunRequest:
+    """What a device name asks for, by the options of TUN_OPTIONS."""
+    host = spec.get("host", parse_text, "")
+    return TunRequest(
+        spec.name,
+        mode=spec.get("mode", parse_choice("tap", "tun"), "tap"),
+        host=tuple(map(parse_host, host.split(","))) if host else (),
+        mtu=spec.get("mtu", parse_between(68, 65521), None),
+        netns=spec.get("netns", parse_text, None),
+        mac=spec.get("mac", parse_mac, None),
+        vnet=spec.get("vnet", parse_flag, True),
+        offload=spec.get("offload", parse_flag, True),
+        gso=spec.get("gso", parse_flag, True),
+        persist=spec.get("persist", parse_flag, None),
+    )
+
+
+def parse_host(text: str) -> IPv4Interface | IPv6Interface:
+    try:
+        if "/" in text:
+            return ip_interface(text)
+    except ValueError:
+        pass
+    raise invalid(f"host={text}: expected an address with its prefix length, such as 198.18.0.1/24")
+
+
+def tun_probe() -> str:
+    """Why no interface can be made here, or ""."""
+    try:
+        os.close(_open_tun())
+    except DeviceError as error:
+        return str(error)
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        effective = next((line.split()[1] for line in status if line.startswith("CapEff:")), "0")
+    if not int(effective, 16) >> _CAP_NET_ADMIN & 1:
+        return f"no permission to create interfaces (only to attach to own ones): {_RUN_AS}"
+    return ""
+
+
+# ---- in the helper thread: the namespace is the interface's ----------------------------------
+
+
+def _open(request: TunRequest) -> OpenedTun:
+    fd = _open_tun()
+    try:
+        name, created = _attach(fd, request)
+        if request.vnet:
+            fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", _VNET_HDR_LEN))
+        offload = request.vnet and request.offload
+        gso = offload and request.gso
+        _set_offload(fd, offload, gso)
+        _configure(name, request, created)
+        if request.persist is not None:
+            fcntl.ioctl(fd, _TUNSETPERSIST, int(request.persist))
+        mtu, mac = _read_link(name)
+        return OpenedTun(
+            fd,
+            name,
+            mtu,
+            _own_mac(request, name, mac),
+            layer=2 if request.mode == "tap" else 3,
+            vnet=request.vnet,
+            offload=offload,
+            gso=gso,
+        )
+    except DeviceError:
+        os.close(fd)
+        raise
+    except OSError as error:
+        os.close(fd)
+        text = f"cannot set up {request.mode}:{request.name}: {error.strerror}"
+        raise DeviceError(error.errno or 0, text) from None
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _open_tun() -> int:
+    try:
+        return os.open(TUN_PATH, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise DeviceError(error.errno or 0, _tun_missing(error)) from None
+
+
+def _tun_missing(error: OSError) -> str:
+    """Why /dev/net/tun does not open, and what to do."""
+    if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+        return (
+            f"{TUN_PATH} is missing: load it with `modprobe tun`, or give it to the container "
+            f"(docker run --device {TUN_PATH} --cap-add NET_ADMIN)"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return (
+            f"no permission to open {TUN_PATH}: {_RUN_AS}, or let this user read and write the file"
+        )
+    return f"cannot open {TUN_PATH}: {error.strerror}"
+
+
+def _attach(fd: int, request: TunRequest) -> tuple[str, bool]:
+    """TUNSETIFF: the interface's name, and whether it was made by this call."""
+    flags = _IFF_NO_PI | (_IFF_TAP if request.mode == "tap" else _IFF_TUN)
+    if request.vnet:
+        flags |= _IFF_VNET_HDR
+    try:
+        return _set_iff(fd, request.name, flags | _IFF_TUN_EXCL), True
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise _attach_error(error, request) from None
+    try:
+        return _set_iff(fd, request.name, flags), False
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise _attach_error(error, request) from None
+    try:  # one that was made with several queues says EINVAL to who wants but one
+        return _set_iff(fd, request.name, flags | _IFF_MULTI_QUEUE), False
+    except OSError as error:
+        raise _attach_error(error, request) from None
+
+
+def _set_iff(fd: int, name: str, flags: int) -> str:
+    answer = fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+    return answer[:16].rstrip(b"\0").decode()
+
+
+def _attach_error(error: OSError, request: TunRequest) -> DeviceError:
+    what = f"{request.mode} interface {request.name or '(any name)'}"
+    reasons = {
+        errno.EPERM: f"no permission to create or attach {what}: {_RUN_AS}",
+        errno.EBUSY: f"{what} is in use by another program: end it or choose another name",
+        errno.EINVAL: f"{request.name!r} exists and is no {request.mode} interface: use a new name",
+    }
+    text = reasons.get(error.errno or 0, f"cannot create or attach {what}: {error.strerror}")
+    return DeviceError(error.errno or 0, text)
+
+
+def _set_offload(fd: int, offload: bool, gso: bool) -> None:
+    """What the kernel may leave undone in the frames it hands us."""
+    flags = (_TUN_F_CSUM if offload else 0) | (_TUN_F_TSO4 if gso else 0)
+    if gso:
+        try:
+            fcntl.ioctl(fd, _TUNSETOFFLOAD, flags | _TUN_F_USO4 | _TUN_F_USO6)
+            return
+        except OSError as error:  # EINVAL: an older kernel
+            if error.errno != errno.EINVAL:
+                raise
+    fcntl.ioctl(fd, _TUNSETOFFLOAD, flags)
+
+
+def _configure(name: str, request: TunRequest, created: bool) -> None:
+    """The kernel's side: MTU and addresses as asked for; up if it is ours to bring up."""
+    if not (created or request.host or request.mtu):
+        return
+    try:
+        with IPRoute() as route:
+            index = _socket.if_nametoindex(name)
+            if request.mtu:
+                route.link("set", index=index, mtu=request.mtu)
+            for host in request.host:
+                route.addr(
+                    "add",
+                    index=index,
+                    address=str(host.ip),
+                    prefixlen=host.network.prefixlen,
+                    flags=_IFA_F_NODAD if host.version == 6 else 0,
+                )
+            route.link("set", index=index, state="up")
+    except NetlinkError as error:
+        text = f"cannot configure {request.mode}:{name}: {os.strerror(error.code)}"
+        if error.code == errno.EPERM:
+            text += f": {_RUN_AS}"
+        raise DeviceError(error.code, text) from None
+
+
+def _read_link(name: str) -> tuple[int, bytes]:
+    """MTU and MAC address of an interface (zeros for TUN)."""
+    kernel = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
+    try:
+        query = struct.pack("16s24x", name.encode())
+        mtu = struct.unpack_from("i", fcntl.ioctl(kernel.fileno(), _SIOCGIFMTU, query), 16)[0]
+        return mtu, fcntl.ioctl(kernel.fileno(), _SIOCGIFHWADDR, query)[18:24]
+    finally:
+        kernel.close()
+
+
+def _own_mac(request: TunRequest, name: str, kernel: bytes) -> bytes:
+    if request.mode == "tun":
+        return bytes(6)
+    own = bytearray(request.mac or stable_mac(name))
+    if request.mac is None and bytes(own) == kernel:
+        own[5] ^= 1
+    return bytes(own)
