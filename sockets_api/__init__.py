@@ -15,18 +15,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import select, selectors, socket, trace
+    from . import batch, select, selectors, socket, trace
     from ._default import default_stack, set_default_stack
     from ._patch import patch, unpatch
     from ._stack import Stack
     from ._tcp_info import TcpInfo
+    from .batch import Batch
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Batch",
     "Stack",
     "TcpInfo",
     "__version__",
+    "batch",
     "default_stack",
     "patch",
     "select",
@@ -38,6 +41,7 @@ __all__ = [
 ]
 
 _WHERE = {
+    "Batch": "batch",
     "Stack": "_stack",
     "TcpInfo": "_tcp_info",
     "default_stack": "_default",
@@ -48,7 +52,7 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("select", "selectors", "socket", "trace"):
+    if name in ("batch", "select", "selectors", "socket", "trace"):
         return import_module(f".{name}", __name__)
     if name in _WHERE:
         value = getattr(import_module(f".{_WHERE[name]}", __name__), name)

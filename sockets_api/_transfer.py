@@ -12,7 +12,7 @@ from typing import Any
 
 from barewire.stack import ffi, lib
 
-from . import _messages, _waiting
+from . import _messages, _waiting, batch
 from ._address import argument, unpack
 from ._buffers import KEEP, fresh, give, readable, take, writable
 from ._errors import check, error
@@ -286,5 +286,6 @@ class Transfer:
                     self._host, self._sock, data + sent, rest, engine, addr, self._spin
                 )
 
+    recv_batch, send_batch = batch.recv_batch, batch.send_batch
     recvmsg, recvmsg_into = _messages.recvmsg, _messages.recvmsg_into
     sendmsg, sendfile = _messages.sendmsg, _messages.sendfile

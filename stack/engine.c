@@ -16,6 +16,7 @@
 #include "ip/loopback.c"
 #include "icmp/icmp.c"
 #include "udp/udp.c"
+#include "udp/batch.c"
 #include "tcp/ranges.c"
 #include "tcp/txlog.c"
 #include "tcp/rate.c"

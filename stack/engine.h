@@ -26,6 +26,14 @@ struct bw_addr {
     uint16_t pad;
 };
 
+/* Datagrams side by side in memory of the caller's: slot i is the `size` bytes at data + i * size. */
+struct bw_batch {
+    uint8_t *data;
+    uint32_t *lengths;     /* whole ones: a received datagram longer than its slot lost the rest */
+    struct bw_addr *addrs; /* who sent it, or where it goes: all zero is the socket's peer */
+    uint32_t size, count;
+};
+
 /* What one connection's queue may hold, in bytes, as Linux's tcp_rmem and tcp_wmem: it begins with
  * `standard` and grows by itself up to `max`; SO_RCVBUF or SO_SNDBUF fix it between `min` and `max`. */
 enum { BW_BUFFER_MAX = 65535 << 14 }; /* the largest window, RFC 7323 2.3 */
@@ -314,6 +322,9 @@ int64_t bw_send(struct bw_sock *s, const void *buf, size_t len, int flags);
 int64_t bw_recv(struct bw_sock *s, void *buf, size_t len, int flags);
 int64_t bw_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to);
 int64_t bw_recvfrom(struct bw_sock *s, void *buf, size_t len, int flags, struct bw_addr *from);
+/* UDP: slots [first, last), in order. How many were moved; where none was: -errno, 0 at the end. */
+int64_t bw_send_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last);
+int64_t bw_recv_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last);
 int bw_shutdown(struct bw_sock *s, int how); /* SHUT_RD 0, SHUT_WR 1, SHUT_RDWR 2 */
 /* The user lets go; the pointer is dead. TCP goes on by itself as far as it must. */
 void bw_close(struct bw_sock *s);

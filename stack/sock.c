@@ -162,6 +162,16 @@ int64_t bw_recvfrom(struct bw_sock *s, void *buf, size_t len, int flags, struct 
     return tcp_recv(s, buf, len, flags);
 }
 
+int64_t bw_send_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last)
+{
+    return s->kind == KIND_UDP ? udp_send_batch(s, b, first, last) : -EOPNOTSUPP;
+}
+
+int64_t bw_recv_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last)
+{
+    return s->kind == KIND_UDP ? udp_recv_batch(s, b, first, last) : -EOPNOTSUPP;
+}
+
 int bw_shutdown(struct bw_sock *s, int how)
 {
     return s->kind == KIND_UDP ? udp_shutdown(s, how) : tcp_shutdown(s, how);

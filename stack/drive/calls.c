@@ -278,7 +278,7 @@ int64_t host_queued_bytes(struct host *h, struct bw_sock *handle, int which)
 }
 
 /* ---- data -------------------------------------------------------------------------------------- */
-enum transfer_op { OP_SEND, OP_RECV, OP_SENDTO, OP_RECVFROM };
+enum transfer_op { OP_SEND, OP_RECV, OP_SENDTO, OP_RECVFROM, OP_SEND_BATCH, OP_RECV_BATCH };
 struct transfer {
     enum transfer_op op;
     int flags;
@@ -287,22 +287,29 @@ struct transfer {
     size_t len;
     const struct bw_addr *to;
     struct bw_addr *from;
+    const struct bw_batch *batch;
+    uint32_t first, last; /* slots of it */
+    int begun;            /* earlier ones have moved: an error waits for the next call */
 };
 
 static int64_t attempt(struct bw_sock *s, const struct transfer *t)
 {
+    if (t->begun && (bw_readiness(s) & BW_ERR))
+        return 0;
     switch (t->op) {
     case OP_SEND: return bw_send(s, t->src, t->len, t->flags);
     case OP_RECV: return bw_recv(s, t->dst, t->len, t->flags);
     case OP_SENDTO: return bw_sendto(s, t->src, t->len, t->flags, t->to);
     case OP_RECVFROM: return bw_recvfrom(s, t->dst, t->len, t->flags, t->from);
+    case OP_SEND_BATCH: return bw_send_batch(s, t->batch, t->first, t->last);
+    case OP_RECV_BATCH: return bw_recv_batch(s, t->batch, t->first, t->last);
     }
     return -EINVAL;
 }
 
 static int sends(const struct transfer *t)
 {
-    return t->op == OP_SEND || t->op == OP_SENDTO;
+    return t->op == OP_SEND || t->op == OP_SENDTO || t->op == OP_SEND_BATCH;
 }
 
 /* Locked at entry and exit, yielded between bursts; the socket may be closed meanwhile. */
@@ -336,14 +343,38 @@ static int64_t spin(struct host *h, const struct bw_sock *handle, const struct t
     return answer;
 }
 
+/* A batch by bursts, driving and yielding between them: until it is done, or one moves nothing. Locked at
+ * entry and exit; the socket may be closed meanwhile. */
+static int64_t by_bursts(struct host *h, const struct bw_sock *handle, struct transfer t)
+{
+    const uint32_t from = t.first, end = t.last;
+    for (;;) {
+        const struct record *r = h->closed ? NULL : record_find(h, handle);
+        t.last = end - t.first < BATCH_BURST ? end : t.first + BATCH_BURST;
+        int64_t n = r ? attempt(r->sock, &t) : -EBADF;
+        if (n <= 0)
+            return t.first > from ? t.first - from : n;
+        t.first += (uint32_t)n;
+        if (t.first == end)
+            return t.first - from;
+        t.begun = 1;
+        if (h->virtual_time)
+            continue;
+        call_burst(h);
+        publish(h);
+        host_unlock(h);
+        host_lock(h);
+    }
+}
+
 static int64_t transfer(struct host *h, struct bw_sock *handle, const struct transfer *t, int64_t spin_ns)
 {
     struct bw_sock *s;
     int rc = enter(h, handle, &s);
     if (rc)
         return rc;
-    int64_t answer = attempt(s, t);
-    if (!h->virtual_time && (answer == -EAGAIN || sends(t)))
+    int64_t answer = t->batch ? by_bursts(h, handle, *t) : attempt(s, t);
+    if (!h->virtual_time && !h->closed && (answer == -EAGAIN || sends(t)))
         call_burst(h);
     if (answer == -EAGAIN && !h->virtual_time)
         answer = attempt(s, t);
@@ -379,5 +410,19 @@ int64_t host_recvfrom(struct host *h, struct bw_sock *s, void *buf, size_t len, 
                       struct bw_addr *from, int64_t spin_ns)
 {
     struct transfer t = {.op = OP_RECVFROM, .flags = flags, .dst = buf, .len = len, .from = from};
+    return transfer(h, s, &t, spin_ns);
+}
+
+int64_t host_send_batch(struct host *h, struct bw_sock *s, const struct bw_batch *b, uint32_t first,
+                        uint32_t last, int begun, int64_t spin_ns)
+{
+    struct transfer t = {.op = OP_SEND_BATCH, .batch = b, .first = first, .last = last, .begun = begun};
+    return transfer(h, s, &t, spin_ns);
+}
+
+int64_t host_recv_batch(struct host *h, struct bw_sock *s, const struct bw_batch *b, uint32_t first,
+                        uint32_t last, int begun, int64_t spin_ns)
+{
+    struct transfer t = {.op = OP_RECV_BATCH, .batch = b, .first = first, .last = last, .begun = begun};
     return transfer(h, s, &t, spin_ns);
 }

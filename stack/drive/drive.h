@@ -92,6 +92,13 @@ int64_t host_sendto(struct host *h, struct bw_sock *s, const void *buf, size_t l
                     const struct bw_addr *to, int64_t spin_ns);
 int64_t host_recvfrom(struct host *h, struct bw_sock *s, void *buf, size_t len, int flags,
                       struct bw_addr *from, int64_t spin_ns);
+/* Slots [first, last) of a batch of datagrams, driving between bursts of them for as long as they move; else
+ * as those four. How many were moved. A pending error is left for the next call where some were moved
+ * before: in this call, or (begun) in earlier ones for the same batch; then 0. */
+int64_t host_send_batch(struct host *h, struct bw_sock *s, const struct bw_batch *b, uint32_t first,
+                        uint32_t last, int begun, int64_t spin_ns);
+int64_t host_recv_batch(struct host *h, struct bw_sock *s, const struct bw_batch *b, uint32_t first,
+                        uint32_t last, int begun, int64_t spin_ns);
 int host_shutdown(struct host *h, struct bw_sock *s, int how);
 int host_sock_close(struct host *h, struct bw_sock *s); /* waiters on it wake with POLLNVAL */
 int host_sock_abort(struct host *h, struct bw_sock *s);

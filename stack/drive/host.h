@@ -27,6 +27,7 @@
 enum {
     HOST_NETDEVS = 16,
     LOOPBACK = 1,        /* its interface index */
+    BATCH_BURST = 64,    /* datagrams of a batch call that move under one hold of the lock */
     CALL_ROUNDS = 16,    /* bursts a call runs at most while its own frames loop back */
     TX_ROUNDS = 4,       /* tx_bursts of one interface in one burst of driving */
     DEEP_NAPS = 10,      /* naps beside one unbroken wait before the background thread sleeps deep */

@@ -19,6 +19,8 @@ void udp_init(struct bw_sock *s);
 int udp_connect(struct bw_sock *s, const struct bw_addr *addr);
 int64_t udp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to);
 int64_t udp_recvfrom(struct bw_sock *s, void *buf, size_t len, int flags, struct bw_addr *from);
+int64_t udp_send_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last);
+int64_t udp_recv_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last);
 int udp_shutdown(struct bw_sock *s, int how); /* SHUT_RD 0, SHUT_WR 1, SHUT_RDWR 2 */
 /* Leaves every table and frees the socket. */
 void udp_close(struct bw_sock *s);

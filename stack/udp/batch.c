@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* Many datagrams in one call, as sendmmsg(2) and recvmmsg(2) move them: in order, as far as it goes. An
+ * error ends the call; it is the answer only where nothing was moved before it. */
+#include "udp.h"
+
+static const struct bw_addr *batch_target(const struct bw_batch *b, uint32_t i)
+{
+    static const struct bw_addr peer;
+    const struct bw_addr *to = &b->addrs[i];
+    return memcmp(to, &peer, sizeof peer) == 0 ? NULL : to;
+}
+
+int64_t udp_send_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last)
+{
+    int64_t n = 0;
+    for (uint32_t i = first; i < last && n >= 0; i++) {
+        uint32_t len = __atomic_load_n(&b->lengths[i], __ATOMIC_RELAXED); /* another thread may write it */
+        n = len > b->size ? -EMSGSIZE
+                          : udp_sendto(s, b->data + (size_t)i * b->size, len, 0, batch_target(b, i));
+        if (n < 0 && i > first)
+            return i - first;
+    }
+    return n < 0 ? n : last - first;
+}
+
+int64_t udp_recv_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last)
+{
+    const struct udp_sock *u = container_of(s, const struct udp_sock, base);
+    uint32_t i = first;
+    for (; i < last && u->rcvq.len && !s->so_error; i++)
+        b->lengths[i] = (uint32_t)udp_recvfrom(s, b->data + (size_t)i * b->size, b->size, BW_MSG_TRUNC,
+                                               &b->addrs[i]);
+    if (i > first || first == last)
+        return i - first;
+    return udp_recvfrom(s, NULL, 0, 0, NULL); /* why there is none: an error, the end, or nothing yet */
+}
