@@ -16,11 +16,13 @@ from .pcap.pcap import with_pcap
 from .pipe.pipe import PipeEnd, pipe_pair
 from .registry import (
     DeviceInfo,
+    RunningDevice,
     available,
     common_options,
     open_device,
     register,
     register_wrapper,
+    running,
 )
 from .tap.tap import open_tap
 from .tun import TunRequest
@@ -35,6 +37,7 @@ __all__ = [
     "Faults",
     "PacketRequest",
     "PipeEnd",
+    "RunningDevice",
     "RxFrame",
     "Tally",
     "TunRequest",
@@ -49,6 +52,7 @@ __all__ = [
     "pipe_pair",
     "register",
     "register_wrapper",
+    "running",
     "stable_mac",
     "with_faults",
     "with_late",

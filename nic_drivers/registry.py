@@ -18,6 +18,7 @@ from .names import DeviceSpec, parse_device_name
 
 Factory = Callable[[DeviceSpec], Device]
 Probe = Callable[[], str]
+Running = Callable[[], "list[RunningDevice]"]
 Wrapper = Callable[[DeviceSpec, Device], Device]
 
 
@@ -34,11 +35,22 @@ class DeviceInfo:
 
 
 @dataclass(frozen=True)
+class RunningDevice:
+    """A device that some process has open, as far as the system tells: `name` of its interface, and
+    what is counted outside that process."""
+
+    kind: str
+    name: str
+    counters: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class _Kind:
     factory: Factory
     probe: Probe
     description: str
     options: Mapping[str, str]
+    running: Running
 
 
 _kinds: dict[str, _Kind] = {}
@@ -52,11 +64,12 @@ def register(
     *,
     description: str,
     options: Mapping[str, str] | None = None,
+    running: Running = list,
 ) -> None:
     """Adds a kind. `factory` opens a device; `probe` says in one sentence why the kind cannot be
     used here, or "" if it can; `options` are the names the factory reads, with a line of help
-    each."""
-    _kinds[kind] = _Kind(factory, probe, description, dict(options or {}))
+    each; `running` lists the devices of other processes too."""
+    _kinds[kind] = _Kind(factory, probe, description, dict(options or {}), running)
 
 
 def register_wrapper(wrapper: Wrapper, options: Mapping[str, str], place: int) -> None:
@@ -78,6 +91,12 @@ def available() -> list[DeviceInfo]:
         reason = kind.probe()
         found.append(DeviceInfo(name, not reason, reason, kind.description, kind.options))
     return found
+
+
+def running() -> list[RunningDevice]:
+    """The devices that run on this machine, of the kinds that leave a trace of it (xdp: its
+    program). Raises DeviceError where that may not be looked at."""
+    return [device for _, kind in sorted(_kinds.items()) for device in kind.running()]
 
 
 def open_device(device: str | DeviceSpec | Device) -> Device:

@@ -7,7 +7,6 @@ own. Ctrl-C ends with 130 and no traceback.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -69,8 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     add_program(run)
     run.set_defaults(command=_run)
 
-    devices = commands.add_parser("devices", help="list the kinds of devices and their options")
-    devices.add_argument("-v", "--verbose", action="store_true", help="with every option")
+    devices = commands.add_parser("devices", help="list the kinds of devices, or look at one")
+    devices.add_argument("device", nargs="*", metavar="KIND:NAME",
+                         help="open this one for a moment, and show what it can and counts")  # fmt: skip
+    devices.add_argument("-v", "--verbose", action="store_true",
+                         help="with every option, and the XDP programs that run")  # fmt: skip
     devices.add_argument("--json", action="store_true", help="as JSON")
     devices.set_defaults(command=_devices)
 
@@ -178,29 +180,18 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _devices(options: argparse.Namespace) -> int:
-    from barewire.nic_drivers import available, common_options
+    from barewire.nic_drivers import DeviceError
 
-    found = available()
-    if options.json:
-        common = dict(common_options())
-        kinds = [{**vars(info), "options": {**info.options, **common}} for info in found]
-        print(json.dumps(kinds, indent=2))
-        return 0
-    for info in found:
-        state = "available" if info.available else f"not available: {info.reason}"
-        print(f"{info.kind}:  {info.description} ({state})")
-        if options.verbose:
-            _print_options(info.options)
-    if options.verbose:
-        print("options of every kind:")
-        _print_options(common_options())
+    from . import _devices as show
+
+    try:
+        if options.device:
+            show.devices(options.device, as_json=options.json)
+        else:
+            show.kinds(verbose=options.verbose, as_json=options.json)
+    except DeviceError as problem:
+        raise UserError(str(problem)) from problem
     return 0
-
-
-def _print_options(options: Any) -> None:
-    width = max((len(name) for name in options), default=0)
-    for name, text in options.items():
-        print(f"    {name:{width}}  {text}")
 
 
 # ---- ping ----------------------------------------------------------------------------------------

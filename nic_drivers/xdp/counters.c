@@ -10,7 +10,8 @@
 
 static const char *const count_names[XDP_COUNTS] = {"rx_empty", "rx_too_long", "tx_bad_length",
                                                     "rx_csum_unfinished"};
-static const char *const verdict_names[VERDICTS] = {"to_stack", "arp_to_stack", "to_kernel", "no_socket"};
+const char *const xdp_verdict_names[] = {"to_stack", "arp_to_stack", "to_kernel", "no_socket"};
+_Static_assert(sizeof xdp_verdict_names / sizeof *xdp_verdict_names == VERDICTS, "a name for each");
 static const char *const kernel_names[] = {"kernel_rx_dropped",       "kernel_rx_invalid_descs",
                                            "kernel_tx_invalid_descs", "kernel_rx_ring_full",
                                            "kernel_rx_fill_empty",    "kernel_tx_ring_empty"};
@@ -55,6 +56,6 @@ int xdp_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
     if (err || (err = kernel_counts(x, kernel)))
         return err;
     n = xstats_put(out, 0, max, count_names, x->count, XDP_COUNTS);
-    n = xstats_put(out, n, max, verdict_names, verdicts, VERDICTS);
+    n = xstats_put(out, n, max, xdp_verdict_names, verdicts, VERDICTS);
     return xstats_put(out, n, max, kernel_names, kernel, KERNEL_COUNTS);
 }

@@ -11,7 +11,7 @@
 #include "../netdev.h"
 
 /* cdef:begin */
-enum { XDP_QUEUES_MAX = 16, XDP_CHUNK_MAX = 4096, XDP_ERROR_MAX = 160 };
+enum { XDP_QUEUES_MAX = 16, XDP_CHUNK_MAX = 4096, XDP_ERROR_MAX = 160, XDP_VERDICTS = 4 };
 enum { XDP_MODE_AUTO, XDP_MODE_NATIVE, XDP_MODE_GENERIC, XDP_MODE_ZEROCOPY };
 enum { XDP_STEER_OWN, XDP_STEER_SHARE, XDP_STEER_ALL };
 struct xdp_config {
@@ -30,10 +30,18 @@ struct xdp_config {
 struct xdp_info {
     uint8_t native, zerocopy, hugepages, frags;
 };
+/* A program of ours on some interface, and its verdicts. */
+struct xdp_running {
+    uint32_t ifindex; /* in the network namespace of its interface; 0: the interface is gone */
+    uint32_t program; /* id */
+    struct netdev_xstat verdict[XDP_VERDICTS];
+};
 /* Opens sockets and attaches the program, in the calling thread's network namespace. NULL: *err is a
  * positive errno, and text (XDP_ERROR_MAX bytes) says what failed. */
 struct netdev *xdp_new(const struct xdp_config *cfg, int *err, char *text);
 void xdp_get_info(struct netdev *dev, struct xdp_info *info);
+/* Those of all processes; how many, or -errno (-EPERM without CAP_SYS_ADMIN). */
+int xdp_list_running(struct xdp_running *out, int max);
 /* cdef:end */
 
 #endif

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import _socket
 import errno
+import os
 import time
 from typing import Any
+
+from pyroute2 import IPRoute
 
 from ..device import Device, stable_mac
 from ..errors import DeviceError, invalid
@@ -18,7 +21,7 @@ from ..helper_thread import in_thread
 from ..interface import interface_up
 from ..libraries import missing
 from ..names import DeviceSpec, parse_between, parse_choice, parse_flag, parse_mac, parse_text
-from ..registry import register
+from ..registry import RunningDevice, register
 
 try:
     from ._xdp import ffi, lib
@@ -31,6 +34,7 @@ _ARPHRD_ETHER = 1
 _MODES = {"auto": 0, "native": 1, "generic": 2, "zerocopy": 3}  # XDP_MODE_*
 _STEER_OWN, _STEER_SHARE, _STEER_ALL = 0, 1, 2  # XDP_STEER_*
 _MTU_MAX = 9_500
+_RUNNING_MAX = 256
 _BUSY_TRIES, _BUSY_WAIT = 50, 0.01  # seconds
 
 
@@ -116,6 +120,41 @@ def _look_at(name: str) -> tuple[int, int, bytes]:
     return link.index, link.mtu, link.mac
 
 
+# ---- what runs ---------------------------------------------------------------------------------
+
+
+def _running() -> list[RunningDevice]:
+    """The interfaces with our program on them, of whichever process."""
+    if _missing:
+        return []
+    found = ffi.new("struct xdp_running[]", _RUNNING_MAX)
+    n = lib.xdp_list_running(found, _RUNNING_MAX)
+    if n < 0:
+        text = f"no permission to list XDP programs ({os.strerror(-n)}): run as root"
+        raise DeviceError(-n, text)
+    names = in_thread(_programs) if n else {}
+    return [
+        RunningDevice(
+            "xdp",
+            names.get((int(r.ifindex), int(r.program)), "(in another network namespace)"),
+            {ffi.string(v.name).decode(): int(v.value) for v in r.verdict},
+        )
+        for r in found[0:n]
+    ]
+
+
+def _programs() -> dict[tuple[int, int], str]:
+    """Names of this namespace's interfaces by index and the id of the XDP program on them."""
+    found = {}
+    with IPRoute() as route:
+        for link in route.get_links():
+            xdp = link.get_attr("IFLA_XDP")
+            program = xdp.get_attr("IFLA_XDP_PROG_ID") if xdp else None
+            if program:
+                found[link["index"], program] = str(link.get_attr("IFLA_IFNAME"))
+    return found
+
+
 # ---- the registry's part ---------------------------------------------------------------------
 
 
@@ -153,6 +192,7 @@ register(
     _factory,
     _probe,
     description="an interface of the Linux kernel through AF_XDP",
+    running=_running,
     options={
         "netns": "network namespace of the interface: a name of `ip netns`, or a path",
         "mac": "MAC address of the stack (a stable one of the name)",

@@ -37,7 +37,7 @@ ffi.set_source(
     "barewire.nic_drivers.xdp._xdp",
     "".join(f'#include "{header}"\n' for header in [*_netdev["HEADERS"], f"{HERE}/xdp.h"])
     + steer_object(),
-    sources=[f"{HERE}/rings.c", f"{HERE}/setup.c", f"{HERE}/counters.c"],
+    sources=[f"{HERE}/{name}.c" for name in ("rings", "setup", "counters", "running")],
     include_dirs=["."],
     libraries=["xdp", "bpf"],
     depends=["nic_drivers/netdev.h", f"{HERE}/xdp.h", f"{HERE}/xdp_device.h", f"{HERE}/steer.h"],

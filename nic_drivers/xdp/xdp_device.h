@@ -63,5 +63,6 @@ void xdp_fill_all(struct xdp *x);
 int xdp_xstats(struct netdev *dev, struct netdev_xstat *out, int max);
 /* The XDP program's counters, summed over the CPUs: VERDICTS values. 0 or -errno. */
 int xdp_read_verdicts(int map, uint64_t *values);
+extern const char *const xdp_verdict_names[];
 
 #endif

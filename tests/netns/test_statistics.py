@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import barewire
 import pytest
+from barewire import cli
 from barewire.tools import netns
 from barewire.tools.netns import Namespace
 
@@ -36,3 +38,27 @@ def test_interface_stats(
         assert set(first) >= EVERY_KIND | own
         assert all(value >= 0 for value in first.values())
         assert set(stack.interface_stats("lo")) == EVERY_KIND
+
+
+def test_the_command_line_shows_the_verdicts_of_programs_that_run(
+    make_netns: Callable[..., Namespace], capsys: pytest.CaptureFixture[str]
+) -> None:
+    near, far = make_netns("near"), make_netns("far")
+    netns.veth(near, far, "198.18.1.1/24", "198.18.1.2/24")
+    with near.entered(), barewire.Stack("xdp:veth0", addresses=["198.18.1.3/24"]) as stack:
+        assert near.run(["ping", "-c1", "-W2", "198.18.1.2"], capture_output=True).returncode == 0
+        counted = stack.interface_stats()
+        assert cli.main(["devices", "-v"]) == 0
+        out = capsys.readouterr().out
+        assert "\n  xdp:veth0\n    to_stack" in out
+        assert cli.main(["devices", "-v", "--json"]) == 0
+        kinds = {kind["kind"]: kind for kind in json.loads(capsys.readouterr().out)}
+        [shown] = [device for device in kinds["xdp"]["running"] if device["name"] == "veth0"]
+        assert shown["counters"]["to_kernel"] >= counted["to_kernel"] > 0
+        with far.entered():
+            cli.main(["devices", "-v"])
+        assert "xdp:(in another network namespace)" in capsys.readouterr().out
+    with near.entered():
+        cli.main(["devices", "-v"])
+        out = capsys.readouterr().out
+    assert "running:" in out and "xdp:veth0" not in out, "it ends with its stack"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -102,6 +103,7 @@ MISTAKES = [
     (["run", "--congestion", "x", os.devnull], "barewire run: congestion 'x': known are"),
     (["run", "--ecn", "x", os.devnull], "barewire run: ecn 'x': known are off, passive, on"),
     (["run", "--pcap", "f", os.devnull], "barewire run: --pcap needs --device"),
+    (["devices", "oops:x"], "barewire devices: unknown kind of device 'oops'"),
     (["ping", "barewire.invalid"], "barewire ping: Name or service not known"),
     (["ping", "198.18.0.9"], "barewire ping: no route to 198.18.0.9"),
     (["ping", "127.0.0.1", "-s", "70000"], "barewire ping: -s: from 0 to 65507 bytes"),
@@ -150,6 +152,17 @@ def test_devices(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["devices", "--json"]) == 0
     kinds = {d["kind"]: d for d in json.loads(capsys.readouterr().out)}
     assert kinds["pipe"]["available"] is True and "layer" in kinds["pipe"]["options"]
+
+
+def test_devices_looks_at_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["devices", "pipe:a?mtu=9000", "pipe:b?loss=1%"]) == 0
+    out = capsys.readouterr().out
+    assert "pipe:a.a  layer 2, MTU 9000, " in out and "capabilities: tx_csum" in out
+    assert re.search(r"fault.tx.lost +0\n", out) and re.search(r"rx_dropped +0\n", out)
+    assert cli.main(["devices", "--json", "pipe:a?layer=3"]) == 0
+    [found] = json.loads(capsys.readouterr().out)
+    assert (found["kind"], found["layer"], found["mac"]) == ("pipe", 3, None)
+    assert found["counters"]["tx_full"] == 0
 
 
 def test_ping() -> None:
