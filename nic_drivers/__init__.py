@@ -13,6 +13,7 @@ from .names import DeviceSpec, parse_device_name
 from .packet.packet import open_packet
 from .packet_socket import PacketRequest
 from .pcap.pcap import with_pcap
+from .pipe.callback import CallbackDevice
 from .pipe.pipe import PipeEnd, pipe_pair
 from .registry import (
     DeviceInfo,
@@ -30,6 +31,7 @@ from .xdp.xdp import open_xdp
 
 __all__ = [
     "Armed",
+    "CallbackDevice",
     "Device",
     "DeviceError",
     "DeviceInfo",

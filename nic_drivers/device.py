@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -90,6 +90,7 @@ class Device:
         netdev: Any,
         tallies: Sequence[Tally] = (),
         info: Mapping[str, int | str] = MappingProxyType({}),
+        inner: Device | None = None,
     ) -> None:
         self.kind = kind
         self.info = info
@@ -101,6 +102,7 @@ class Device:
         self.caps = int(netdev.caps)
         self._netdev = netdev
         self._tallies = tuple(tallies)
+        self._inner = inner
         self._pid = os.getpid()
         self._lent: dict[int, list[Any]] = {}
 
@@ -138,6 +140,11 @@ class Device:
         """Hands the `struct netdev *` over: whoever takes it closes it. Only once."""
         netdev, self._netdev = self._open(), None
         return netdev
+
+    def attached(self, is_virtual: bool) -> Callable[[], bool] | None:
+        """A stack has taken the device, in virtual time or not. What its poll() has to call in
+        virtual time to move frames in Python, which says whether any moved; None: nothing."""
+        return self._inner.attached(is_virtual) if self._inner is not None else None
 
     def peek(self) -> Any:
         """The `struct netdev *`, still this object's: for middleware that is about to take it."""

@@ -20,4 +20,5 @@ def wrap(inner: Device, make: Callable[[Any, Any], Any], counters: Sequence[str]
     if netdev == ffi.NULL:
         raise DeviceError(errno.ENOMEM, f"no memory to wrap device {inner.kind}:{inner.name}")
     inner.take()
-    return Device(inner.kind, netdev, (*inner.tallies, Tally(tally[0], counters)), inner.info)
+    tallies = (*inner.tallies, Tally(tally[0], counters))
+    return Device(inner.kind, netdev, tallies, inner.info, inner)

@@ -105,6 +105,7 @@ class Stack:
     ) -> None:
         self._pid = os.getpid()
         self._closed = True  # until it is whole
+        self._deliver: list[Callable[[], bool]] = []  # of devices that end in Python
         self._clock = clock
         self._close_lock = threading.Lock()
         self.exit_linger = _config.seconds("exit_linger", exit_linger, 3600.0)
@@ -167,6 +168,8 @@ class Stack:
         netdev = device.take()
         netdev.mtu = device.mtu if mtu is None else mtu
         index = _errors.check(lib.host_add_netdev(self.host, netdev))
+        if deliver := device.attached(self.is_virtual):
+            self._deliver.append(deliver)
         return Interface(index, device.name, device.layer, device.mac, int(mtu or device.mtu))
 
     def _configure(
@@ -262,9 +265,16 @@ class Stack:
         if lib.host_set_now(self.host, now) < 0:
             raise ValueError(f"the clock went back: from {self.now()} to {now} ns")
         moved = False
-        while lib.host_poll(self.host) == 1 or self._worker.drain():
+        while self._step():
             moved = True
         return moved
+
+    def _step(self) -> bool:
+        return (
+            lib.host_poll(self.host) == 1
+            or self._worker.drain()
+            or any([deliver() for deliver in self._deliver])
+        )
 
     def next_deadline(self) -> int | None:
         """The earliest time (ns) at which something happens by itself, in C, in Python or to a
@@ -416,6 +426,9 @@ class Stack:
                         "%r: not all data was acknowledged within %g s, reset", self, seconds
                     )
                 self._worker.stop()
+                for deliver in self._deliver:
+                    while deliver():  # the last resets
+                        pass
 
     def _drain_sockets(self, linger: float) -> None:
         """In C calls that a signal ends, so that Ctrl-C works; Python's work goes on meanwhile."""
@@ -423,7 +436,7 @@ class Stack:
         while lib.host_drain(self.host, max(0, end - self.now())) == -errno.EINTR:
             pass
         if self.is_virtual:
-            while lib.host_poll(self.host) == 1 or self._worker.drain():
+            while self._step():
                 pass
 
     def __enter__(self) -> Self:

@@ -25,6 +25,8 @@ int pipe_pair(const struct pipe_config *cfg, struct netdev *ends[2]);
 /* Frames this end has yet to receive (those lent to its stack included). */
 uint32_t pipe_waiting(struct netdev *end);
 int pipe_peer_closed(struct netdev *end);
+/* The end's descriptor is readable until its next arm(): for an event loop that left work behind. */
+void pipe_again(struct netdev *end);
 /* cdef:end */
 
 #endif
