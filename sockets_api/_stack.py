@@ -270,11 +270,10 @@ class Stack:
         return moved
 
     def _step(self) -> bool:
-        return (
-            lib.host_poll(self.host) == 1
-            or self._worker.drain()
-            or any([deliver() for deliver in self._deliver])
-        )
+        moved = lib.host_poll(self.host) == 1 or self._worker.drain()
+        for deliver in self._deliver:
+            moved |= deliver()
+        return moved
 
     def next_deadline(self) -> int | None:
         """The earliest time (ns) at which something happens by itself, in C, in Python or to a
