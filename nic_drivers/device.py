@@ -59,13 +59,15 @@ class Armed(NamedTuple):
 @dataclass(frozen=True)
 class TxFrame:
     """A frame to transmit, in pieces. With `csum_start` the device finishes the checksum at
-    csum_start + csum_offset, over everything from csum_start."""
+    csum_start + csum_offset, over everything from csum_start; with `gso_size` it cuts a TCP
+    super-segment into segments of so many bytes (devices with tso4)."""
 
     pieces: Sequence[bytes | bytearray | memoryview]
     csum_start: int | None = None
     csum_offset: int = 0
     l3_off: int = 14
     token: int = 0
+    gso_size: int = 0
 
 
 def stable_mac(name: str) -> bytes:
@@ -209,6 +211,7 @@ class Device:
                 slot.piece[i].data, slot.piece[i].len = view, len(view)
             slot.pieces, slot.len = len(views), sum(map(len, views))
             slot.token, slot.l3_off = frame.token, frame.l3_off if self.layer == 2 else 0
+            slot.gso_size = frame.gso_size
             if frame.csum_start is not None:
                 slot.csum_partial, slot.csum_start, slot.csum_offset = (
                     1,

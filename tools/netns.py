@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 CLONE_NEWNET = 0x40000000
 TUNSETIFF, TUNSETPERSIST, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x400454CB, 0x0002, 0x1000
+SIOCETHTOOL, ETHTOOL_STXCSUM = 0x8946, 0x17
 CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 MARK = "BAREWIRE_IN_USER_NAMESPACE"
@@ -216,6 +217,15 @@ class Namespace:
         """Over `link` the address is at the interface of the same name in the other namespace: the
         kernel need not ask (ARP)."""
         self.call(_add_neighbour, link, address, other.call(_mac, link))
+
+    def finish_checksums(self, link: str) -> None:
+        """The kernel finishes checksums, and cuts super-segments, before it sends through that
+        interface, which has to be ours (ethtool -K LINK tx off): AF_XDP at a veth's other end is
+        not told of unfinished ones."""
+        off = ctypes.create_string_buffer(struct.pack("II", ETHTOOL_STXCSUM, 0))
+        request = struct.pack("16sP16x", link.encode(), ctypes.addressof(off))
+        with self.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            fcntl.ioctl(sock, SIOCETHTOOL, request)
 
     def links(self) -> list[str]:
         """The names of the interfaces inside."""

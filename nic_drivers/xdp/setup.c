@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Opening and closing: memory, sockets, the program and its link; what is asked of them afterwards. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,6 +119,7 @@ static int make_socket(struct xdp *x, const struct xdp_config *cfg, uint32_t i, 
     if (err)
         return socket_error(cfg, cfg->queue + i, err, text);
     q->fd = xsk_socket__fd(q->socket);
+    fcntl(q->fd, F_SETFD, FD_CLOEXEC); /* libxdp does not; a program started here would keep the queue */
     if (cfg->busy_poll)
         prefer_busy_poll(q->fd, cfg->busy_poll);
     return 0;
@@ -132,6 +134,7 @@ static int make_sockets(struct xdp *x, const struct xdp_config *cfg, char *text)
         x->xsk = NULL;
         return socket_error(cfg, cfg->queue, err, text);
     }
+    fcntl(xsk_umem__fd(x->xsk), F_SETFD, FD_CLOEXEC);
     for (uint32_t i = 0; i < x->queues && !err; i++)
         err = make_socket(x, cfg, i, text);
     if (err)

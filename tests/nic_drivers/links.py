@@ -1,20 +1,50 @@
-"""What the driver tests share: pairs of joined devices, and frames with known contents."""
+"""A device under test and what is at its other end: the same few verbs for every kind.
+
+In virtual time the other end is a second device (`Link`); for a real one it is the kernel
+(`RealLink`), and waiting is a bounded wait for the device's own descriptor.
+"""
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable
 from pathlib import Path
 
-from barewire.nic_drivers import Device, Faults, pipe_pair, with_faults, with_late, with_pcap
+from barewire.nic_drivers import (
+    Armed,
+    Device,
+    Faults,
+    RxFrame,
+    pipe_pair,
+    with_faults,
+    with_late,
+    with_pcap,
+)
+
+from tests.nic_drivers.frames import AWAY, L2_HEADER, OURS, datagram
+from tests.nic_drivers.places import FAR_MAC, PATIENCE, Place
+
+TRIES = 1000
 
 
 class Link:
     """A device under test and its peer, with a clock. Frames may take `patience` ns."""
 
+    virtual = True
+    smallest = 1
+
     def __init__(self, device: Device, peer: Device, *, ordered: bool = True, patience: int = 0):
         self.device, self.peer = device, peer
         self.ordered, self.patience = ordered, patience
         self.now = 1_000_000_000
+
+    @property
+    def l2(self) -> int:
+        return L2_HEADER if self.device.layer == 2 else 0
+
+    @property
+    def largest(self) -> int:
+        return self.device.mtu + self.l2
 
     def close(self) -> None:
         self.device.close()
@@ -26,28 +56,145 @@ class Link:
         self.device.arm(self.now)
         self.device.reclaim()
 
-    def received(self) -> list[bytes]:
-        """All that reaches the peer."""
+    def frame(self, number: int, size: int | None = None) -> bytes:
+        """A frame whose bytes depend on number, for the device to send; size counts all of it."""
+        size = self.l2 + 46 if size is None else size
+        head = b"\x02\0\0\0\0\x01\x02\0\0\0\0\x02\x08\x00" if self.l2 else b"\x45\0"
+        body = head + number.to_bytes(4, "big")
+        return (body + bytes((number + i) & 0xFF for i in range(size)))[:size]
+
+    def answer(self, number: int, size: int | None = None) -> bytes:
+        """The same for the other end to send."""
+        return self.frame(number, size)
+
+    def expected(self, frames: list[bytes]) -> list[bytes]:
+        return frames if self.ordered else sorted(frames)
+
+    def sends(self, *frames: bytes) -> None:
+        """The other end sends to the device."""
+        assert self.peer.tx(frames, self.now) == len(frames)
+
+    def transmit(self, frames: list[bytes]) -> None:
+        """The device sends all of them, however long that takes."""
+        sent = 0
+        for _ in range(TRIES):
+            sent += (n := self.device.tx(frames[sent : sent + 64], self.now))
+            if sent == len(frames):
+                return
+            if not n and not self.device.arm(self.now, want_tx=True).ready:
+                self.wait_for_room()
+        raise AssertionError(f"{sent} of {len(frames)} frames went out")
+
+    def wait_for_room(self) -> None:
+        self.settle()
+
+    def delivered(self, n: int) -> list[RxFrame]:
+        """The next n frames that the device receives."""
+        found = self.device.rx(64, self.now)
+        for _ in range(TRIES):
+            if len(found) >= n:
+                return found
+            self.wait()
+            found += self.device.rx(64, self.now)
+        raise AssertionError(f"{len(found)} of {n} frames came")
+
+    def wait(self) -> None:
+        """Until the device may have something to receive."""
+        self.settle()
+
+    def received(self, n: int) -> list[bytes]:
+        """The next n frames that reach the other end."""
         self.settle()
         found: list[bytes] = []
         while frames := self.peer.rx(64, self.now):
             found += [frame.data for frame in frames]
             self.settle()
-        return found if self.ordered else sorted(found)
+        assert len(found) == n
+        return self.expected(found)
 
-    def expected(self, frames: list[bytes]) -> list[bytes]:
-        return frames if self.ordered else sorted(frames)
+    def woken(self, armed: Armed) -> bool:
+        """Whether what arm() said would wake a sleeper."""
+        return readable(armed.fd)
+
+    def breaks(self) -> None:
+        """The other end goes away for good."""
+        self.peer.close()
+
+
+class RealLink(Link):
+    """A device of the kernel's, and a packet socket at the interface's other end."""
+
+    virtual = False
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.device = place.open()
+        self.smallest = self.l2 + 28
+        self.ordered, self.patience, self.now = True, 0, 1_000_000_000
+        try:
+            self.end = place.end(self.device)
+        except BaseException:
+            self.device.close()
+            raise
+
+    def close(self) -> None:
+        self.device.close()
+        self.end.close()
 
     def frame(self, number: int, size: int | None = None) -> bytes:
-        """A frame of IPv4's type whose bytes depend on number; size counts the whole frame."""
-        size = (14 if self.device.layer == 2 else 0) + 46 if size is None else size
-        head = b"\x02\0\0\0\0\x01\x02\0\0\0\0\x02\x08\x00" if self.device.layer == 2 else b"\x45\0"
-        body = head + number.to_bytes(4, "big")
-        return (body + bytes((number + i) & 0xFF for i in range(size)))[:size]
+        size = self.l2 + 46 if size is None else size
+        link = FAR_MAC + self.device.mac + b"\x08\x00" if self.l2 else b""
+        return link + datagram(OURS, AWAY, number, size - self.l2)
 
-    @property
-    def largest(self) -> int:
-        return self.device.mtu + (14 if self.device.layer == 2 else 0)
+    def answer(self, number: int, size: int | None = None) -> bytes:
+        size = self.l2 + 46 if size is None else size
+        link = self.device.mac + FAR_MAC + b"\x08\x00" if self.l2 else b""
+        return link + datagram(AWAY, OURS, number, size - self.l2)
+
+    def sends(self, *frames: bytes) -> None:
+        for frame in frames:
+            self.end.send(frame)
+
+    def wait(self) -> None:
+        armed = self.device.arm(self.now)
+        if not armed.ready:
+            sleep(armed, self.now, PATIENCE)
+
+    def wait_for_room(self) -> None:
+        armed = self.device.arm(self.now, want_tx=True)
+        if not armed.ready:
+            sleep(armed, self.now, PATIENCE)
+        self.device.reclaim()
+
+    def received(self, n: int) -> list[bytes]:
+        found: list[bytes] = []
+        self.settle()
+        while len(found) < n and (more := self.end.received(n - len(found))):
+            found += [seen.data for seen in more]
+        assert len(found) == n, f"{len(found)} of {n} frames came"
+        return found
+
+    def woken(self, armed: Armed) -> bool:
+        return sleep(armed, self.now, PATIENCE)
+
+    def breaks(self) -> None:
+        self.place.ip("link", "del", self.place.own)
+
+
+def sleep(armed: Armed, now: int, seconds: float) -> bool:
+    """As a stack does between two looks at a device: on its descriptor, or in naps of 1 ms."""
+    if armed.fd < 0:
+        select.select([], [], [], 0.001)
+        return True
+    if armed.deadline is not None:
+        seconds = min(seconds, (armed.deadline - now) / 1e9)
+    poller = select.poll()
+    poller.register(armed.fd, armed.events)
+    return bool(poller.poll(seconds * 1000))
+
+
+def readable(fd: int) -> bool:
+    return bool(select.select([fd], [], [], 0)[0])
 
 
 def _late(_: Path) -> Link:

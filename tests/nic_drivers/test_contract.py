@@ -2,106 +2,104 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
 import select
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from barewire.nic_drivers import Device, DeviceError, TxFrame, pipe_pair
 
-from tests.nic_drivers.links import LINKS, Link
-
-
-@pytest.fixture(params=LINKS)
-def link(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Link]:
-    made = LINKS[request.param](tmp_path)
-    yield made
-    made.close()
-
-
-def checksum(data: bytes) -> int:
-    """RFC 1071, the slow way: zero for data with a right checksum in it."""
-    data += b"\0" * (len(data) & 1)
-    total = sum(int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+from tests.nic_drivers.frames import TCP_CHECKSUM, UDP_CHECKSUM, checksum
+from tests.nic_drivers.links import Link, readable
 
 
 class TestFrames:
     def test_every_size_arrives_unchanged(self, link: Link) -> None:
-        sizes = [1, 20, 59, 60, 63, 64, 65, 127, 1499, link.largest - 1, link.largest]
-        frames = [link.frame(i, size) for i, size in enumerate(sizes)]
+        frames = [link.frame(i, size) for i, size in enumerate(sizes_of(link))]
         assert link.device.tx(frames, link.now) == len(frames)
-        assert link.received() == link.expected(frames)
+        assert link.received(len(frames)) == link.expected(frames)
 
-    def test_both_directions(self, link: Link) -> None:
-        frames = [link.frame(i) for i in range(3)]
-        assert link.peer.tx(frames, link.now) == 3
-        first = [frame.data for frame in link.device.rx(64, link.now)]
-        link.settle()
-        assert first + [frame.data for frame in link.device.rx(64, link.now)] == frames
+    def test_every_size_comes_in_unchanged(self, link: Link) -> None:
+        frames = [link.answer(i, size) for i, size in enumerate(sizes_of(link))]
+        link.sends(*frames)
+        assert [frame.data for frame in link.delivered(len(frames))] == frames
+        assert link.device.stats["rx_dropped"] == 0
 
     def test_nothing_there_is_an_empty_burst(self, link: Link) -> None:
         assert link.device.rx(64, link.now) == []
         assert link.device.recv(link.now) is None
 
     def test_a_burst_keeps_its_order_and_its_bound(self, link: Link) -> None:
+        frames = [link.answer(i) for i in range(128)]
+        link.sends(*frames[:64])
+        link.sends(*frames[64:])
+        first = link.delivered(1)
+        assert len(first) <= 64
+        found = first + (link.delivered(128 - len(first)) if len(first) < 128 else [])
+        assert [frame.data for frame in found] == frames
+
+    def test_bursts_go_out_in_order(self, link: Link) -> None:
         frames = [link.frame(i) for i in range(64)]
         for _ in range(2):
             assert link.device.tx(frames, link.now) == 64
-        link.settle()
-        first = [frame.data for frame in link.peer.rx(64, link.now)]
-        assert len(first) == 64
-        if link.ordered:
-            assert first == frames
-        assert sorted(first + link.received()) == sorted(frames * 2)
+        assert link.received(128) == link.expected(frames * 2)
 
     def test_a_frame_in_pieces(self, link: Link) -> None:
         frame = link.frame(7, 1000)
         cuts = [0, 14, 15, 48, 49, 500, 501, 777, 900, 999, 1000]
         pieces = [frame[a:b] for a, b in itertools.pairwise(cuts)]
         assert link.device.tx([TxFrame(pieces)], link.now) == 1
-        assert link.received() == [frame]
+        assert link.received(1) == [frame]
 
-    @pytest.mark.parametrize("offset", [6, 16])  # UDP's, TCP's
-    @pytest.mark.parametrize("cut", [0, 1, 2, 31, 32, 33, 64, 65, 299])
-    def test_an_unfinished_checksum_is_finished(self, link: Link, cut: int, offset: int) -> None:
-        frame = bytearray(link.frame(3, 400))
-        start = 34
-        pseudo = 0x1234
-        frame[start + offset : start + offset + 2] = pseudo.to_bytes(2, "big")
-        data = bytes(frame)
-        pieces = [data[: start + offset + 2], data[start + offset + 2 :][:cut]]
-        pieces.append(data[len(pieces[0]) + cut :])
-        sent = TxFrame(pieces, csum_start=start, csum_offset=offset)
-        assert link.device.tx([sent], link.now) == 1
-        [got] = link.received()
+    @pytest.mark.parametrize("offset", [UDP_CHECKSUM, TCP_CHECKSUM])
+    def test_an_unfinished_checksum_is_finished(self, link: Link, offset: int) -> None:
+        start, pseudo = link.l2 + 20, 0x1234
         at = start + offset
-        assert got[:at] == data[:at] and got[at + 2 :] == data[at + 2 :]
-        # The finished field makes the sum with the pseudo-header come out even.
-        assert checksum(got[start:] + pseudo.to_bytes(2, "big")) == 0
+        frame = bytearray(link.frame(3, 400))
+        frame[at : at + 2] = pseudo.to_bytes(2, "big")
+        data = bytes(frame)
+        for cut in [0, 1, 2, 31, 32, 33, 64, 65, 299]:
+            pieces = [data[: at + 2], data[at + 2 :][:cut], data[at + 2 + cut :]]
+            sent = TxFrame(pieces, csum_start=start, csum_offset=offset)
+            assert link.device.tx([sent], link.now) == 1
+            [got] = link.received(1)
+            if not finishes(link):
+                assert got == data, "it does not know how, and nobody asks it to"
+                continue
+            assert got[:at] == data[:at] and got[at + 2 :] == data[at + 2 :]
+            # The finished field makes the sum with the pseudo-header come out even.
+            assert checksum(got[start:] + pseudo.to_bytes(2, "big")) == 0
 
     def test_a_checksum_of_zero_is_sent_as_ffff(self, link: Link) -> None:
-        frame = bytes(34) + b"\xff\xfe" + bytes(6) + b"\x00\x01" + bytes(18)
-        assert link.device.tx([TxFrame([frame], csum_start=34, csum_offset=6)], link.now) == 1
-        assert link.received()[0][40:42] == b"\xff\xff"
+        frame, at = bytearray(link.frame(1, 60)), link.l2 + 20
+        frame[at:] = b"\xff\xfe" + bytes(4) + b"\x00\x01" + bytes(len(frame) - at - 8) + bytes(2)
+        frame[at + UDP_CHECKSUM : at + UDP_CHECKSUM + 2] = b"\x00\x01"
+        sent = TxFrame([bytes(frame)], csum_start=at, csum_offset=UDP_CHECKSUM)
+        assert link.device.tx([sent], link.now) == 1
+        [got] = link.received(1)
+        field = b"\xff\xff" if finishes(link) else b"\x00\x01"
+        assert got[at + UDP_CHECKSUM : at + UDP_CHECKSUM + 2] == field
 
     def test_a_checksum_field_outside_the_frame_is_left_alone(self, link: Link) -> None:
         frame = link.frame(1, 60)
-        assert link.device.tx([TxFrame([frame], csum_start=50, csum_offset=9)], link.now) == 1
-        assert link.received() == [frame]
+        sent = TxFrame([frame], csum_start=50, csum_offset=9)
+        assert link.device.tx([sent, link.frame(2)], link.now) == 2
+        if "vnet_hdr" in link.device.cap_names:  # the kernel refuses it: one more frame is lost
+            assert link.received(1) == [link.frame(2)]
+        else:
+            assert link.received(2) == link.expected([frame, link.frame(2)])
 
     def test_a_frame_too_long_is_dropped_and_counted_and_the_rest_goes_on(self, link: Link) -> None:
         huge = link.frame(1, link.largest + 5)
         frames = [link.frame(0), huge, link.frame(2)]
         before = lost(link.device)
         assert link.device.tx(frames, link.now) == 3
-        assert link.received() == link.expected([frames[0], frames[2]])
+        assert link.received(2) == link.expected([frames[0], frames[2]])
         if (
             link.device.counters.get("late.taken") is None
             and "pcap.frames" not in link.device.counters
@@ -113,8 +111,26 @@ def lost(device: Device) -> int:
     return device.stats["tx_dropped"] + device.counters.get("fault.tx.no_room", 0)
 
 
+def finishes(link: Link) -> bool:
+    """The pipe finishes checksums even where it is told not to say so."""
+    return link.virtual or "tx_csum" in link.device.cap_names
+
+
+def sizes_of(link: Link) -> list[int]:
+    sizes = [1, 20, 59, 60, 63, 64, 65, 127, 511, 1499, 1500]
+    jumbo = [2048, 4096, 4097, 8192]
+    edges = [link.smallest, link.smallest + 1, link.largest - 1, link.largest]
+    return sorted(edges + [n for n in sizes + jumbo if link.smallest < n < link.largest])
+
+
 class TestBounds:
     def test_a_full_ring_refuses_counts_and_recovers(self, link: Link) -> None:
+        if not link.virtual:  # the kernel is at work: what was refused goes out later, in order
+            frames = [link.frame(i) for i in range(2000)]
+            link.transmit(frames)
+            assert link.received(2000) == frames
+            assert link.device.stats["tx_frames"] == 2000
+            return
         frames = [link.frame(i) for i in range(64)]
         taken = 0
         for _ in range(200):
@@ -126,19 +142,17 @@ class TestBounds:
             pytest.fail("no bound found")
         assert link.device.stats["tx_full"] == 1
         assert taken >= 512
-        arrived = len(link.received())
+        link.received(taken)
         assert link.device.tx(frames, link.now) == 64, "there is room again"
-        arrived += len(link.received())
-        assert arrived == taken + 64
+        link.received(64)
 
     def test_statistics(self, link: Link) -> None:
         sizes = [60, 100, 1000]
         link.device.tx([link.frame(i, n) for i, n in enumerate(sizes)], link.now)
-        link.peer.tx([link.frame(i, n) for i, n in enumerate(sizes)], link.now)
-        link.received()
-        link.device.rx(64, link.now)
+        link.sends(*[link.answer(i, n) for i, n in enumerate(sizes)])
+        link.received(3)
+        link.delivered(3)
         link.settle()
-        link.device.rx(64, link.now)
         stats = link.device.stats
         assert (stats["tx_frames"], stats["tx_bytes"]) == (3, 1160)
         assert (stats["rx_frames"], stats["rx_bytes"]) == (3, 1160)
@@ -152,26 +166,28 @@ class TestBounds:
 class TestArm:
     def test_idle_then_woken_then_idle(self, link: Link) -> None:
         armed = link.device.arm(link.now)
-        assert not armed.ready and armed.events & select.POLLIN and armed.deadline is None
+        assert not armed.ready and armed.events & select.POLLIN
+        assert armed.deadline is None or not link.virtual
         assert not readable(armed.fd)
-        assert link.peer.send(link.frame(1), link.now)
-        assert readable(armed.fd), "a frame wakes the sleeper"
-        assert link.device.arm(link.now).ready, "and is still work"
-        while link.device.rx(64, link.now) or link.device.arm(link.now).deadline is not None:
+        link.sends(link.answer(1))
+        assert link.woken(armed), "a frame wakes the sleeper"
+        armed = link.device.arm(link.now)
+        assert armed.ready or readable(armed.fd), "and is still work"
+        link.delivered(1)
+        while link.device.rx(64, link.now) or link.device.arm(link.now).ready:
             link.settle()
         armed = link.device.arm(link.now)
         assert not armed.ready and not readable(armed.fd), "the wake-up was taken back"
 
     def test_a_frame_before_arm_is_seen_by_arm(self, link: Link) -> None:
-        assert link.peer.send(link.frame(1), link.now)
-        assert link.device.arm(link.now).ready
+        link.sends(link.answer(1))
+        armed = link.device.arm(link.now)
+        assert armed.ready or link.woken(armed)
 
     def test_who_does_not_sleep_costs_no_kick(self, link: Link) -> None:
         armed = link.device.arm(link.now)
-        link.peer.send(link.frame(1), link.now)
-        for _ in range(3):
-            link.device.rx(64, link.now)
-            link.settle()
+        link.sends(link.answer(1))
+        link.delivered(1)
         while link.device.arm(link.now).ready:
             link.device.rx(64, link.now)
         assert not readable(armed.fd)
@@ -191,14 +207,16 @@ class TestArm:
 
 
 class TestLife:
-    def test_close_twice_and_no_descriptor_is_left(self, tmp_path: Path) -> None:
+    def test_close_twice_and_no_descriptor_is_left(
+        self, make_link: Callable[[Path], Link], tmp_path: Path
+    ) -> None:
+        make_link(tmp_path).close()
         before = len(os.listdir("/proc/self/fd"))
-        for make in LINKS.values():
-            made = make(tmp_path)
-            assert len(os.listdir("/proc/self/fd")) > before
-            made.close()
-            made.close()
-            assert len(os.listdir("/proc/self/fd")) == before
+        made = make_link(tmp_path)
+        assert len(os.listdir("/proc/self/fd")) > before
+        made.close()
+        made.close()
+        assert len(os.listdir("/proc/self/fd")) == before
 
     def test_a_closed_device_says_so(self, link: Link) -> None:
         link.device.close()
@@ -216,8 +234,13 @@ class TestLife:
         netdev.close(netdev)
         assert all(isinstance(value, int) for value in link.device.counters.values())
 
-    def test_descriptors_are_closed_on_exec(self, link: Link) -> None:
-        assert not os.get_inheritable(link.device.arm(link.now).fd)
+    def test_descriptors_are_closed_on_exec(
+        self, make_link: Callable[[Path], Link], tmp_path: Path
+    ) -> None:
+        """All that a device has open: a program started meanwhile must not keep an interface."""
+        before = inherited()
+        with contextlib.closing(make_link(tmp_path)):
+            assert inherited() == before
 
     def test_a_forked_child_can_do_nothing_and_closes_nothing(self, link: Link) -> None:
         child = os.fork()
@@ -231,25 +254,28 @@ class TestLife:
             os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert link.device.tx([link.frame(1)], link.now) == 1
-        assert link.received() == [link.frame(1)]
+        assert link.received(1) == [link.frame(1)]
 
-    def test_a_peer_that_closed_is_a_device_that_is_gone(self, link: Link) -> None:
-        link.peer.tx([link.frame(1)], link.now)
+    def test_a_device_whose_other_end_went_for_good_is_gone(self, link: Link) -> None:
+        link.sends(link.answer(1))
         armed = link.device.arm(link.now + link.patience)
-        link.peer.close()
-        found = link.device.rx(64, link.now)
-        link.settle()
-        if not found:
-            found = link.device.rx(64, link.now)
-        assert [frame.data for frame in found] in ([link.frame(1)], [])
-        assert armed.ready or readable(armed.fd)
+        link.breaks()
+        assert armed.ready or link.woken(armed) or armed.deadline is not None
         with pytest.raises(DeviceError, match="is gone") as caught:
-            link.device.rx(64, link.now)
+            for _ in range(3):  # what had come may still be received
+                found = [frame.data for frame in link.device.rx(64, link.now)]
+                assert found in ([link.answer(1)], [])
+                link.settle()
         assert caught.value.errno == errno.ENETDOWN
 
 
-def readable(fd: int) -> bool:
-    return bool(select.select([fd], [], [], 0)[0])
+def inherited() -> set[str]:
+    """The descriptors that a program started now would have."""
+    flags = {}
+    for fd in os.listdir("/proc/self/fdinfo"):
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/self/fdinfo/{fd}") as info:
+            flags[fd] = int(info.read().split("flags:\t")[1].split()[0], 8)
+    return {fd for fd, value in flags.items() if not value & os.O_CLOEXEC}
 
 
 def test_no_wake_up_is_lost_between_two_threads() -> None:

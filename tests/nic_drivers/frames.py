@@ -1,0 +1,74 @@
+"""Frames with known contents, and the sums in them."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+OURS, AWAY = "198.18.0.2", "203.0.113.9"
+L2_HEADER = 14
+UDP, TCP = 17, 6
+UDP_CHECKSUM, TCP_CHECKSUM = 6, 16  # offsets in the headers
+_TCP_HEADER = 20
+
+
+def ones(data: bytes) -> int:
+    """The sum of RFC 1071, not yet inverted."""
+    data += b"\0" * (len(data) & 1)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+def checksum(data: bytes) -> int:
+    """RFC 1071: zero for data with a right checksum in it."""
+    return ~ones(data) & 0xFFFF
+
+
+def packet(source: str, target: str, protocol: int, content: bytes, number: int) -> bytes:
+    """An IPv4 packet that is not to be fragmented."""
+    ends = socket.inet_aton(source) + socket.inet_aton(target)
+    sizes = struct.pack(
+        "!BBHHHBBH", 0x45, 0, 20 + len(content), number + 1, 0x4000, 64, protocol, 0
+    )
+    head = sizes + ends
+    return head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + content
+
+
+def datagram(source: str, target: str, number: int, size: int) -> bytes:
+    """A packet of so many bytes with a UDP datagram, without a checksum."""
+    payload = number.to_bytes(4, "big") + bytes((number + i) & 0xFF for i in range(size))
+    udp = struct.pack("!HHHH", 5000, 7000, size - 20, 0) + payload
+    return packet(source, target, UDP, udp[: size - 20], number)
+
+
+def segment(source: str, target: str, payload: bytes) -> bytes:
+    """A packet with a TCP segment whose checksum is the pseudo header's sum alone."""
+    ends = socket.inet_aton(source) + socket.inet_aton(target)
+    pseudo = ones(ends + struct.pack("!HH", TCP, _TCP_HEADER + len(payload)))
+    tcp = struct.pack("!HHIIBBHHH", 5000, 7000, 1, 1, 5 << 4, 0x10, 65535, pseudo, 0)
+    return packet(source, target, TCP, tcp + payload, 0)
+
+
+def transport_sum(ip: bytes) -> int:
+    """The checksum over a packet's TCP or UDP part and pseudo header: zero if it is right."""
+    pseudo = ip[12:20] + struct.pack("!HH", ip[9], len(ip) - 20)
+    return checksum(pseudo + ip[20:])
+
+
+def pseudo_sum(ip: bytes) -> int:
+    """The sum of the pseudo header alone: what an unfinished checksum field holds."""
+    return ones(ip[12:20] + struct.pack("!HH", ip[9], len(ip) - 20))
+
+
+def finished(frame: bytes, start: int, offset: int) -> bytes:
+    """The frame with the unfinished checksum at start + offset made whole, as an interface does."""
+    total = checksum(frame[start:]) or 0xFFFF
+    at = start + offset
+    return frame[:at] + total.to_bytes(2, "big") + frame[at + 2 :]
+
+
+def payloads(packets: list[bytes]) -> bytes:
+    """What the TCP segments in these packets carry, in their order."""
+    return b"".join(ip[20 + _TCP_HEADER :] for ip in packets)

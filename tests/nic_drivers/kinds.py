@@ -1,0 +1,63 @@
+"""The table of real devices: each one more line here is held by the contract and the traffic tests.
+
+A kind that the machine supports and that is not here, or is here and not available, fails a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from barewire.nic_drivers.libraries import LIBRARIES
+
+from tests.nic_drivers.places import Place, TapPlace, VethPlace
+
+MB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to drive an interface.
+
+    device: its name; the registry's kind is the first word of it. place: the interfaces around it.
+    bulk: bytes each way that the traffic test sends; fewer than 256 MB only with a reason beside.
+    """
+
+    device: str
+    place: Callable[[str], Place] = VethPlace
+    bulk: int = 256 * MB
+
+    @property
+    def registered(self) -> str:
+        return self.device.partition(":")[0]
+
+    def make(self) -> Place:
+        return self.place(self.device)
+
+
+# AF_XDP does not tell unfinished checksums: the veth peer, which is ours, finishes them.
+finishing = partial(VethPlace, offloads=False)
+
+KINDS: dict[str, Kind] = {
+    "tap": Kind("tap:bw0", TapPlace),
+    "tap-plain": Kind("tap:bw0?vnet=0", TapPlace),
+    "tun": Kind("tap:bw0?mode=tun", TapPlace),
+    "packet": Kind("packet:veth0"),
+    "packet-block": Kind("packet:veth0?rx=block"),
+    "xdp-native": Kind("xdp:veth0?mode=native", finishing),
+    "xdp-generic": Kind("xdp:veth0?mode=generic", finishing),
+    "xdp-pseudo": Kind("xdp:veth0?rx_checksum=pseudo"),
+    "xdp-jumbo": Kind("xdp:veth0", partial(finishing, mtu=9000)),
+}
+
+VIRTUAL = {"pipe"}  # tests/nic_drivers/links.py
+
+
+def unsupported(kind: str) -> str:
+    """What this machine lacks to build a registered kind (what system.sh installs), or ""."""
+    return LIBRARIES[kind].lacking() if kind in LIBRARIES else ""
+
+
+def supported() -> dict[str, Kind]:
+    return {name: kind for name, kind in KINDS.items() if not unsupported(kind.registered)}

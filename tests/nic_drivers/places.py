@@ -1,0 +1,170 @@
+"""Where real devices are opened: namespaces with interfaces, and the kernel at the other end."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import subprocess
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from barewire.nic_drivers import Device, open_device
+from barewire.tools import netns
+from barewire.tools.netns import Namespace
+
+from tests.nic_drivers.frames import AWAY, L2_HEADER, OURS, finished
+
+KERNEL, PREFIX = "198.18.0.1", 24
+PATIENCE = 5.0  # seconds until a frame is missing; never how long something should take
+FAR_MAC = b"\x02\0\0\0\0\x99"
+
+# linux/if_packet.h, linux/virtio_net.h, asm/socket.h
+_SOL_PACKET, _VNET_HDR, _IGNORE_OUTGOING, _ETH_P_IP = 263, 15, 23, 0x0800
+_NEEDS_CSUM, _GSO_TCPV4 = 1, 1
+_VNET = struct.Struct("=BBHHHH")
+_SO_RCVBUFFORCE = 33
+
+
+class Seen(NamedTuple):
+    """A frame that reached the kernel's end, its checksum made whole; gso_size 0: no super-segment."""
+
+    data: bytes
+    gso_size: int
+
+
+class KernelEnd:
+    """Frames in and out where the kernel has the other end: a packet socket of the test's own.
+
+    It has the virtio-net header, so it sees and makes unfinished checksums and super-segments. Only
+    what goes to AWAY is shown: the kernel's own chatter is not.
+    """
+
+    def __init__(self, ns: Namespace, interface: str, l2: int) -> None:
+        self._l2 = l2
+        with ns.entered():
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self._socket.setsockopt(_SOL_PACKET, _VNET_HDR, 1)
+        self._socket.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
+        with ns.entered():
+            self._socket.bind((interface, _ETH_P_IP))
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, frame: bytes, *, gso_size: int = 0, csum_offset: int = 0) -> None:
+        """One frame; with csum_offset its transport checksum is still to be finished."""
+        header = (0, 0, 0, 0, 0, 0)
+        if csum_offset:
+            kind = _GSO_TCPV4 if gso_size else 0
+            start = self._l2 + 20
+            header = (_NEEDS_CSUM, kind, start + 20 * kind, gso_size, start, csum_offset)
+        self._socket.send(_VNET.pack(*header) + frame)
+
+    def received(self, most: int) -> list[Seen]:
+        """What is there now; waits for the first."""
+        found: list[Seen] = []
+        while (
+            len(found) < most and select.select([self._socket], [], [], 0 if found else PATIENCE)[0]
+        ):
+            seen = self._parsed(self._socket.recv(1 << 17))
+            if seen.data[self._l2 + 16 : self._l2 + 20] == socket.inet_aton(AWAY):
+                found.append(seen)
+        return found
+
+    def _parsed(self, message: bytes) -> Seen:
+        flags, _, _, gso_size, start, offset = _VNET.unpack_from(message)
+        data = message[_VNET.size :]
+        return Seen(finished(data, start, offset) if flags & _NEEDS_CSUM else data, gso_size)
+
+
+class Place:
+    """Devices of one kind are opened here, one after the other; the kernel is at the other end.
+
+    near: the namespace in which they are opened; far: the one in which the kernel has KERNEL as its
+    address on `interface`; own: the interface of the near side that a device takes, which the
+    device's name names.
+    """
+
+    own = interface = "veth0"
+    down_is_gone = True  # an interface that goes down ends the device
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._stack = contextlib.ExitStack()
+        self.near = self._namespace("near")
+        self.far = self.near
+
+    def _namespace(self, name: str) -> Namespace:
+        made: Namespace = self._stack.enter_context(Namespace(name))
+        made.quiet()
+        return made
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def prepare(self) -> None:
+        """The interfaces are there and up, as new."""
+
+    def open(self, *options: str) -> Device:
+        """A device as the table names it, with more options."""
+        self.prepare()
+        mark = "&" if "?" in self.device else "?"
+        with self.near.entered():
+            return open_device(self.device + (mark + "&".join(options) if options else ""))
+
+    def end(self, device: Device) -> KernelEnd:
+        return KernelEnd(self.far, self.interface, L2_HEADER if device.layer == 2 else 0)
+
+    def ip(self, *words: str) -> str:
+        """The near side's `ip`; what it printed."""
+        done = self.near.run(["ip", *words], capture_output=True, text=True)
+        return str(done.stdout)
+
+    def state(self) -> str:
+        """Everything `ip` shows of the near side's interface: flags, promiscuity, XDP, sizes."""
+        return self.ip("-d", "link", "show", self.own)
+
+
+class TapPlace(Place):
+    """The device makes the interface; its kernel's side is the kernel's end."""
+
+    own = interface = "bw0"
+    down_is_gone = False
+
+    def open(self, *options: str) -> Device:
+        return super().open(f"host={KERNEL}/{PREFIX}", *options)
+
+
+class VethPlace(Place):
+    """The device takes one end of a veth pair, the kernel of another namespace has the other."""
+
+    def __init__(self, device: str, mtu: int = 1500, offloads: bool = True) -> None:
+        super().__init__(device)
+        self._mtu, self._offloads = mtu, offloads
+        self.far = self._namespace("far")
+
+    def prepare(self) -> None:
+        if self.own in self.near.links():
+            return
+        netns.veth(self.near, self.far, "198.18.0.3/24", f"{KERNEL}/{PREFIX}", mtu=self._mtu)
+        if not self._offloads:
+            self.far.finish_checksums(self.interface)
+
+
+Made = Callable[[], Place]
+
+
+def udp_from_the_kernel(place: Place, device: Device, payload: bytes) -> None:
+    """The kernel's own stack sends a datagram to the device, which it need not ask for (ARP)."""
+    if device.layer == 2:
+        command = ["ip", "neigh", "replace", OURS, "lladdr", device.mac.hex(":"), "dev"]
+        place.far.run([*command, place.interface, "nud", "permanent"])
+    with place.far.socket(socket.AF_INET, socket.SOCK_DGRAM) as kernel:
+        kernel.sendto(payload, (OURS, 7000))
+
+
+def run_quietly(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
