@@ -61,3 +61,11 @@ def unsupported(kind: str) -> str:
 
 def supported() -> dict[str, Kind]:
     return {name: kind for name, kind in KINDS.items() if not unsupported(kind.registered)}
+
+
+def drivers() -> list[str]:
+    """One entry for each registered kind, the first: for what does not depend on its options."""
+    first: dict[str, str] = {}
+    for name, kind in supported().items():
+        first.setdefault(kind.registered, name)
+    return list(first.values())

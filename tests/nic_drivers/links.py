@@ -7,6 +7,7 @@ In virtual time the other end is a second device (`Link`); for a real one it is 
 from __future__ import annotations
 
 import select
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from barewire.nic_drivers import (
     with_pcap,
 )
 
-from tests.nic_drivers.frames import AWAY, L2_HEADER, OURS, datagram
+from tests.nic_drivers.frames import AWAY, L2_HEADER, OURS, TCP, UDP, datagram
 from tests.nic_drivers.places import FAR_MAC, PATIENCE, Place
 
 TRIES = 1000
@@ -126,9 +127,9 @@ class RealLink(Link):
 
     virtual = False
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, *options: str) -> None:
         self.place = place
-        self.device = place.open()
+        self.device = place.open(*options)
         self.smallest = self.l2 + 28
         self.ordered, self.patience, self.now = True, 0, 1_000_000_000
         try:
@@ -176,6 +177,35 @@ class RealLink(Link):
 
     def woken(self, armed: Armed) -> bool:
         return sleep(armed, self.now, PATIENCE)
+
+    def drained(self) -> list[bytes]:
+        """Everything that waits for the device, until it is quiet."""
+        found: list[bytes] = []
+        while True:
+            frames = self.device.rx(64, self.now)
+            found += [frame.data for frame in frames]
+            armed = self.device.arm(self.now)
+            if not frames and not armed.ready and not sleep(armed, self.now, 0.02):
+                return found
+
+    def kernel_sends(self, kind: socket.SocketKind, payload: bytes) -> RxFrame:
+        """The first packet that the kernel's own stack sends to the device on a socket of a kind,
+        as the device has it."""
+        if self.l2:
+            words = ["replace", OURS, "lladdr", self.device.mac.hex(":"), "nud", "permanent", "dev"]
+            self.place.far.run(["ip", "neigh", *words, self.place.interface])
+        protocol = UDP if kind == socket.SOCK_DGRAM else TCP
+        with self.place.far.socket(socket.AF_INET, kind) as kernel:
+            kernel.setblocking(False)
+            kernel.connect_ex((OURS, 7000))
+            if kind == socket.SOCK_DGRAM:
+                kernel.send(payload)
+            for _ in range(TRIES):
+                for frame in self.device.rx(64, self.now):
+                    if frame.data[self.l2 + 9] == protocol and frame.data[self.l2] == 0x45:
+                        return frame
+                self.wait()
+        raise AssertionError("nothing came")
 
     def breaks(self) -> None:
         self.place.ip("link", "del", self.place.own)

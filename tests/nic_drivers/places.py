@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import select
 import socket
 import struct
-import subprocess
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from barewire.nic_drivers import Device, open_device
 from barewire.tools import netns
 from barewire.tools.netns import Namespace
 
-from tests.nic_drivers.frames import AWAY, L2_HEADER, OURS, finished
+from tests.nic_drivers.frames import AWAY, L2_HEADER, finished
 
 KERNEL, PREFIX = "198.18.0.1", 24
 PATIENCE = 5.0  # seconds until a frame is missing; never how long something should take
@@ -89,6 +88,7 @@ class Place:
     """
 
     own = interface = "veth0"
+    small_ring = "ring=64"  # the option for a ring that a few frames fill
     down_is_gone = True  # an interface that goes down ends the device
 
     def __init__(self, device: str) -> None:
@@ -118,9 +118,18 @@ class Place:
     def end(self, device: Device) -> KernelEnd:
         return KernelEnd(self.far, self.interface, L2_HEADER if device.layer == 2 else 0)
 
+    def lost(self, device: Device) -> int:
+        """How many frames the kernel threw away for want of room, as the device counts them."""
+        names = ("dropped", "full", "empty")
+        return sum(
+            value
+            for name, value in device.xstats.items()
+            if name.startswith("kernel_rx") and name.endswith(names)
+        )
+
     def ip(self, *words: str) -> str:
         """The near side's `ip`; what it printed."""
-        done = self.near.run(["ip", *words], capture_output=True, text=True)
+        done = self.near.run(["ip", *words], capture_output=True, text=True, check=False)
         return str(done.stdout)
 
     def state(self) -> str:
@@ -132,10 +141,15 @@ class TapPlace(Place):
     """The device makes the interface; its kernel's side is the kernel's end."""
 
     own = interface = "bw0"
+    small_ring = "mtu=1500"
     down_is_gone = False
 
     def open(self, *options: str) -> Device:
         return super().open(f"host={KERNEL}/{PREFIX}", *options)
+
+    def lost(self, device: Device) -> int:
+        [link] = json.loads(self.ip("-j", "-s", "link", "show", self.own))
+        return int(link["stats64"]["tx"]["dropped"])
 
 
 class VethPlace(Place):
@@ -152,19 +166,3 @@ class VethPlace(Place):
         netns.veth(self.near, self.far, "198.18.0.3/24", f"{KERNEL}/{PREFIX}", mtu=self._mtu)
         if not self._offloads:
             self.far.finish_checksums(self.interface)
-
-
-Made = Callable[[], Place]
-
-
-def udp_from_the_kernel(place: Place, device: Device, payload: bytes) -> None:
-    """The kernel's own stack sends a datagram to the device, which it need not ask for (ARP)."""
-    if device.layer == 2:
-        command = ["ip", "neigh", "replace", OURS, "lladdr", device.mac.hex(":"), "dev"]
-        place.far.run([*command, place.interface, "nud", "permanent"])
-    with place.far.socket(socket.AF_INET, socket.SOCK_DGRAM) as kernel:
-        kernel.sendto(payload, (OURS, 7000))
-
-
-def run_quietly(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import barewire
 import pytest
-from barewire.nic_drivers import Device, DeviceError, TxFrame, available, open_device
+from barewire.nic_drivers import Device, DeviceError, TxFrame, open_device
 from barewire.tools import netns
 from barewire.tools.netns import Namespace
 
@@ -234,15 +234,3 @@ def test_an_interface_that_is_down(wire: Wire) -> None:
     with pytest.raises(DeviceError, match="is down: bring it up") as caught:
         wire.open()
     assert caught.value.errno == errno.ENETDOWN
-
-
-def test_opened_a_hundred_times_nothing_is_left(wire: Wire) -> None:
-    before = len(os.listdir("/proc/self/fd"))
-    for _ in range(100):
-        wire.open("&ring=16").close()
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_it_is_available_here() -> None:
-    (kind,) = [info for info in available() if info.kind == "packet"]
-    assert kind.available, kind.reason
