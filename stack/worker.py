@@ -23,7 +23,7 @@ from .punt import Punt, PuntClass
 log = logging.getLogger("barewire.control")
 
 MAX_PACKET = 65_536
-MAX_INBOX = 4096  # more than C's queues hold together; the oldest goes first
+MAX_INBOX = 64  # what is taken from C at a time: the rest waits there, bounded and counted
 
 
 class ControlWorker:
@@ -37,7 +37,7 @@ class ControlWorker:
         self._congestion = CongestionControl(host)
         self._lock = threading.RLock()
         self._draining = False  # also told to a signal handler that drains inside a drain
-        self._inbox: deque[tuple[Punt, bytes]] = deque(maxlen=MAX_INBOX)
+        self._inbox: deque[tuple[Punt, bytes]] = deque()
         self._punt = ffi.new("struct bw_punt *")
         self._data = ffi.new("uint8_t[]", MAX_PACKET)
         self._thread: threading.Thread | None = None
@@ -72,7 +72,10 @@ class ControlWorker:
 
     def _collect(self) -> bool:
         found = False
-        while lib.host_punt_pop(self._host, self._punt, self._data, MAX_PACKET) == 1:
+        while (
+            len(self._inbox) < MAX_INBOX
+            and lib.host_punt_pop(self._host, self._punt, self._data, MAX_PACKET) == 1
+        ):
             p = self._punt
             nexthop = None
             if p.cls == PuntClass.RESOLVE:

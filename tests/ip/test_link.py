@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 from barewire.l2 import ARP_REPLY, ARP_REQUEST, Arp, Ethernet, Mac, Tag
+from barewire.stack import lib, worker
+from barewire.stack.punt import Punt
 
 from tests.kit import frames
 from tests.kit.checks import is_arp, is_echo_reply, is_tcp, is_udp
@@ -163,3 +166,34 @@ def test_a_connection_finds_a_first_hop_that_moved_silently(ether: Wire) -> None
     assert sock.state == "SYN_SENT"
     assert seen[0].eth is not None and seen[0].eth.dst != ether.mac
     assert seen[-1].eth is not None and seen[-1].eth.dst == ether.mac
+
+
+def test_datagrams_that_wait_come_faster_than_python_looks(
+    silent: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer they wait for is not lost among them."""
+    sock = silent.udp(7)
+    sock.sendto(b"1", silent.there, 9)
+    question = silent.expects(is_arp(ARP_REQUEST, target=silent.there)).arp
+    assert question is not None
+    answer = Arp(
+        ARP_REPLY, silent.mac, IPv4Address(silent.there), question.sender_mac, question.sender_ip
+    )
+    silent._put(frames.arp(question.sender_mac, answer))
+    lib.host_poll(silent.stack.host)  # C has it, Python not yet
+    left = 10_000
+
+    def flooding(*fields: Any) -> Punt:
+        """Each piece of work that Python takes brings another one."""
+        nonlocal left
+        if left:
+            left -= 1
+            sock.sendto(b"2", silent.there, 9)
+        return Punt(*fields)
+
+    monkeypatch.setattr(worker, "Punt", flooding)
+    sock.sendto(b"2", silent.there, 9)
+    silent.stack.drain()
+    assert left > 9_000, "known after a moment, and the rest went out directly or not at all"
+    silent.expects(is_udp(7, 9, b"1"))
+    silent.drain()

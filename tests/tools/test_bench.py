@@ -67,6 +67,7 @@ def test_the_engine_costs_something():
     assert 0 < engine.ack_cost(0.02) < 1e6
     assert 0 < engine.segment_cost(0.02) < 1e6
     assert engine.stream_rate(0.02) > 0
+    assert all(0 < cost < 1e6 for cost in engine.datagram_costs(0.02).values())
 
 
 def test_many_connections_echo_and_hold_little_memory():

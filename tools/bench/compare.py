@@ -41,6 +41,7 @@ TESTS = (
     Test("tcp_stream", "tcp_stream_in", "in", {"throughput": "Gbit/s"}),
     Test("tcp_crr", "tcp_crr", "out", {"rate": "1/s"}),
     Test("udp_rx", "udp_rx", "in", {"rate": "1/s"}),
+    Test("udp_batch", "udp_batch", "out", {"rate": "1/s"}),
 )
 
 

@@ -39,6 +39,7 @@ def tests_of(name: str) -> tuple[Test, ...]:
         Test(f"{name}_udp_rr", "udp_rr", "out", RR, spin=True),
         Test(f"{name}_tcp_rr", "tcp_rr", "out", RR, spin=True),
         bulk,
+        Test(f"{name}_udp_batch", "udp_batch", "out", {"rate": "1/s"}),
     )
 
 

@@ -23,7 +23,7 @@ from ...stack.ip.ipv4 import PROTO_TCP, IPv4
 from ...stack.tcp.segment import Flags, Mss, Nop, SackPermitted, Segment, Timestamps, WindowScale
 from .report import Result, Samples
 
-TESTS = ("engine_ack", "engine_segment", "engine_stream", "connections")
+TESTS = ("engine_ack", "engine_segment", "engine_stream", "engine_datagram", "connections")
 HERE, PEER = "198.18.0.2", "198.18.0.1"
 BURST = 64
 PAYLOAD = 1448  # MTU 1500 less IP, TCP and timestamps
@@ -254,6 +254,35 @@ def stream_rate(seconds: float) -> float:
         return total * 8 / (now - start)
 
 
+def datagram_costs(seconds: float) -> dict[str, float]:
+    """ns for one datagram of 64 bytes, out (from the batch to the device) and in (from the device to
+    the batch), in bursts of 64; checksums and all."""
+    from ... import Batch
+
+    sent, received = Batch(BURST, 64), Batch(BURST, 64)
+    for i in range(BURST):
+        sent[i] = bytes(64)
+    with joined() as (client, server):
+        source, sink = client.socket(type=socket.SOCK_DGRAM), server.socket(type=socket.SOCK_DGRAM)
+        with source, sink:
+            for sock in (source, sink):
+                sock.setblocking(False)
+            sink.bind((HERE, 7000))
+            source.connect((HERE, 7000))
+            times: dict[str, list[int]] = {"out": [], "in": []}
+            end = clock() + int(seconds * 1e9)
+            while not times["in"] or clock() < end:
+                start = clock()
+                source.send_batch(sent)
+                times["out"].append(clock() - start + timed_poll(client))
+                spent = timed_poll(server)
+                start = clock()
+                if sink.recv_batch(received) != BURST:
+                    raise RuntimeError("datagrams were lost")
+                times["in"].append(clock() - start + spent)
+    return {way: statistics.median(spent) / BURST for way, spent in times.items()}
+
+
 def connection_memory(count: int = CONNECTIONS) -> tuple[float, float]:
     """(bytes of C memory an idle connection holds, echoes a second over all of them in turn)."""
     with joined() as (client, server):
@@ -294,10 +323,10 @@ def measure(
     names: list[str], rounds: int, seconds: float, progress: Callable[[str], None]
 ) -> list[Result]:
     """The engine's figures, on one core."""
-    figures: dict[tuple[str, str, str], Samples] = {}
+    figures: dict[tuple[str, str, str, str], Samples] = {}
 
-    def note(test: str, metric: str, unit: str, value: float) -> None:
-        figures.setdefault((test, metric, unit), Samples()).add(value)
+    def note(test: str, metric: str, unit: str, value: float, way: str = "in") -> None:
+        figures.setdefault((test, way, metric, unit), Samples()).add(value)
 
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
@@ -312,15 +341,16 @@ def measure(
                     note(name, "cost", "ns", segment_cost(seconds))
                 elif name == "engine_stream":
                     note(name, "throughput", "Gbit/s", stream_rate(seconds))
+                elif name == "engine_datagram":
+                    for way, cost in datagram_costs(seconds).items():
+                        note(name, "cost", "ns", cost, way)
                 elif number == 0:
                     held, rate = connection_memory()
-                    note(name, "memory", "bytes", held)
-                    note(name, "rate", "1/s", rate)
+                    note(name, "memory", "bytes", held, "both")
+                    note(name, "rate", "1/s", rate, "both")
     finally:
         os.sched_setaffinity(0, cores)
     return [
-        Result(
-            test, "pipe", "in" if test != "connections" else "both", metric, unit, {"barewire": s}
-        )
-        for (test, metric, unit), s in figures.items()
+        Result(test, "pipe", way, metric, unit, {"barewire": s})
+        for (test, way, metric, unit), s in figures.items()
     ]

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import array
 import contextlib
+import functools
 import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
+from barewire import Batch
+
 MESSAGE = bytes(range(1, 65))
 STOP = bytes(64)  # a message that ends the peer's loop
 BUFFER = 256 * 1024
+BATCH = 64  # datagrams a call sends
 WARM_UP = 200  # round trips that are not counted
 
 Order = dict[str, Any]
@@ -268,16 +272,81 @@ def udp_rx_peer(net: Any, order: Order) -> dict[str, Any]:
             for _ in range(32):
                 send(MESSAGE)
             count += 32
-        with contextlib.suppress(ConnectionRefusedError):  # it has stopped already
-            for _ in range(50):  # one of them arrives
-                time.sleep(0.002)
-                send(STOP)
+        stop(sock)
         return {"sent": count}
+
+
+def udp_batch(net: Any, order: Order) -> dict[str, Any]:
+    """As many datagrams as go: barewire's by batches, the kernel's one by one, as its sockets do."""
+    with udp_socket(net) as sock:
+        sock.connect((order["host"], order["port"]))
+        count, send = 0, sender(sock)
+        end = clock() + int(order["seconds"] * 1e9)
+        while clock() < end:
+            count += send()
+        stop(sock)
+        return {"sent": count}
+
+
+def sender(sock: Any) -> Callable[[], int]:
+    """A function that sends 64 messages, or some of them, and says how many."""
+    if not hasattr(sock, "send_batch"):
+        send = sock.send
+
+        def loop() -> int:
+            for _ in range(BATCH):
+                send(MESSAGE)
+            return BATCH
+
+        return loop
+    batch = Batch(BATCH, len(MESSAGE))
+    for i in range(BATCH):
+        batch[i] = MESSAGE
+    return functools.partial(sock.send_batch, batch)
+
+
+def udp_batch_peer(net: Any, order: Order, ready: Ready) -> dict[str, Any]:
+    """Counts what arrives from the first to STOP: per second."""
+    with udp_socket(net) as sock:
+        sock.bind((order["host"], order["port"]))
+        ready()
+        count, start = count_batches(sock) if hasattr(sock, "recv_batch") else count_each(sock)
+        return {"rate": count * 1e9 / (clock() - start), "received": count}
+
+
+def count_each(sock: Any) -> tuple[int, int]:
+    buffer, recv_into = bytearray(2048), sock.recv_into
+    view = memoryview(buffer)[:64]
+    recv_into(buffer)
+    count, start = 0, clock()
+    while view != STOP:
+        recv_into(buffer)
+        count += 1
+    return count, start
+
+
+def count_batches(sock: Any) -> tuple[int, int]:
+    """STOP is looked for at the end of each batch: the last ones come alone."""
+    batch, recv_batch = Batch(2 * BATCH, 2048), sock.recv_batch
+    n = recv_batch(batch)
+    count, start = 0, clock()
+    while batch[n - 1] != STOP:
+        n = recv_batch(batch)
+        count += n
+    return count, start
+
+
+def stop(sock: Any) -> None:
+    with contextlib.suppress(ConnectionRefusedError):  # it has stopped already
+        for _ in range(50):  # one of them arrives
+            time.sleep(0.002)
+            sock.send(STOP)
 
 
 # Which program waits for the other: the peer, but where barewire receives unasked.
 WAITING = {
-    f"{test}_peer" for test in ("tcp_rr", "udp_rr", "tcp_stream_out", "tcp_stream_in", "tcp_crr")
+    f"{test}_peer"
+    for test in ("tcp_rr", "udp_rr", "tcp_stream_out", "tcp_stream_in", "tcp_crr", "udp_batch")
 }
 WAITING.add("udp_rx")
 PROGRAMS: dict[str, Callable[..., dict[str, Any]]] = {
@@ -285,5 +354,6 @@ PROGRAMS: dict[str, Callable[..., dict[str, Any]]] = {
     for fn in (
         tcp_rr, tcp_rr_peer, udp_rr, udp_rr_peer, tcp_stream_out, tcp_stream_out_peer,
         tcp_stream_in, tcp_stream_in_peer, tcp_crr, tcp_crr_peer, udp_rx, udp_rx_peer,
+        udp_batch, udp_batch_peer,
     )
 }  # fmt: skip
