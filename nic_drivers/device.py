@@ -12,7 +12,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ._netdev import ffi, lib
+from .driving import ONE_QUEUE, Driving, Queues
 from .errors import DeviceError
+from .names import DeviceSpec
 
 _CAPS = {
     "tx_csum": lib.NETDEV_TX_CSUM,
@@ -93,10 +95,15 @@ class Device:
         tallies: Sequence[Tally] = (),
         info: Mapping[str, int | str] = MappingProxyType({}),
         inner: Device | None = None,
+        queues: Queues = ONE_QUEUE,
     ) -> None:
         self.kind = kind
         self.info = info
-        """What it runs as, by its driver: the mode of an XDP device, the queues of a TAP device."""
+        """What it runs as, by its driver: such as the mode of an XDP device."""
+        self.queues: Queues = inner.queues if inner else queues
+        self.driving: Driving = inner.driving if inner else Driving()
+        self.spec: DeviceSpec | None = None
+        """The name it was opened by (open_device), for opening it again."""
         self.name: str = ffi.string(netdev.name).decode()
         self.layer = int(netdev.layer)
         self.mtu = int(netdev.mtu)

@@ -12,6 +12,7 @@ import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from . import driving
 from .device import Device
 from .errors import DeviceError, invalid
 from .names import DeviceSpec, parse_device_name
@@ -81,7 +82,8 @@ def register_wrapper(wrapper: Wrapper, options: Mapping[str, str], place: int) -
 
 def common_options() -> dict[str, str]:
     """The options every kind has, with a line of help each."""
-    return {name: text for _, _, options in _wrappers for name, text in options.items()}
+    wrapping = {name: text for _, _, options in _wrappers for name, text in options.items()}
+    return {**driving.OPTIONS, **wrapping}
 
 
 def available() -> list[DeviceInfo]:
@@ -115,6 +117,7 @@ def open_device(device: str | DeviceSpec | Device) -> Device:
                 f"unknown option {option!r} of device {spec.kind}:{spec.name}: known are "
                 f"{', '.join(sorted(known_options))}"
             )
+    driven = driving.driving_of(spec)
     opened = kind.factory(spec)
     try:
         for _, wrapper, _ in _wrappers:
@@ -122,4 +125,5 @@ def open_device(device: str | DeviceSpec | Device) -> Device:
     except BaseException:
         opened.close()
         raise
+    opened.spec, opened.driving = spec, driven
     return opened

@@ -28,7 +28,6 @@ def host_config(
     *,
     now: int,
     is_virtual: bool,
-    spin_ns: int,
     buffer_bytes: int,
     receive_buffer: tuple[int, int, int],
     send_buffer: tuple[int, int, int],
@@ -46,7 +45,7 @@ def host_config(
     """C's struct host_config."""
     first, last = _port_range(ports)
     config = ffi.new("struct host_config *")
-    config.spin_ns, config.virtual_time = spin_ns, is_virtual
+    config.virtual_time, config.cpu = is_virtual, -1
     engine = config.engine
     engine.seed, engine.now = seed, now
     engine.buffer_bytes = integer("buffer_bytes", buffer_bytes, 1 << 20, 1 << 40)
@@ -58,7 +57,7 @@ def host_config(
     engine.max_orphans = integer("max_orphans", max_orphans, 0, 1 << 22)
     engine.max_neighs = MAX_NEIGHBOURS
     engine.port_first, engine.port_last = first, last
-    engine.port_mod, engine.port_value = 1, 0
+    engine.port_mod = 1
     engine.header_prediction = bool(header_prediction)
     engine.poison = bool(poison)
     engine.fast_open = integer("fast_open", fast_open, 0, 3)

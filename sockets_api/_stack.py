@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from barewire.nic_drivers import Device, open_device
+from barewire.nic_drivers import Device
 from barewire.stack import ffi, lib
 from barewire.stack.congestion import Algorithm
 from barewire.stack.control import ControlPlane, Interface
@@ -23,7 +23,7 @@ from barewire.stack.ip.routes import IfAddr, Route
 from barewire.stack.port import EnginePort
 from barewire.stack.worker import ControlWorker
 
-from . import _config, _errors
+from . import _attachment, _config, _errors
 
 if TYPE_CHECKING:
     from ._trace_records import Record
@@ -45,7 +45,8 @@ class Stack:
         moves only in `poll()`.
     seed: int, str or bytes that every random choice comes from; None: from the system.
     mtu: largest IP packet on the devices, if smaller than theirs.
-    spin: seconds a blocking call looks for its answer before it sleeps, at most 1 ms.
+    spin: seconds a blocking call looks for its answer before it sleeps, at most 1 ms; None: what the
+        device's name says (`spin=`, in microseconds), else 200 us.
     exit_linger: seconds that close() and interpreter exit give closed sockets' data to arrive.
     buffer_bytes: bound of what all send and receive queues hold together (committed when used).
     receive_buffer, send_buffer: (min, default, max) bytes of a TCP connection's queues, as Linux's
@@ -83,7 +84,7 @@ class Stack:
         clock: Callable[[], int] | None = None,
         seed: int | str | bytes | None = None,
         mtu: int | None = None,
-        spin: float = _config.SPIN,
+        spin: float | None = None,
         exit_linger: float = 3.0,
         buffer_bytes: int = _config.BUFFER_BYTES,
         receive_buffer: tuple[int, int, int] = _config.BUFFER_BOUNDS,
@@ -105,11 +106,10 @@ class Stack:
     ) -> None:
         self._pid = os.getpid()
         self._closed = True  # until it is whole
-        self._deliver: list[Callable[[], bool]] = []  # of devices that end in Python
+        self._deliver: dict[int, Callable[[], bool]] = {}  # of devices that end in Python
         self._clock = clock
         self._close_lock = threading.Lock()
         self.exit_linger = _config.seconds("exit_linger", exit_linger, 3600.0)
-        self.spin_ns: int = _config.nanoseconds("spin", spin, 1e-3)
         self.congestion: int = _config.congestion(congestion)
         self.is_virtual = clock is not None
         self.polling_thread = threading.get_ident()
@@ -119,7 +119,6 @@ class Stack:
             key,
             now=0 if clock is None else _read(clock),
             is_virtual=self.is_virtual,
-            spin_ns=self.spin_ns,
             buffer_bytes=buffer_bytes,
             receive_buffer=receive_buffer,
             send_buffer=send_buffer,
@@ -135,12 +134,18 @@ class Stack:
             fast_open=fast_open,
         )
         wanted = _config.address_list(addresses)
-        out = ffi.new("struct host **")
-        _errors.check(lib.host_new(config, out))
+        devices = _attachment.open_all(_config.device_list(device))
+        try:
+            self.spin_ns: int = _attachment.take_wishes(config, devices, spin)
+            out = ffi.new("struct host **")
+            _errors.check(lib.host_new(config, out))
+        except BaseException:
+            _attachment.close_all(devices)
+            raise
         self.host: Any = out[0]
         """C's side of the stack, `struct host *`."""
         try:
-            interfaces = [self._attach(d, mtu) for d in _config.device_list(device)]
+            interfaces = [self._attach(device, mtu) for device in devices]
             self._port = EnginePort(self.host)
             plane = ControlPlane(self._port, interfaces, self.now(), key, probe=probe_addresses)
             # Not self.now: the worker's thread must not keep a forgotten stack alive.
@@ -154,23 +159,16 @@ class Stack:
                 self._worker.start(f"barewire-control{f'-{name}' if name else ''}")
         except BaseException:
             self._closed = True
+            _attachment.close_all(devices)
             lib.host_close(self.host, 0)
             raise
         _open.add(self)
 
-    def _attach(self, wanted: str | Device, mtu: int | None) -> Interface:
-        device = open_device(wanted)
-        if mtu is not None and not 68 <= mtu <= device.mtu:
-            device.close()
-            raise ValueError(
-                f"mtu {mtu}: device {device.name} takes IP packets of 68 to {device.mtu} bytes"
-            )
-        netdev = device.take()
-        netdev.mtu = device.mtu if mtu is None else mtu
-        index = _errors.check(lib.host_add_netdev(self.host, netdev))
-        if deliver := device.attached(self.is_virtual):
-            self._deliver.append(deliver)
-        return Interface(index, device.name, device.layer, device.mac, int(mtu or device.mtu))
+    def _attach(self, device: Device, mtu: int | None) -> Interface:
+        interface, deliver = _attachment.attach(self.host, device, mtu, self.is_virtual)
+        if deliver:
+            self._deliver[interface.index] = deliver
+        return interface
 
     def _configure(
         self,
@@ -271,7 +269,7 @@ class Stack:
 
     def _step(self) -> bool:
         moved = lib.host_poll(self.host) == 1 or self._worker.drain()
-        for deliver in self._deliver:
+        for deliver in self._deliver.values():
             moved |= deliver()
         return moved
 
@@ -377,12 +375,7 @@ class Stack:
         bytes, drops, full rings and wake-ups, alike for every kind; then what only its driver
         counts: drops by reason (`rx_too_long`), the kernel's counters (`kernel_rx_dropped`)."""
         self._check()
-        index, stats = self._index(name), ffi.new("struct netdev_stats *")
-        _errors.check(lib.host_netdev_stats(self.host, index, stats))
-        found = {n: int(getattr(stats, n)) for n, _ in ffi.typeof("struct netdev_stats").fields}
-        rows = ffi.new("struct netdev_xstat[]", lib.BW_XSTATS)
-        n = _errors.check(lib.host_netdev_xstats(self.host, index, rows, lib.BW_XSTATS))
-        return found | {ffi.string(row.name).decode(): int(row.value) for row in rows[0:n]}
+        return _attachment.counters(self.host, self._index(name))
 
     def settrace(self, on: bool, /) -> None:
         """Records what every connection does from here on, and every drop; or no more. A single
@@ -425,7 +418,7 @@ class Stack:
                         "%r: not all data was acknowledged within %g s, reset", self, seconds
                     )
                 self._worker.stop()
-                for deliver in self._deliver:
+                for deliver in self._deliver.values():
                     while deliver():  # the last resets
                         pass
 

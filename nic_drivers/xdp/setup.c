@@ -11,10 +11,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../hugepages.h"
 #include "../kernel_address.h"
 #include "xdp_device.h"
 
-enum { HUGE = 2 << 20, SMALL_CHUNK = 2048, KERNEL_ROOM = 256 + 320 }; /* head room, skb_shared_info */
+enum { SMALL_CHUNK = 2048, KERNEL_ROOM = 256 + 320 }; /* head room, skb_shared_info */
 
 /* Fails with a positive errno and a sentence. */
 static int fail(char *text, int err, const char *format, ...)
@@ -32,16 +33,16 @@ static int make_memory(struct xdp *x, const struct xdp_config *cfg, char *text)
 {
     size_t chunks = (size_t)x->ring * (x->queues + x->slot_chunks);
     x->tx_base = (uint64_t)x->ring * x->queues * x->chunk;
-    x->umem_len = (chunks * x->chunk + HUGE - 1) & ~(size_t)(HUGE - 1);
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
-    x->umem = mmap(NULL, x->umem_len, PROT_READ | PROT_WRITE, flags | MAP_HUGETLB, -1, 0);
-    x->hugepages = x->umem != MAP_FAILED;
+    x->umem_len = (chunks * x->chunk + HUGEPAGE - 1) & ~(size_t)(HUGEPAGE - 1);
+    x->umem = hugepages_map(x->umem_len);
+    x->hugepages = x->umem != NULL;
     if (!x->hugepages && cfg->hugepages)
         return fail(text, ENOMEM,
-                    "no %zu huge pages of 2 MB are free: reserve them with `sysctl vm.nr_hugepages=%zu`",
-                    x->umem_len / HUGE, x->umem_len / HUGE);
+                    "no %zu huge pages of 2 MB are free: reserve them with `sysctl vm.nr_hugepages=%lu`",
+                    x->umem_len / HUGEPAGE, hugepages_wanted(x->umem_len));
     if (!x->hugepages)
-        x->umem = mmap(NULL, x->umem_len, PROT_READ | PROT_WRITE, flags, -1, 0);
+        x->umem = mmap(NULL, x->umem_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
+                       -1, 0);
     if (x->umem == MAP_FAILED) {
         x->umem = NULL;
         return fail(text, ENOMEM, "no memory for %zu frames", chunks);

@@ -16,6 +16,7 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from ..device import Device, stable_mac
+from ..driving import ONE_QUEUE, QUEUE_OPTIONS, Queues, queues_of
 from ..errors import DeviceError, invalid
 from ..helper_thread import in_thread
 from ..interface import interface_up
@@ -34,6 +35,7 @@ _ARPHRD_ETHER = 1
 _MODES = {"auto": 0, "native": 1, "generic": 2, "zerocopy": 3}  # XDP_MODE_*
 _STEER_OWN, _STEER_SHARE, _STEER_ALL = 0, 1, 2  # XDP_STEER_*
 _MTU_MAX = 9_500
+_QUEUES_MAX = 16  # XDP_QUEUES_MAX
 _RUNNING_MAX = 256
 _BUSY_TRIES, _BUSY_WAIT = 50, 0.01  # seconds
 
@@ -53,14 +55,13 @@ def open_xdp(
     share: bool = False,
     steer: str = "own",
     mode: str = "auto",
-    queue: int = 0,
-    queues: int = 1,
+    queues: Queues = ONE_QUEUE,
     ring: int = 2048,
     hugepages: bool = False,
     busy_poll: int = 0,
     rx_checksum: str = "full",
 ) -> Device:
-    """Opens queues `queue` to `queue + queues - 1` of an interface that is up.
+    """Opens the given queues of an interface that is up.
 
     The stack gets what is sent to its MAC address (`mac`, by default a stable one of the name; an
     interface that filters addresses must let it in) and ARP for its addresses. With `share` it has
@@ -82,7 +83,8 @@ def open_xdp(
         raise invalid("share excludes mac and steer=all: it means the interface's own address")
     config = ffi.new("struct xdp_config *")
     label = ffi.new("char[]", name.encode())
-    config.name, config.queue, config.queues, config.ring = label, queue, queues, ring
+    config.name, config.ring = label, ring
+    config.queue, config.queues = queues.first, queues.count
     config.busy_poll, config.mode, config.hugepages = busy_poll, _MODES[mode], hugepages
     config.pseudo = rx_checksum == "pseudo"
     config.steer = _STEER_SHARE if share else _STEER_ALL if steer == "all" else _STEER_OWN
@@ -94,7 +96,7 @@ def open_xdp(
         return _new(config)
 
     netdev = in_thread(open_here, netns, lambda late: late.close(late))
-    return Device("xdp", netdev, info=_info(netdev))
+    return Device("xdp", netdev, info=_info(netdev), queues=queues)
 
 
 def _new(config: Any) -> Any:
@@ -166,8 +168,7 @@ def _factory(spec: DeviceSpec) -> Device:
         share=spec.get("share", parse_choice("address"), "") == "address",
         steer=spec.get("steer", parse_choice("own", "all"), "own"),
         mode=spec.get("mode", parse_choice(*_MODES), "auto"),
-        queue=spec.get("queue", parse_between(0, 63), 0),
-        queues=spec.get("queues", parse_between(1, 16), 1),
+        queues=queues_of(spec, _QUEUES_MAX),
         ring=spec.get("ring", parse_between(64, 16_384), 2048),
         hugepages=spec.get("hugepages", parse_flag, False),
         busy_poll=spec.get("busy_poll", parse_between(0, 1000), 0),
@@ -199,8 +200,7 @@ register(
         "share": "address: the stack has the interface's MAC address, and gets its IP addresses",
         "steer": "own (default) or all: every frame goes to the stack",
         "mode": "auto (default), native, generic or zerocopy",
-        "queue": "the first queue (0)",
-        "queues": "how many queues (1)",
+        **QUEUE_OPTIONS,
         "ring": "entries of each ring, a power of two (2048)",
         "hugepages": "1: refuse to run without huge pages (0)",
         "busy_poll": "microseconds a call may poll the interface itself (0)",

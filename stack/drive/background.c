@@ -127,9 +127,18 @@ void thread_kick(struct host *h)
 int thread_start(struct host *h)
 {
     sigset_t old;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    if (h->thread_cpu >= 0 && h->thread_cpu < CPU_SETSIZE) {
+        cpu_set_t cpus;
+        CPU_ZERO(&cpus);
+        CPU_SET((unsigned)h->thread_cpu, &cpus);
+        pthread_attr_setaffinity_np(&attr, sizeof cpus, &cpus);
+    }
     block_all_signals(&old);
-    int rc = pthread_create(&h->thread, NULL, background, h);
+    int rc = pthread_create(&h->thread, &attr, background, h);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
     if (rc)
         return -rc;
     h->thread_runs = 1;

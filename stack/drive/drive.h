@@ -19,9 +19,9 @@ enum { BW_FOREIGN = 10001, BW_WORK = 10002 };
 
 struct host_config {
     struct bw_config engine;
-    int64_t spin_ns;      /* how long a waiting call spins before it sleeps; at most 1 ms */
+    int32_t cpu;          /* that the background thread is pinned to; -1: any */
     uint8_t virtual_time; /* 1: no clock, no thread: host_set_now and host_poll */
-    uint8_t pad[7];
+    uint8_t pad[3];
 };
 
 /* ---- life ---- */

@@ -183,6 +183,7 @@ int host_new(const struct host_config *cfg, struct host **out)
     init_mutex(&h->mutex);
     h->thread_fd = h->work_fd = -1;
     h->virtual_time = cfg->virtual_time;
+    h->thread_cpu = cfg->cpu;
     h->virtual_now = cfg->engine.now;
     h->enlisted_tail = &h->enlisted;
     h->sleep_until = AWAKE;

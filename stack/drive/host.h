@@ -124,7 +124,8 @@ struct host {
 
     pthread_t thread;
     int thread_runs, thread_stops, thread_asleep, thread_urgent;
-    int thread_fd; /* eventfd */
+    int thread_fd;  /* eventfd */
+    int thread_cpu; /* it is pinned to; -1: any */
 
     int work_fd, work_told;
     struct host_stats stats;

@@ -201,7 +201,7 @@ static void ignore(int number)
 
 static void open_host(void)
 {
-    struct host_config config = {.engine = {.buffer_bytes = 64 << 20,
+    struct host_config config = {.cpu = -1, .engine = {.buffer_bytes = 64 << 20,
                                              .rcvbuf = {2048, 1 << 18, 1 << 24},
                                              .sndbuf = {2048, 1 << 18, 1 << 24},
                                             .max_socks = 4096,

@@ -259,6 +259,7 @@ def test_a_killed_process_leaves_nothing_attached(wire: Wire) -> None:
         ("xdp:lo", errno.EINVAL, "does not carry Ethernet"),
         ("xdp:veth0?queue=5", errno.EINVAL, "veth0 has no queue 5"),
         ("xdp:veth0?queues=2", errno.EINVAL, "veth0 has no queue 1"),
+        ("xdp:veth0?queue=2&queues=2", errno.EINVAL, "queues are numbered from 0"),
         ("xdp:veth0?ring=1000", errno.EINVAL, "expected a power of two"),
         ("xdp:veth0?mode=fast", errno.EINVAL, "expected auto or native"),
         ("xdp:veth0?mode=zerocopy", errno.EOPNOTSUPP, "zero-copy"),
@@ -272,6 +273,15 @@ def test_mistakes(wire: Wire, name: str, number: int, sentence: str) -> None:
         open_device(name)
     assert caught.value.errno == number
     assert wire.link() == before
+
+
+def test_without_huge_pages(make_wire: Callable[..., Wire]) -> None:
+    wire = make_wire(9000)
+    sentence = r"no 128 huge pages of 2 MB are free: reserve them with `sysctl vm.nr_hugepages="
+    with wire.near.entered(), pytest.raises(DeviceError, match=sentence) as caught:
+        open_device("xdp:veth0?hugepages=1&ring=16384")
+    assert caught.value.errno == errno.ENOMEM
+    assert "xdp" not in wire.link()
 
 
 def test_an_interface_that_is_down(wire: Wire) -> None:
