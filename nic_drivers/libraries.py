@@ -33,6 +33,12 @@ class Library:
 
 
 LIBRARIES = {
+    "guard": Library(
+        "nic_drivers/guard/guard_build.py",
+        ("libbpf",),
+        ("clang",),
+        ("libbpf-dev", "clang", "pkg-config"),
+    ),
     "xdp": Library(
         "nic_drivers/xdp/xdp_build.py",
         ("libxdp", "libbpf"),

@@ -19,6 +19,7 @@ from pyroute2 import IPRoute, NetlinkError
 
 from .device import stable_mac
 from .errors import DeviceError, invalid
+from .guard.guard import load_tun_guard
 from .helper_thread import in_thread
 from .names import DeviceSpec, parse_between, parse_choice, parse_flag, parse_mac, parse_text
 
@@ -30,6 +31,7 @@ _RUN_AS = "run as root, with CAP_NET_ADMIN, or inside `unshare -Urn`"
 # linux/if_tun.h, linux/sockios.h
 _TUNSETIFF, _TUNSETPERSIST = 0x400454CA, 0x400454CB
 _TUNSETOFFLOAD, _TUNSETVNETHDRSZ = 0x400454D0, 0x400454D8
+_TUNSETFILTEREBPF = 0x800454E1
 _IFF_TUN, _IFF_TAP, _IFF_MULTI_QUEUE = 0x1, 0x2, 0x100
 _IFF_NO_PI, _IFF_VNET_HDR, _IFF_TUN_EXCL = 0x1000, 0x4000, 0x8000
 _TUN_F_CSUM, _TUN_F_TSO4 = 0x1, 0x2
@@ -61,7 +63,9 @@ class TunRequest:
     of one; `mac` is the stack's address, by default a stable one of the name; `vnet` carries a
     virtio-net header before each frame, `offload` leaves checksums unfinished through it, and `gso`
     lets TCP travel in super-segments of up to 64 KB; `persist` keeps the interface after close, or
-    lets it go. Raises DeviceError, EINVAL, for a name that no interface can have.
+    lets it go; `syn_guard` is how many SYNs a second are let in at first sight, more only when they
+    are repeated (0: all), on an interface made here. Raises DeviceError, EINVAL, for a name that
+    no interface can have.
     """
 
     name: str = ""
@@ -74,6 +78,7 @@ class TunRequest:
     offload: bool = True
     gso: bool = True
     persist: bool | None = None
+    syn_guard: int = 0
 
     def __post_init__(self) -> None:
         name = self.name
@@ -84,7 +89,8 @@ class TunRequest:
 @dataclass(frozen=True)
 class OpenedTun:
     """A non-blocking descriptor with its interface, the kernel side's MTU, the stack's MAC address
-    (zeros for TUN), the layer (2 or 3), and what was agreed on."""
+    (zeros for TUN), the layer (2 or 3), what was agreed on, and a descriptor of the SYN guard's
+    counters (-1: none)."""
 
     fd: int
     name: str
@@ -94,11 +100,17 @@ class OpenedTun:
     vnet: bool
     offload: bool
     gso: bool
+    guard: int = -1
+
+    def close(self) -> None:
+        os.close(self.fd)
+        if self.guard >= 0:
+            os.close(self.guard)
 
 
 def open_tun(request: TunRequest) -> OpenedTun:
     """Creates the interface or attaches to it. Raises DeviceError: ENOENT, EPERM, EBUSY, EINVAL, …"""
-    return in_thread(lambda: _open(request), request.netns, lambda late: os.close(late.fd))
+    return in_thread(lambda: _open(request), request.netns, OpenedTun.close)
 
 
 def tun_request(spec: DeviceSpec) -> TunRequest:
@@ -165,6 +177,7 @@ def _open(request: TunRequest) -> OpenedTun:
             vnet=request.vnet,
             offload=offload,
             gso=gso,
+            guard=_set_guard(fd, request, created),
         )
     except DeviceError:
         os.close(fd)
@@ -247,6 +260,23 @@ def _set_offload(fd: int, offload: bool, gso: bool) -> None:
             if error.errno != errno.EINVAL:
                 raise
     fcntl.ioctl(fd, _TUNSETOFFLOAD, flags)
+
+
+def _set_guard(fd: int, request: TunRequest, created: bool) -> int:
+    """Has the kernel hold SYN floods back. The filter is the interface's, and stays as long as it."""
+    if not request.syn_guard:
+        return -1
+    if not created:
+        raise invalid(f"syn_guard: {request.name} was made by others, whose setting it would be")
+    program, state = load_tun_guard(request.syn_guard, 14 if request.mode == "tap" else 0)
+    try:
+        fcntl.ioctl(fd, _TUNSETFILTEREBPF, struct.pack("i", program))
+    except BaseException:
+        os.close(state)
+        raise
+    finally:
+        os.close(program)
+    return state
 
 
 def _configure(name: str, request: TunRequest, created: bool) -> None:

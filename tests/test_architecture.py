@@ -93,8 +93,11 @@ def folder_of(path: Path) -> str:
 
 
 def driver_of(path: Path) -> str | None:
-    """`tap` for nic_drivers/tap/...: a driver has a folder of its own."""
-    return path.parts[1] if folder_of(path) == "nic_drivers" and len(path.parts) > 2 else None
+    """`tap` for nic_drivers/tap/...: a driver has a folder of its own. The SYN guard has one too, and is
+    no driver: those that offer it share it."""
+    if folder_of(path) != "nic_drivers" or len(path.parts) <= 2 or path.parts[1] == "guard":
+        return None
+    return path.parts[1]
 
 
 def ids(path: Path) -> str:

@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "../guard/guard_xstats.h"
 #include "../vnet.h"
 #include "../xstats.h"
 
@@ -28,7 +29,7 @@ static const char *const drop_names[DROPS] = {"rx_too_long", "rx_malformed", "tx
 struct tap {
     struct netdev dev;
     uint64_t drops[DROPS];
-    int fd;
+    int fd, guard;   /* guard: the SYN guard's map, or -1 */
     uint32_t vnet;   /* bytes of virtio-net header before each frame, 0 or VNET_HDR_LEN */
     uint32_t l2;     /* bytes of link header before the IP header */
     uint32_t room;   /* longest frame that is no super-segment */
@@ -131,13 +132,16 @@ static int tap_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_a
 
 static int tap_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
 {
-    return xstats_put(out, 0, max, drop_names, ((struct tap *)dev)->drops, DROPS);
+    const struct tap *t = (struct tap *)dev;
+    return guard_xstats(t->guard, out, xstats_put(out, 0, max, drop_names, t->drops, DROPS), max);
 }
 
 static void tap_close(struct netdev *dev)
 {
     struct tap *t = (struct tap *)dev;
     close(t->fd);
+    if (t->guard >= 0)
+        close(t->guard);
     free(t->buffer);
     free(t);
 }
@@ -148,6 +152,7 @@ struct netdev *tap_new(int fd, const struct tap_config *cfg)
     if (!t)
         return NULL;
     t->fd = fd;
+    t->guard = cfg->guard;
     t->vnet = cfg->vnet ? VNET_HDR_LEN : 0;
     t->l2 = cfg->layer == 2 ? L2_HEADER : 0;
     t->room = cfg->mtu + (cfg->layer == 2 ? L2_HEADER + L2_TAG : 0);

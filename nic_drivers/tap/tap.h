@@ -23,9 +23,10 @@ struct tap_config {
     uint8_t offload; /* 1: TUN_F_CSUM is set: checksums may be left unfinished; needs vnet */
     uint8_t gso;     /* 1: TUN_F_TSO4 is set too: super-segments both ways; needs offload */
     uint8_t mac[6];
+    int guard; /* descriptor of the SYN guard's map, the device's from now on; -1: none */
 };
 /* fd: non-blocking, attached by TUNSETIFF; the device's from now on. NULL: no memory, the caller
- * keeps fd. */
+ * keeps the descriptors. */
 struct netdev *tap_new(int fd, const struct tap_config *cfg);
 /* cdef:end */
 

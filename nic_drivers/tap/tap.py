@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
+from dataclasses import replace
 
 from .._netdev import ffi, lib
 from ..device import Device
 from ..errors import DeviceError
-from ..names import DeviceSpec
+from ..guard.guard import GUARD_HELP, GUARD_RATE_MAX
+from ..names import DeviceSpec, parse_between
 from ..registry import register
 from ..tun import TUN_OPTIONS, TunRequest, open_tun, tun_probe, tun_request
 
@@ -20,15 +21,17 @@ def open_tap(request: TunRequest) -> Device:
     name = ffi.new("char[]", opened.name.encode())
     config.name, config.mtu, config.mac, config.layer = name, opened.mtu, opened.mac, opened.layer
     config.vnet, config.offload, config.gso = opened.vnet, opened.offload, opened.gso
+    config.guard = opened.guard
     netdev = lib.tap_new(opened.fd, config)
     if netdev == ffi.NULL:
-        os.close(opened.fd)
+        opened.close()
         raise DeviceError(errno.ENOMEM, f"no memory for {request.mode}:{opened.name}")
     return Device("tap", netdev)
 
 
 def _factory(spec: DeviceSpec) -> Device:
-    return open_tap(tun_request(spec))
+    guard = spec.get("syn_guard", parse_between(0, GUARD_RATE_MAX), 0)
+    return open_tap(replace(tun_request(spec), syn_guard=guard))
 
 
 register(
@@ -36,5 +39,5 @@ register(
     _factory,
     tun_probe,
     description="a TAP or TUN interface of the Linux kernel, created or attached",
-    options=TUN_OPTIONS,
+    options={**TUN_OPTIONS, "syn_guard": GUARD_HELP},
 )

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "../xstats.h"
+#include "../guard/guard_xstats.h"
 #include "xdp_device.h"
 
 static const char *const count_names[XDP_COUNTS] = {"rx_empty", "rx_too_long", "tx_bad_length",
@@ -57,5 +57,6 @@ int xdp_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
         return err;
     n = xstats_put(out, 0, max, count_names, x->count, XDP_COUNTS);
     n = xstats_put(out, n, max, xdp_verdict_names, verdicts, VERDICTS);
-    return xstats_put(out, n, max, kernel_names, kernel, KERNEL_COUNTS);
+    n = xstats_put(out, n, max, kernel_names, kernel, KERNEL_COUNTS);
+    return guard_xstats(x->guard, out, n, max);
 }

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../guard/guard_setup.h"
 #include "../hugepages.h"
 #include "../kernel_address.h"
 #include "xdp_device.h"
@@ -172,6 +173,8 @@ static int load_program(struct xdp *x, const struct xdp_config *cfg, char *text)
     struct bpf_program *prog = bpf_object__find_program_by_name(x->program, "steer");
     if (x->frags)
         bpf_program__set_flags(prog, bpf_program__flags(prog) | BPF_F_XDP_HAS_FRAGS);
+    if (!cfg->syn_guard) /* the guard's memory is not wanted */
+        bpf_map__set_max_entries(bpf_object__find_map_by_name(x->program, "guard_seen"), 1);
     int err = -bpf_object__load(x->program);
     if (err)
         return fail(text, err,
@@ -183,6 +186,10 @@ static int load_program(struct xdp *x, const struct xdp_config *cfg, char *text)
     uint32_t zero = 0;
     memcpy(config.mac, cfg->mac, 6);
     err = -bpf_map_update_elem(map_of(x, "config"), &zero, &config, BPF_ANY);
+    if (!err && cfg->syn_guard) {
+        err = -guard_start(x->program, cfg->syn_guard, XDP_L2_HEADER, cfg->guard_key);
+        x->guard = map_of(x, "guard_state");
+    }
     for (uint32_t i = 0; i < x->queues && !err; i++) {
         uint32_t key = cfg->queue + i;
         err = -bpf_map_update_elem(map_of(x, "sockets"), &key, &x->queue[i].fd, BPF_ANY);
@@ -301,7 +308,7 @@ struct netdev *xdp_new(const struct xdp_config *cfg, int *err, char *text)
         return NULL;
     }
     libbpf_set_print(quiet); /* what fails is told in our words */
-    x->link = x->fd = -1;
+    x->link = x->fd = x->guard = -1;
     x->control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     x->ifindex = (int)cfg->ifindex;
     x->queues = cfg->queues;

@@ -2,12 +2,9 @@
 /* The XDP program: what is the stack's goes to the socket of the frame's queue, the rest to the kernel.
  * Compiled by clang when the package is built; the driver carries the object and attaches it as a BPF
  * link, which goes when the process goes. */
-#include <linux/bpf.h>
-#include <linux/if_ether.h>
-
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
-
+#define GUARD_CONTEXT struct xdp_md
+#define LOAD bpf_xdp_load_bytes
+#include "../guard/guard.bpf.h"
 #include "steer.h"
 
 struct {
@@ -89,6 +86,8 @@ int steer(struct xdp_md *ctx)
         count(verdict);
         return XDP_PASS;
     }
+    if (!guard_lets_in(ctx))
+        return XDP_DROP;
     long action = bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
     count(action == XDP_REDIRECT ? verdict : VERDICT_NO_SOCKET);
     return (int)action;

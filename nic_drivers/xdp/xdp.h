@@ -20,6 +20,8 @@ struct xdp_config {
     uint32_t queue, queues; /* the first, and how many */
     uint32_t ring;          /* entries of each ring, a power of two */
     uint32_t busy_poll;     /* us a call may poll the device, 0: off */
+    uint32_t syn_guard;     /* SYNs a second let in at first sight; 0: all */
+    uint64_t guard_key;     /* secret */
     uint8_t mode;           /* XDP_MODE_* */
     uint8_t steer;          /* XDP_STEER_* */
     uint8_t hugepages;      /* 1: only on huge pages */

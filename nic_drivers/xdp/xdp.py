@@ -10,6 +10,7 @@ from __future__ import annotations
 import _socket
 import errno
 import os
+import secrets
 import time
 from typing import Any
 
@@ -18,6 +19,7 @@ from pyroute2 import IPRoute
 from ..device import Device, stable_mac
 from ..driving import ONE_QUEUE, QUEUE_OPTIONS, Queues, queues_of
 from ..errors import DeviceError, invalid
+from ..guard.guard import GUARD_HELP, GUARD_RATE_MAX
 from ..helper_thread import in_thread
 from ..interface import interface_up
 from ..libraries import missing
@@ -60,6 +62,7 @@ def open_xdp(
     hugepages: bool = False,
     busy_poll: int = 0,
     rx_checksum: str = "full",
+    syn_guard: int = 0,
 ) -> Device:
     """Opens the given queues of an interface that is up.
 
@@ -72,8 +75,10 @@ def open_xdp(
     entries of each ring, a power of two; `hugepages` refuses to run without them (they are used
     where there are some); `busy_poll` microseconds a call may poll the interface in this thread;
     rx_checksum="pseudo" also takes a checksum that is just the pseudo header's sum, which a sender on
-    this machine left unfinished: AF_XDP does not tell those from wrong ones. `netns` is a named
-    network namespace, or a path of one. Raises DeviceError: ENODEV, ENETDOWN, EPERM, EBUSY, …
+    this machine left unfinished: AF_XDP does not tell those from wrong ones; `syn_guard` is
+    how many SYNs a second the XDP program lets in at first sight, more only when they are repeated
+    (0: all). `netns` is a named network namespace, or a path of one. Raises DeviceError: ENODEV,
+    ENETDOWN, EPERM, EBUSY, …
     """
     if _missing:
         raise DeviceError(errno.ENOTSUP, f"no XDP devices: {_missing}")
@@ -87,6 +92,7 @@ def open_xdp(
     config.queue, config.queues = queues.first, queues.count
     config.busy_poll, config.mode, config.hugepages = busy_poll, _MODES[mode], hugepages
     config.pseudo = rx_checksum == "pseudo"
+    config.syn_guard, config.guard_key = syn_guard, secrets.randbits(64)
     config.steer = _STEER_SHARE if share else _STEER_ALL if steer == "all" else _STEER_OWN
 
     def open_here() -> Any:
@@ -173,6 +179,7 @@ def _factory(spec: DeviceSpec) -> Device:
         hugepages=spec.get("hugepages", parse_flag, False),
         busy_poll=spec.get("busy_poll", parse_between(0, 1000), 0),
         rx_checksum=spec.get("rx_checksum", parse_choice("full", "pseudo"), "full"),
+        syn_guard=spec.get("syn_guard", parse_between(0, GUARD_RATE_MAX), 0),
     )
 
 
@@ -205,5 +212,6 @@ register(
         "hugepages": "1: refuse to run without huge pages (0)",
         "busy_poll": "microseconds a call may poll the interface itself (0)",
         "rx_checksum": "pseudo: take unfinished checksums of senders on this machine (full)",
+        "syn_guard": GUARD_HELP,
     },
 )

@@ -46,7 +46,7 @@ struct xdp {
     uint32_t free_len;
     uint64_t tx_base; /* address of slot 0 */
     struct bpf_object *program;
-    int link, verdicts, addrs; /* descriptors: of the BPF link, of maps */
+    int link, verdicts, addrs, guard; /* descriptors: of the BPF link, of maps; guard -1: it is off */
     struct xdp_queue queue[XDP_QUEUES_MAX];
 };
 

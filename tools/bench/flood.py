@@ -1,10 +1,10 @@
 """A SYN flood in wall time over an interface, beside an established flow and honest clients.
 
-barewire has one core; the kernel's programs (a bulk sender, clients that connect, and the sender of
-SYNs, through AF_PACKET) share the other. Each round has three intervals of equal length: without a
-flood; with one that goes to a veth pair that nobody listens on, so that it costs the kernel's core
-much the same and the stack nothing; and with one that goes to the stack. What the flow loses from
-the second to the third is what the flood takes from it.
+Who is attacked, barewire or the kernel's sockets, has one core; the clients (a bulk sender, programs
+that connect, and the sender of SYNs, through AF_PACKET) share the other. Each round has three intervals:
+without a flood; with one to the stack; and with one that goes to a veth pair that nobody listens on and
+takes the sender as much processor time, so that the bulk sender has as little as under the flood. What
+the flow lacks in the second beside the third is what the flood takes from it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,23 @@ from .compare import OURS, PEER, PREFIX
 from .report import Result, Samples
 from .worker import WorkerError
 
-TESTS = {"flood_packet": "packet", "flood_tap": "tap"}  # test: device
-ROUNDS, SECONDS = (
-    3,
-    1.5,
-)  # at most so many, at least so long: a client that is passed over waits 1 s
+TESTS = {  # test: device
+    "flood_packet": "packet",
+    "flood_tap": "tap",
+    "flood_tap_guard": "tap_guard",
+    "flood_xdp": "xdp",
+    "flood_xdp_guard": "xdp_guard",
+}
+DEVICES = {
+    "packet": "packet:wire0",
+    "tap": f"tap:wire0?host={PEER + PREFIX}",
+    "tap_guard": f"tap:wire0?host={PEER + PREFIX}&syn_guard=20000",
+    # the sender's checksums are unfinished: it is on the same machine
+    "xdp": "xdp:wire0?rx_checksum=pseudo",
+    "xdp_guard": "xdp:wire0?rx_checksum=pseudo&syn_guard=20000",
+}
+# at most so many rounds, at least so many seconds: a client that is passed over waits one
+ROUNDS, SECONDS = 5, 1.5
 RATE = 500_000  # SYNs a second that are asked for
 UNUSED = "192.0.2.9/32"  # the kernel's, on the interface that is the stack's
 SINK = ("192.0.2.1/24", "192.0.2.2/24")
@@ -97,36 +109,54 @@ def stack_mac(where: netns.Namespace) -> str:
 
 
 class Scene:
-    """The processes, and one interval of them."""
+    """The processes of one contender, and one interval of them."""
 
     def __init__(self, device: str, where: netns.Namespace, ours: netns.Namespace) -> None:
         cores = sorted(os.sched_getaffinity(0))
         here, there = cores[0], cores[-1]
-        if device == "tap":
-            netns.tap(where, PEER + PREFIX, name="wire0")
-            name, home = "tap:wire0", where
-        else:
-            netns.veth(where, ours, PEER + PREFIX, UNUSED, names=("wire0", "wire0"))
-            name, home = "packet:wire0", ours
+        tap = device.startswith("tap")
+        if not tap:
+            own = OURS + PREFIX if device == "kernel" else UNUSED
+            netns.veth(where, ours, PEER + PREFIX, own, names=("wire0", "wire0"))
         netns.veth(where, where, *SINK, names=("sink0", "sink1"))
-        self.server = Part(home, "server", here, name, OURS + PREFIX, PEER, "1")
+        if device == "kernel":
+            ours.sysctl("net.ipv4.tcp_syncookies", "1")
+            ours.add_route("default", PEER)
+            self.server = Part(ours, "kernel", here, "wire0", OURS)
+        else:
+            home = where if tap else ours
+            self.server = Part(home, "server", here, DEVICES[device], OURS + PREFIX, PEER)
         self.bulk = Part(where, "bulk", there, OURS)
         self.honest = Part(where, "honest", there, OURS)
-        self.attack = Part(where, "attack", there, stack_mac(where), OURS, str(RATE))
+        self.attack = Part(where, "attack", there, stack_mac(where), OURS)
 
-    def interval(self, seconds: float, interface: str = "") -> dict[str, Any]:
-        """What happened in so many seconds, with SYNs to that interface."""
+    def interval(
+        self, seconds: float, interface: str = "", rate: int = 0, share: float = 0
+    ) -> dict[str, Any]:
+        """What happened in so many seconds, with SYNs to that interface. Ends with the flood: an
+        honest client that still waits is waited for, but the flow's time is over."""
         before = self.server.ask()
         self.honest.tell(seconds=seconds)
-        sent = self.attack.ask(seconds=seconds, interface=interface) if interface else {}
-        clients = self.honest.answer()
-        after = self.server.ask()
+        sent: dict[str, Any] = {}
+        if interface:
+            sent = self.attack.ask(seconds=seconds, interface=interface, rate=rate, share=share)
+            after = self.server.ask()
+            clients = self.honest.answer()
+        else:
+            clients = self.honest.answer()
+            after = self.server.ask()
         took = after["when"] - before["when"]
         rates = {
             name: (after[name] - before[name]) / took
-            for name in ("bytes", "tcp_syn_cookies_sent", "rx_frames", "cpu")
+            for name in ("bytes", "cookies", "frames", "cpu")
         }
-        return {"sent": sent, "clients": clients, "rates": rates, "stats": after["stats"]}
+        return {"sent": sent, "clients": clients, "rates": rates, "after": after}
+
+    def round(self, seconds: float) -> dict[str, float]:
+        quiet = self.interval(seconds)
+        flooded = self.interval(seconds, "wire0", rate=RATE)
+        beside = self.interval(seconds, "sink0", share=flooded["sent"]["share"])
+        return figures(quiet, beside, flooded)
 
 
 def figures(
@@ -135,28 +165,29 @@ def figures(
     """{metric: value} of one round. A stack that read nothing in an interval lost all of it."""
     goodput = [i["rates"]["bytes"] * 8 / 1e9 for i in (quiet, beside, flooded)]
     clients = flooded["clients"]
-    sent = flooded["sent"]
-    return {
+    found = {
         "goodput quiet": goodput[0],
         "goodput beside": goodput[1],
         "goodput flooded": goodput[2],
         "goodput lost": 100 * (1 - goodput[2] / goodput[1]) if goodput[1] else 100.0,
-        "SYNs sent": sent["sent"] / sent["took"],
-        "SYNs received": max(flooded["rates"]["rx_frames"] - beside["rates"]["rx_frames"], 0.0),
-        "cookies sent": flooded["rates"]["tcp_syn_cookies_sent"],
+        "SYNs sent": flooded["sent"]["rate"],
+        "SYNs received": max(flooded["rates"]["frames"] - beside["rates"]["frames"], 0.0),
+        "cookies sent": flooded["rates"]["cookies"],
         "honest connects": clients["connects"],
         "honest failed": clients["failed"],
         "honest p50": clients["p50"] * 1e3,
         "honest max": clients["max"] * 1e3,
         "processor": 100 * flooded["rates"]["cpu"],
-        "sockets held": flooded["stats"]["sockets"],
     }
+    if "sockets" in flooded["after"]:
+        found["sockets held"] = flooded["after"]["sockets"]
+    return found
 
 
 def measure(
     names: list[str], rounds: int, seconds: float, progress: Callable[[str], None]
 ) -> list[Result]:
-    """Every figure on each device, one sample a round."""
+    """Every figure on each device, one sample a round, beside the kernel's."""
     results = []
     for name in names:
         results += measure_on(name, min(rounds, ROUNDS), max(seconds, SECONDS), progress)
@@ -166,18 +197,14 @@ def measure(
 def measure_on(
     name: str, rounds: int, seconds: float, progress: Callable[[str], None]
 ) -> list[Result]:
+    """The contenders take turns, each in a scene of its own that lasts one round."""
     device = TESTS[name]
-    samples = {metric: Samples() for metric in UNITS}
-    with netns.Namespace("flood") as where, netns.Namespace("flooded") as ours:
-        scene = Scene(device, where, ours)
-        for number in range(rounds):
-            found = []
-            for interface in ("", "sink0", "wire0"):
-                progress(f"round {number + 1}/{rounds}: flood {device}, {interface or 'quiet'}")
-                found.append(scene.interval(seconds, interface))
-            for metric, value in figures(*found).items():
-                samples[metric].add(value)
-    return [
-        Result(name, device, "in", metric, unit, {"barewire": samples[metric]})
-        for metric, unit in UNITS.items()
-    ]
+    samples: dict[str, dict[str, Samples]] = {metric: {} for metric in UNITS}
+    for number in range(rounds):
+        for title, kind in (("barewire", device), ("kernel", "kernel")):
+            progress(f"round {number + 1}/{rounds}: flood {device}, {title}")
+            with netns.Namespace("flood") as where, netns.Namespace("flooded") as ours:
+                found = Scene(kind, where, ours).round(seconds)
+            for metric, value in found.items():
+                samples[metric].setdefault(title, Samples()).add(value)
+    return [Result(name, device, "in", m, unit, samples[m]) for m, unit in UNITS.items()]

@@ -11,10 +11,10 @@
 
 enum { BATCH = 64, ETH = 14, IP = 20, TCP = 40, FRAME = ETH + IP + TCP };
 
-static int64_t monotonic(void)
+static int64_t clock_ns(clockid_t clock)
 {
     struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(clock, &ts);
     return ts.tv_sec * 1000000000ll + ts.tv_nsec;
 }
 
@@ -94,10 +94,12 @@ int syn_flood_run(struct syn_flood *f)
         message[i].msg_hdr.msg_iov = &piece[i];
         message[i].msg_hdr.msg_iovlen = 1;
     }
-    int64_t begin = monotonic(), now = begin;
-    for (; now - begin < f->seconds; now = monotonic()) {
+    int64_t begin = clock_ns(CLOCK_MONOTONIC), now = begin, used = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    for (; now - begin < f->seconds; now = clock_ns(CLOCK_MONOTONIC)) {
         uint64_t due = (uint64_t)(now - begin) * f->rate / 1000000000u;
-        if (f->rate && f->sent + f->refused >= due) {
+        int64_t allowed = (now - begin) / 1000 * f->share;
+        if ((f->rate && f->sent + f->refused >= due) ||
+            (f->share && clock_ns(CLOCK_THREAD_CPUTIME_ID) - used > allowed)) {
             nanosleep(&nap, NULL);
             continue;
         }
@@ -110,5 +112,6 @@ int syn_flood_run(struct syn_flood *f)
         f->refused += (uint64_t)(n < BATCH); /* the frame it stopped at */
     }
     f->took = now - begin;
+    f->cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID) - used;
     return 0;
 }
