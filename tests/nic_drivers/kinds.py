@@ -11,7 +11,7 @@ from functools import partial
 
 from barewire.nic_drivers.libraries import LIBRARIES
 
-from tests.nic_drivers.places import Place, TapPlace, VethPlace
+from tests.nic_drivers.places import Place, TapPlace, TunnelPlace, VethPlace
 
 MB = 1 << 20
 
@@ -43,6 +43,7 @@ KINDS: dict[str, Kind] = {
     "tap": Kind("tap:bw0", TapPlace),
     "tap-plain": Kind("tap:bw0?vnet=0", TapPlace),
     "tun": Kind("tap:bw0?mode=tun", TapPlace),
+    "callback": Kind("callback:tests.nic_drivers.tunnels:tap?argument=bw0", TunnelPlace),
     "packet": Kind("packet:veth0"),
     "packet-block": Kind("packet:veth0?rx=block"),
     "xdp-native": Kind("xdp:veth0?mode=native", finishing),

@@ -6,6 +6,7 @@ In virtual time the other end is a second device (`Link`); for a real one it is 
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from barewire.nic_drivers import (
 from tests.nic_drivers.frames import AWAY, L2_HEADER, OURS, TCP, UDP, datagram
 from tests.nic_drivers.places import FAR_MAC, PATIENCE, Place
 
-TRIES = 1000
+TRIES = 1000  # looks at a device until a test fails
 
 
 class Link:
@@ -33,6 +34,7 @@ class Link:
 
     virtual = True
     smallest = 1
+    gone = errno.ENETDOWN
 
     def __init__(self, device: Device, peer: Device, *, ordered: bool = True, patience: int = 0):
         self.device, self.peer = device, peer
@@ -142,6 +144,9 @@ class RealLink(Link):
         self.device.close()
         self.end.close()
 
+    def settle(self) -> None:
+        self.place.drive(self.device, self.now)
+
     def frame(self, number: int, size: int | None = None) -> bytes:
         size = self.l2 + 46 if size is None else size
         link = FAR_MAC + self.device.mac + b"\x08\x00" if self.l2 else b""
@@ -158,14 +163,14 @@ class RealLink(Link):
 
     def wait(self) -> None:
         armed = self.device.arm(self.now)
-        if not armed.ready:
-            sleep(armed, self.now, PATIENCE)
+        if not armed.ready and not sleep(armed, self.now, PATIENCE):
+            assert armed.deadline is not None, "nothing came"
 
     def wait_for_room(self) -> None:
+        self.settle()
         armed = self.device.arm(self.now, want_tx=True)
         if not armed.ready:
             sleep(armed, self.now, PATIENCE)
-        self.device.reclaim()
 
     def received(self, n: int) -> list[bytes]:
         found: list[bytes] = []
@@ -206,6 +211,10 @@ class RealLink(Link):
                         return frame
                 self.wait()
         raise AssertionError("nothing came")
+
+    @property
+    def gone(self) -> int:
+        return self.place.gone
 
     def breaks(self) -> None:
         self.place.ip("link", "del", self.place.own)

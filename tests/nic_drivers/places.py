@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import select
 import socket
 import struct
 from typing import NamedTuple
 
-from barewire.nic_drivers import Device, open_device
+from barewire.nic_drivers import CallbackDevice, Device, open_device
 from barewire.tools import netns
 from barewire.tools.netns import Namespace
 
@@ -90,6 +91,7 @@ class Place:
     own = interface = "veth0"
     small_ring = "ring=64"  # the option for a ring that a few frames fill
     down_is_gone = True  # an interface that goes down ends the device
+    gone = errno.ENETDOWN  # what a device says whose interface was deleted
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -115,8 +117,23 @@ class Place:
         with self.near.entered():
             return open_device(self.device + (mark + "&".join(options) if options else ""))
 
+    def wait_for_carrier(self) -> None:
+        """An interface that found its other end drops what it should send until the kernel has
+        seen to it."""
+        for _ in range(1000):
+            [link] = json.loads(self.ip("-j", "link", "show", self.own))
+            if link["qdisc"] != "noop":
+                return
+            select.select([], [], [], 0.002)
+        raise AssertionError(f"{self.own} has no carrier")
+
     def end(self, device: Device) -> KernelEnd:
         return KernelEnd(self.far, self.interface, L2_HEADER if device.layer == 2 else 0)
+
+    def drive(self, device: Device, now: int) -> None:
+        """What a stack that sends does beside its calls: kick, and take back."""
+        device.arm(now)
+        device.reclaim()
 
     def lost(self, device: Device) -> int:
         """How many frames the kernel threw away for want of room, as the device counts them."""
@@ -166,3 +183,23 @@ class VethPlace(Place):
         netns.veth(self.near, self.far, "198.18.0.3/24", f"{KERNEL}/{PREFIX}", mtu=self._mtu)
         if not self._offloads:
             self.far.finish_checksums(self.interface)
+
+
+class TunnelPlace(TapPlace):
+    """The device ends in Python, in a tunnel that ends in a TAP interface (tunnels.py)."""
+
+    gone = errno.EBADF  # the tunnel closes the device
+
+    def prepare(self) -> None:
+        if self.own not in self.near.links():
+            netns.tap(self.near, f"{KERNEL}/{PREFIX}", name=self.own)
+
+    def open(self, *options: str) -> Device:
+        device = Place.open(self, *options)
+        self.wait_for_carrier()
+        return device
+
+    def drive(self, device: Device, now: int) -> None:
+        super().drive(device, now)
+        assert isinstance(device, CallbackDevice)
+        device.deliver()

@@ -160,7 +160,7 @@ class TestBounds:
         assert stats["wakeups"] >= 1
 
     def test_what_only_the_driver_counts(self, link: Link) -> None:
-        if link.virtual:
+        if link.virtual or link.device.kind == "callback":
             assert link.device.xstats == {}, "a pipe has none"
             return
         link.device.tx([link.frame(1), link.frame(2, link.largest + 5)], link.now)
@@ -266,12 +266,12 @@ class TestLife:
         armed = link.device.arm(link.now + link.patience)
         link.breaks()
         assert armed.ready or link.woken(armed) or armed.deadline is not None
-        with pytest.raises(DeviceError, match="is gone") as caught:
+        with pytest.raises(DeviceError) as caught:
             for _ in range(3):  # what had come may still be received
                 found = [frame.data for frame in link.device.rx(64, link.now)]
                 assert found in ([link.answer(1)], [])
                 link.settle()
-        assert caught.value.errno == errno.ENETDOWN
+        assert caught.value.errno == link.gone
 
 
 def inherited() -> set[str]:

@@ -3,6 +3,7 @@ super-segments, its full rings, and what is left of a device that was closed."""
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from contextlib import closing
@@ -126,6 +127,7 @@ def test_a_full_receive_ring_drops_counts_and_recovers(place: Place) -> None:
 
 def held() -> tuple[int, int]:
     """Descriptors and pages of address space of this process."""
+    gc.collect()
     with open("/proc/self/statm", encoding="ascii") as file:
         return len(os.listdir("/proc/self/fd")), int(file.read().split()[0])
 
