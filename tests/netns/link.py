@@ -6,6 +6,7 @@ The kernel is 198.18.0.1, the stack 198.18.0.2. Programs of the kernel's side ru
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import queue
@@ -39,11 +40,15 @@ class Link:
     def __init__(self, ns: Namespace, *, mtu: int = 1500, device: str = "", **options: Any) -> None:
         self.ns = ns
         name = f"tap:tap0?host={KERNEL}/{PREFIX}&mtu={mtu}" + (f"&{device}" if device else "")
-        options = {"addresses": [f"{OURS}/{PREFIX}"], "exit_linger": 0.0, "trace": True, **options}
         with ns.entered():
             self.device = open_device(name)  # its counters stay readable
-            self.stack = barewire.Stack(self.device, **options)
+        self.begin({"trace": True, **options})
         ns.use_congestion("tap0")
+
+    def begin(self, options: dict[str, Any]) -> None:
+        """The stack on the device."""
+        options = {"addresses": [f"{OURS}/{PREFIX}"], "exit_linger": 0.0, **options}
+        self.stack = barewire.Stack(self.device, **options)
         self.made: list[Any] = []
 
     def close(self) -> None:
@@ -241,6 +246,15 @@ def receive_exactly(sock: Any, n: int) -> bytes:
         assert part, f"the stream ended after {len(parts)} of {n} bytes"
         parts += part
     return bytes(parts)
+
+
+def receive_hash(sock: Any) -> tuple[int, str]:
+    """How many bytes come up to the end of the stream, and their SHA-256."""
+    buffer, digest, got = bytearray(1 << 18), hashlib.sha256(), 0
+    while n := sock.recv_into(buffer):
+        digest.update(memoryview(buffer)[:n])
+        got += n
+    return got, digest.hexdigest()
 
 
 def pattern(n: int) -> bytes:

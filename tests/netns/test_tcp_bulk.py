@@ -15,6 +15,7 @@ from tests.netns.link import (
     pattern,
     receive_all,
     receive_exactly,
+    receive_hash,
     until,
 )
 
@@ -35,14 +36,6 @@ def our_end(link, program, direction):
         peer = link.peer(program[0], "connect", OURS, 7000, *program[1:])
         sock = link.keep(listener.accept()[0])
     return peer, sock
-
-
-def receive_hash(sock):
-    buffer, digest, got = bytearray(1 << 18), hashlib.sha256(), 0
-    while n := sock.recv_into(buffer):
-        digest.update(memoryview(buffer)[:n])
-        got += n
-    return got, digest.hexdigest()
 
 
 def gbits(answer):

@@ -1,0 +1,122 @@
+"""Traffic over every kind of device: a stack on it, and the kernel's stack at the other end.
+
+The kinds, and how many bytes of bulk each carries here, are those of tests/nic_drivers/kinds.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.netns.link import KERNEL, OURS, Link, ping, receive_exactly, receive_hash
+from tests.nic_drivers.kinds import MB, Kind, supported
+
+pytestmark = pytest.mark.netns
+
+CONNECTIONS = 100
+
+
+class KindLink(Link):
+    """A stack on a device of a kind; the kernel at the other end is in a namespace of its own,
+    but for kinds whose other end is here."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind, self.place = kind, kind.make()
+        self.ns = self.place.far
+        self.device = self.place.open()
+        self.begin({})
+        self.ns.use_congestion(self.place.interface)
+
+    def close(self) -> None:
+        super().close()
+        self.place.close()
+
+
+@pytest.fixture(scope="module", params=supported())
+def link(request: pytest.FixtureRequest) -> Iterator[KindLink]:
+    made = KindLink(supported()[request.param])
+    yield made
+    made.close()
+
+
+def test_ping_both_ways(link: KindLink) -> None:
+    for size in (56, 1472, 8000):
+        ping(link.ns, OURS, "-c", "3", "-i", "0.01", "-s", str(size))
+        reply = link.ping(KERNEL, size)
+        assert (reply.error, reply.size) == (None, size)
+
+
+def test_datagrams_of_all_sizes_are_answered(link: KindLink) -> None:
+    """Each in fragments where it is longer than the MTU."""
+    ours, kernels = link.udp()
+    for size in (0, 1, 2, 64, 511, 1472, 1473, 8973, 20_000, 65_507):
+        message = bytes(i * 7 & 255 for i in range(size))
+        ours.sendto(message, kernels.getsockname())
+        data, whence = kernels.recvfrom(65_536)
+        assert (data, whence) == (message, ours.getsockname())
+        kernels.sendto(message[::-1], whence)
+        assert ours.recvfrom(65_536) == (message[::-1], kernels.getsockname())
+
+
+def test_bulk_out(link: KindLink) -> None:
+    peer = link.peer("sink", "listen", KERNEL, 7000)
+    peer.line()
+    block, digest = random.Random(5).randbytes(MB), hashlib.sha256()
+    with link.ours() as sock:
+        sock.connect((KERNEL, 7000))
+        for _ in range(link.kind.bulk // MB):
+            sock.sendall(block)
+            digest.update(block)
+    answer = peer.json()
+    print(gbits(answer))
+    assert (answer["bytes"], answer["sha256"]) == (link.kind.bulk, digest.hexdigest())
+
+
+def test_bulk_in(link: KindLink) -> None:
+    peer = link.peer("source", "listen", KERNEL, 7000, link.kind.bulk)
+    peer.line()
+    with link.ours() as sock:
+        sock.connect((KERNEL, 7000))
+        got = receive_hash(sock)
+    answer = peer.json()
+    print(gbits(answer))
+    assert got == (link.kind.bulk, answer["sha256"])
+
+
+def gbits(answer: dict[str, float]) -> str:
+    return f"{answer['bytes'] * 8 / answer['seconds'] / 1e9:.2f} Gbit/s"
+
+
+def test_a_hundred_connections_out(link: KindLink) -> None:
+    """All are open at once; each sends its own line, and gets it back."""
+    peer = link.peer("echo", KERNEL, 7000, CONNECTIONS)
+    peer.line()
+    socks = [link.ours() for _ in range(CONNECTIONS)]
+    for sock in socks:
+        sock.connect((KERNEL, 7000))
+    for i, sock in enumerate(socks):
+        sock.sendall(b"line %03d" % i)
+    for i, sock in enumerate(socks):
+        assert receive_exactly(sock, 8) == b"line %03d" % i
+    for sock in socks:
+        sock.close()
+    assert peer.json() == {"accepted": CONNECTIONS, "peak": CONNECTIONS, "bytes": 800}
+
+
+def test_a_hundred_connections_in(link: KindLink) -> None:
+    listener = link.our_listener(7000, CONNECTIONS)
+    peer = link.peer("crowd", OURS, 7000, CONNECTIONS, 50)
+    socks = [link.keep(listener.accept()[0]) for _ in range(CONNECTIONS)]
+    assert re.search("100", peer.line())
+    peer.say()
+    for sock in socks:
+        sock.sendall(receive_exactly(sock, 12))
+    peer.line()
+    peer.say()
+    assert peer.json()["echoed"] == CONNECTIONS
+    for sock in [*socks, listener]:
+        sock.close()
