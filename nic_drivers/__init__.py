@@ -5,7 +5,7 @@ lists the kinds; `with_pcap`, `with_faults` and `with_late` wrap any device. Wit
 Device is driven by hand with `send`, `recv`, `tx` and `rx`.
 """
 
-from .device import Armed, Device, RxFrame, Tally, TxFrame, stable_mac
+from .device import Armed, Device, Limits, RxFrame, Tally, TxFrame, stable_mac
 from .errors import DeviceError
 from .fault.fault import Faults, with_faults
 from .late.late import with_late
@@ -15,6 +15,7 @@ from .packet_socket import PacketRequest
 from .pcap.pcap import with_pcap
 from .pipe.callback import CallbackDevice
 from .pipe.pipe import PipeEnd, pipe_pair
+from .raw.raw import open_raw
 from .registry import (
     DeviceInfo,
     RunningDevice,
@@ -37,6 +38,7 @@ __all__ = [
     "DeviceInfo",
     "DeviceSpec",
     "Faults",
+    "Limits",
     "PacketRequest",
     "PipeEnd",
     "RunningDevice",
@@ -48,6 +50,7 @@ __all__ = [
     "common_options",
     "open_device",
     "open_packet",
+    "open_raw",
     "open_tap",
     "open_xdp",
     "parse_device_name",

@@ -72,6 +72,15 @@ class TxFrame:
     gso_size: int = 0
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a device leaves its stack: the local ports, as inclusive ranges (none given: all); and why
+    it carries no TCP, in a sentence ("": it does)."""
+
+    ports: tuple[tuple[int, int], ...] = ()
+    no_tcp: str = ""
+
+
 def stable_mac(name: str) -> bytes:
     """A locally administered unicast MAC address that is always the same for a device name."""
     mac = bytearray(hashlib.sha256(b"barewire:" + name.encode()).digest()[:6])
@@ -112,6 +121,7 @@ class Device:
         self._netdev = netdev
         self._tallies = tuple(tallies)
         self._inner = inner
+        self.limits: Limits = Limits() if inner is None else inner.limits
         self._pid = os.getpid()
         self._lent: dict[int, list[Any]] = {}
 

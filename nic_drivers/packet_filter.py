@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from ipaddress import IPv4Address
 
 # linux/bpf_common.h: load word, half, byte at an absolute offset; jumps; return
@@ -45,6 +46,60 @@ def own_addresses(addresses: list[IPv4Address]) -> list[Instruction]:
         (_RET, 0, 0, _WHOLE),
         (_RET, 0, 0, 0),
     ]
+
+
+Step = tuple[int, int | str, int | str, int]  # an instruction whose jumps may name a label
+_PKTTYPE, _OTHERHOST = 0xFFFF_F000 + 4, 3  # SKF_AD_OFF + SKF_AD_PKTTYPE
+_LDX_IHL, _LDB_X, _LDH_X, _JGT, _JGE = 0xB1, 0x50, 0x48, 0x25, 0x35
+_ICMP, _TCP, _UDP = 1, 6, 17
+_ICMP_REPLIES = (0, 3, 11, 12)  # echo reply, unreachable, time exceeded, parameter problem
+
+
+def own_ports(link: int, ports: Sequence[tuple[int, int]], tcp: bool) -> list[Instruction]:
+    """IPv4 to the machine: UDP (and TCP) to one of the port ranges, what ICMP answers or tells of
+    errors, and later fragments of anything; behind a link header of so many bytes. For a stack that
+    shares the kernel's address, where the kernel answers echo requests."""
+    ranges: list[Step] = []
+    for first, last in ports:
+        ranges += [(_JGE, 0, 1, first), (_JGT, 0, "accept", last)]
+    return _resolved(
+        (_LDB, 0, 0, _PKTTYPE),
+        (_JEQ, "refuse", 0, _OTHERHOST),
+        (_LDH, 0, 0, link + 6),
+        (_JSET, "accept", 0, 0x1FFF),
+        (_LDX_IHL, 0, 0, link),
+        (_LDB, 0, 0, link + 9),
+        (_JEQ, "port", 0, _UDP),
+        (_JEQ, "icmp", 0, _ICMP),
+        (_JEQ, "port" if tcp else "refuse", "refuse", _TCP),
+        "icmp",
+        (_LDB_X, 0, 0, link),
+        *((_JEQ, "accept", 0, kind) for kind in _ICMP_REPLIES),
+        (_RET, 0, 0, 0),
+        "port",
+        (_LDH_X, 0, 0, link + 2),
+        *ranges,
+        "refuse",
+        (_RET, 0, 0, 0),
+        "accept",
+        (_RET, 0, 0, _WHOLE),
+    )
+
+
+def _resolved(*steps: str | Step) -> list[Instruction]:
+    """The program with its labels turned into distances."""
+    places: dict[str, int] = {}
+    program: list[Step] = []
+    for step in steps:
+        if isinstance(step, str):
+            places[step] = len(program)
+        else:
+            program.append(step)
+
+    def distance(at: int, jump: int | str) -> int:
+        return places[jump] - at - 1 if isinstance(jump, str) else jump
+
+    return [(c, distance(i, t), distance(i, f), k) for i, (c, t, f, k) in enumerate(program)]
 
 
 def assembled(program: list[Instruction]) -> bytes:

@@ -22,7 +22,7 @@ from .errors import DeviceError, invalid
 from .helper_thread import in_thread
 from .interface import interface_up
 from .names import DeviceSpec, parse_between, parse_choice, parse_flag, parse_mac, parse_text
-from .packet_filter import assembled, own_addresses, own_frames
+from .packet_filter import Instruction, assembled, own_addresses, own_frames
 
 _RUN_AS = "run as root, with CAP_NET_RAW, or inside `unshare -Urn`"
 
@@ -138,7 +138,7 @@ def _open(request: PacketRequest, prepare: Callable[[_socket.socket], None]) -> 
             text = f"no permission to open a packet socket: {_RUN_AS}"
         raise DeviceError(error.errno or 0, text) from None
     try:
-        layer, mtu, hardware = _look_at(request.name)
+        layer, mtu, hardware = look_at(request.name)
         mac = _own_mac(request, layer, hardware)
         _configure(sock, request, layer, mac)
         prepare(sock)
@@ -157,7 +157,7 @@ def _open(request: PacketRequest, prepare: Callable[[_socket.socket], None]) -> 
         sock.close()
 
 
-def _look_at(name: str) -> tuple[int, int, bytes]:
+def look_at(name: str) -> tuple[int, int, bytes]:
     """Layer, MTU and hardware address of an interface that is there and up."""
     link = interface_up(name)
     if link.hardware not in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK, _ARPHRD_NONE):
@@ -190,7 +190,9 @@ def _configure(sock: _socket.socket, request: PacketRequest, layer: int, mac: by
     option(SOL_PACKET, _IGNORE_OUTGOING, 1)
     option(SOL_PACKET, _QDISC_BYPASS, int(request.qdisc_bypass))
     if request.filtered and layer == 2:
-        _attach(sock, own_addresses(list(request.share)) if request.share else own_frames(mac))
+        attach_filter(
+            sock, own_addresses(list(request.share)) if request.share else own_frames(mac)
+        )
     index = _socket.if_nametoindex(request.name)
     if request.promiscuous:
         option(SOL_PACKET, _ADD_MEMBERSHIP, struct.pack("iHH8x", index, _MR_PROMISC, 0))
@@ -200,7 +202,7 @@ def _configure(sock: _socket.socket, request: PacketRequest, layer: int, mac: by
         option(SOL_PACKET, _ADD_MEMBERSHIP, membership)
 
 
-def _attach(sock: _socket.socket, program: list[tuple[int, int, int, int]]) -> None:
+def attach_filter(sock: _socket.socket, program: list[Instruction]) -> None:
     code = ctypes.create_string_buffer(assembled(program))
     header = struct.pack("HxxxxxxP", len(program), ctypes.addressof(code))
     sock.setsockopt(_socket.SOL_SOCKET, _SO_ATTACH_FILTER, header)

@@ -17,7 +17,7 @@ from typing import Any
 
 from barewire.stack import ffi, lib
 
-from . import _default, _options, _registry, _timeout, _waiting
+from . import _default, _limits, _options, _registry, _timeout, _waiting
 from ._address import argument, unpack
 from ._errors import check, error
 from ._kernel import socket as _std
@@ -131,7 +131,9 @@ class socket(Transfer, metaclass=SocketMeta):
 
     def bind(self, address: Any, /) -> None:
         """Gives the socket its local address; port 0: a free one."""
-        check(lib.host_bind(self._host, self._sock, argument("bind", address)))
+        where = argument("bind", address)
+        _limits.check_port(self._stack.limits, where.port)
+        check(lib.host_bind(self._host, self._sock, where))
 
     def listen(self, backlog: int = min(_std.SOMAXCONN, 128), /) -> None:
         """Accepts connections; backlog: how many may wait for accept()."""

@@ -23,7 +23,7 @@ from barewire.stack.ip.routes import IfAddr, Route
 from barewire.stack.port import EnginePort
 from barewire.stack.worker import ControlWorker
 
-from . import _attachment, _config, _errors
+from . import _attachment, _config, _errors, _limits
 
 if TYPE_CHECKING:
     from ._trace_records import Record
@@ -54,8 +54,9 @@ class Stack:
         fix them between min and max.
     max_orphans: connections at most that go on after their close() until all is delivered; one more
         is reset. None: half of max_sockets.
-    ports: ephemeral range, inclusive. congestion: "cubic", "reno", "bbr", "dctcp" or an
-        algorithm of barewire.congestion, of new sockets.
+    ports: ephemeral range, inclusive; None: 32768 to 60999, or what the device leaves.
+    congestion: "cubic", "reno", "bbr", "dctcp" or an algorithm of barewire.congestion, of new
+        sockets.
     ecn: "passive" answers a peer that asks for Explicit Congestion Notification (RFC 3168), "on" asks
         for it too, "off" does neither; "accecn" and "accecn-passive" do so with accurate feedback
         (RFC 9768) where the peer can; as Linux's tcp_ecn. DCTCP asks whatever this says.
@@ -91,7 +92,7 @@ class Stack:
         send_buffer: tuple[int, int, int] = _config.BUFFER_BOUNDS,
         max_sockets: int = _config.MAX_SOCKETS,
         max_orphans: int | None = None,
-        ports: tuple[int, int] = (32768, 60999),
+        ports: tuple[int, int] | None = None,
         congestion: str | type[Algorithm] = "cubic",
         ecn: str = "passive",
         mtu_probing: int = 1,
@@ -124,7 +125,7 @@ class Stack:
             send_buffer=send_buffer,
             max_sockets=max_sockets,
             max_orphans=max_orphans,
-            ports=ports,
+            ports=ports or _config.PORTS,
             header_prediction=header_prediction,
             poison=poison,
             syn_cookies=syn_cookies,
@@ -136,6 +137,7 @@ class Stack:
         wanted = _config.address_list(addresses)
         devices = _attachment.open_all(_config.device_list(device))
         try:
+            self.limits = _limits.agreed(config, devices, ports)
             self.spin_ns: int = _attachment.take_wishes(config, devices, spin)
             out = ffi.new("struct host **")
             _errors.check(lib.host_new(config, out))
@@ -238,6 +240,7 @@ class Stack:
         """A new socket of C (BW_SOCK_TCP, BW_SOCK_UDP) with this stack's defaults; for the socket
         class, which owns it from here."""
         self._check()
+        _limits.check_type(self.limits, type)
         out = ffi.new("struct bw_sock **")
         _errors.check(lib.host_socket(self.host, type, out))
         if self.congestion and type == lib.BW_SOCK_TCP:

@@ -54,6 +54,8 @@ class EnginePort:
         result = lib.host_set_addrs(self._host, table, len(addrs))
         if result == -errno.EADDRINUSE:
             raise OSError(-result, "the kernel has one of the stack's addresses: give it another")
+        if result == -errno.EADDRNOTAVAIL:
+            raise OSError(-result, "the kernel does not have the address, which the device needs")
         if result < 0 and result != -errno.EBADF:
             raise OSError(-result, f"the addresses cannot be set: {os.strerror(-result)}")
 
