@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "../gather.h"
 #include "xdp_device.h"
@@ -143,7 +145,7 @@ static void reap(struct xdp *x)
 static void kick(struct xdp *x)
 {
     for (int i = 0; x->kick && i < TX_KICKS; i++) {
-        int err = sendto(x->queue[0].fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 ? errno : 0;
+        int err = syscall(SYS_sendto, x->queue[0].fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 ? errno : 0;
         if (!err || err == EBUSY) {
             x->kick = 0;
         } else if (err == EAGAIN) {
@@ -178,8 +180,7 @@ int xdp_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames,
     int i;
     if (x->failed)
         return -x->failed;
-    if (x->free_len < (uint32_t)n)
-        reap(x);
+    reap(x); /* a slot sent from just now lies in the cache */
     for (i = 0; i < n; i++) {
         const struct tx_frame *f = &frames[i];
         if (f->len < XDP_L2_HEADER || f->len > x->room) {

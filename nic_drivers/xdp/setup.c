@@ -42,13 +42,14 @@ static int make_memory(struct xdp *x, const struct xdp_config *cfg, char *text)
                     "no %zu huge pages of 2 MB are free: reserve them with `sysctl vm.nr_hugepages=%lu`",
                     x->umem_len / HUGEPAGE, hugepages_wanted(x->umem_len));
     if (!x->hugepages)
-        x->umem = mmap(NULL, x->umem_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
-                       -1, 0);
+        x->umem = mmap(NULL, x->umem_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (x->umem == MAP_FAILED) {
         x->umem = NULL;
         return fail(text, ENOMEM, "no memory for %zu frames", chunks);
     }
     madvise(x->umem, x->umem_len, MADV_DONTFORK);
+    if (!x->hugepages) /* pages come when the kernel pins them: transparent huge ones, if it has any */
+        madvise(x->umem, x->umem_len, MADV_HUGEPAGE);
     x->joined = x->frags ? malloc((size_t)BW_RX_BURST * x->room) : NULL;
     x->free_slot = calloc(x->ring, sizeof *x->free_slot);
     x->slot_left = calloc(x->ring, sizeof *x->slot_left);
