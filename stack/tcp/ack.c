@@ -107,7 +107,8 @@ void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery 
     tcp_rearm_rexmt(t);
     ip_path_confirm(st, &t->base.path);
     sock_changed(&t->base);
-    tcp_want_output(t);
+    if (t->sndq.len || t->fin_queued)
+        tcp_want_output(t);
 }
 
 /* What the ACK told goes to the congestion control; then the window answers a mark. */
