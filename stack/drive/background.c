@@ -30,13 +30,13 @@ static void drive(struct host *h)
     int64_t until = NEVER;
     h->sleep_until = AWAKE;
     h->stats.background_bursts++;
+    host_tick(h);
     int busy = burst(h, 1) == MORE;
     publish(h);
     if (bw_punt_pending(h->st))
         tell_work(h);
     if (busy || arm_devices(h, 1, polls, &n, &until)) {
-        host_unlock(h);
-        host_lock(h);
+        host_yield(h);
         return;
     }
     h->thread_asleep = 1;

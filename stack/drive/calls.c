@@ -315,21 +315,21 @@ static int sends(const struct transfer *t)
 /* Locked at entry and exit, yielded between bursts; the socket may be closed meanwhile. */
 static int64_t spin(struct host *h, const struct bw_sock *handle, const struct transfer *t, int64_t spin_ns)
 {
-    int64_t end = monotonic() + (spin_ns < SPIN_MAX_NS ? spin_ns : SPIN_MAX_NS);
+    int64_t end = h->now + (spin_ns < SPIN_MAX_NS ? spin_ns : SPIN_MAX_NS);
     uint32_t ready = sends(t) ? BW_OUT | BW_ERR | BW_HUP : BW_POLL_EVENTS;
     int64_t answer = -EAGAIN;
     if (!role_claim(h, ROLE_CALL, NULL))
         return -EAGAIN;
     h->stats.driver_spins++;
-    while (answer == -EAGAIN && !bw_punt_pending(h->st) && monotonic() < end) {
+    while (answer == -EAGAIN && !bw_punt_pending(h->st) && h->now < end) {
         publish(h);
-        host_unlock(h);
-        host_lock(h);
+        host_yield(h);
         struct record *r = h->closed ? NULL : record_find(h, handle);
         if (!r) {
             answer = -EBADF;
             break;
         }
+        host_tick(h);
         burst(h, 0);
         if (bw_readiness(r->sock) & ready)
             answer = attempt(r->sock, t);
@@ -360,10 +360,10 @@ static int64_t by_bursts(struct host *h, const struct bw_sock *handle, struct tr
         t.begun = 1;
         if (h->virtual_time)
             continue;
+        host_tick(h);
         call_burst(h);
         publish(h);
-        host_unlock(h);
-        host_lock(h);
+        host_yield(h);
     }
 }
 
@@ -374,8 +374,11 @@ static int64_t transfer(struct host *h, struct bw_sock *handle, const struct tra
     if (rc)
         return rc;
     int64_t answer = t->batch ? by_bursts(h, handle, *t) : attempt(s, t);
-    if (!h->virtual_time && !h->closed && (answer == -EAGAIN || sends(t)))
+    if (!h->virtual_time && !h->closed && (answer == -EAGAIN || sends(t))) {
+        if (answer > 0)
+            flush(h, 0); /* the peer is at work on it while we look what came */
         call_burst(h);
+    }
     if (answer == -EAGAIN && !h->virtual_time)
         answer = attempt(s, t);
     if (answer == -EAGAIN && spin_ns > 0)

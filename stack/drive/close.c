@@ -18,8 +18,8 @@ static int drain_turn(struct host *h, int64_t end)
 {
     struct pollfd polls[HOST_NETDEVS];
     int n = 0;
-    int64_t now = monotonic(), until = end;
-    bw_set_now(h->st, now);
+    host_tick(h);
+    int64_t now = h->now, until = end;
     int busy = !h->bound && burst(h, 0) == MORE;
     publish(h);
     if (bw_punt_pending(h->st))

@@ -25,14 +25,26 @@ int host_foreign(const struct host *h)
 
 void host_lock(struct host *h)
 {
+    if (!atomic_load_explicit(&h->waiting, memory_order_relaxed) && !pthread_mutex_trylock(&h->mutex))
+        return;
+    atomic_fetch_add_explicit(&h->waiting, 1, memory_order_relaxed);
     pthread_mutex_lock(&h->turnstile);
     pthread_mutex_lock(&h->mutex);
     pthread_mutex_unlock(&h->turnstile);
+    atomic_fetch_sub_explicit(&h->waiting, 1, memory_order_relaxed);
 }
 
 void host_unlock(struct host *h)
 {
     pthread_mutex_unlock(&h->mutex);
+}
+
+void host_yield(struct host *h)
+{
+    if (!atomic_load_explicit(&h->waiting, memory_order_relaxed))
+        return;
+    host_unlock(h);
+    host_lock(h);
 }
 
 static void release_memory(struct host *h);
@@ -48,6 +60,12 @@ void host_unlock_last(struct host *h)
 static int64_t clock_now(const struct host *h)
 {
     return h->virtual_time ? h->virtual_now : monotonic();
+}
+
+void host_tick(struct host *h)
+{
+    h->now = clock_now(h);
+    bw_set_now(h->st, h->now);
 }
 
 int host_look(struct host *h)
@@ -73,7 +91,7 @@ int host_enter(struct host *h)
         host_unlock(h);
         return -EBADF;
     }
-    bw_set_now(h->st, clock_now(h));
+    host_tick(h);
     return 0;
 }
 
@@ -286,7 +304,7 @@ int64_t host_next_deadline(struct host *h)
     int n = 0;
     int64_t deadline = NEVER;
     if (arm_devices(h, 0, polls, &n, &deadline) || bw_punt_pending(h->st))
-        deadline = clock_now(h);
+        deadline = h->now;
     for (struct enlist *e = h->enlisted; e; e = e->next)
         if (e->waiter->deadline < deadline)
             deadline = e->waiter->deadline;

@@ -95,6 +95,7 @@ struct waiter {
 
 struct host {
     pthread_mutex_t turnstile, mutex; /* see host_lock */
+    atomic_uint waiting;              /* threads that want the lock and did not get it at once */
     const uint32_t *alive;            /* a page the kernel wipes in a forked child */
     struct bw_stack *st;
     void *arena;
@@ -102,6 +103,7 @@ struct host {
     uint8_t virtual_time, draining, closed, freed;
     uint8_t bound; /* a device is THREAD_BOUND */
     int64_t virtual_now;
+    int64_t now; /* the time that host_tick took last */
 
     struct netdev *dev[HOST_NETDEVS + 1]; /* by interface index; [1] is the engine's loopback */
     int devs;                             /* highest index in use */
@@ -118,8 +120,8 @@ struct host {
     int64_t sleep_until;   /* when the sleeping driver wakes by itself, or AWAKE */
     uint32_t sleep_full;   /* interfaces it waits for room on */
     struct enlist *enlisted, **enlisted_tail;
-    atomic_uint role_count; /* changes with each claim and release; read without the lock */
-    atomic_uint epoch;      /* changes with each burst of a call; read without the lock */
+    atomic_uint role_count; /* changes with each claim and release; read without the lock (see step_on) */
+    atomic_uint epoch;      /* changes with each burst of a call; likewise */
     int64_t call_at;        /* the last of them */
 
     pthread_t thread;
@@ -131,13 +133,22 @@ struct host {
     struct host_stats stats;
 };
 
+/* Only under the lock: others just read it. */
+static inline void step_on(atomic_uint *counter)
+{
+    unsigned n = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, n + 1, memory_order_relaxed);
+}
+
 /* ---- host.c -------------------------------------------------------------------------------- */
 int64_t monotonic(void);
 int host_foreign(const struct host *h);
-/* A fair lock: whoever wants it queues at the turnstile, so a driver that unlocks and locks again
- * at once lets in whoever came meanwhile. */
+/* A fair lock: whoever does not get it at once queues at the turnstile, and so does who comes after
+ * him; a driver that yields between bursts lets in whoever came meanwhile, and else keeps it. */
 void host_lock(struct host *h);
 void host_unlock(struct host *h);
+void host_yield(struct host *h); /* locked at entry and exit; not in between, if somebody waits */
+void host_tick(struct host *h);  /* locked; reads the clock for all that is done until the next one */
 /* Lock and set the time. 0, -BW_FOREIGN, -EBADF after host_close. */
 int host_enter(struct host *h);
 /* Lock to look at something, closed or not. 0, -BW_FOREIGN, -EBADF after host_free. */
@@ -149,7 +160,7 @@ void event_write(int fd);
 void event_drain(int fd);
 
 /* ---- pump.c: all locked -------------------------------------------------------------------- */
-/* Receives, runs timers, transmits: one burst on each interface. */
+/* Receives, runs timers, transmits, at the time of host_tick: one burst on each interface. */
 enum moved burst(struct host *h, int on_thread);
 /* A burst that a socket call runs by itself, whoever has the role. */
 enum moved call_burst(struct host *h);

@@ -43,9 +43,9 @@ static void reclaim(struct host *h, int i, struct netdev *dev)
     } while (n == 256);
 }
 
-static enum moved receive(struct host *h, int i, struct netdev *dev, int64_t now)
+static enum moved receive(struct host *h, int i, struct netdev *dev)
 {
-    int n = dev->rx_burst(dev, now, h->rx, BW_RX_BURST);
+    int n = dev->rx_burst(dev, h->now, h->rx, BW_RX_BURST);
     if (n > 0)
         bw_input(h->st, i, h->rx, n);
     else if (n < 0 && !transient(n))
@@ -54,7 +54,7 @@ static enum moved receive(struct host *h, int i, struct netdev *dev, int64_t now
 }
 
 /* MORE: stopped with more to send, at the bound of a burst. */
-static enum moved transmit(struct host *h, int i, struct netdev *dev, int64_t now)
+static enum moved transmit(struct host *h, int i, struct netdev *dev)
 {
     const struct tx_frame *frames;
     enum moved moved = QUIET;
@@ -63,7 +63,7 @@ static enum moved transmit(struct host *h, int i, struct netdev *dev, int64_t no
         int n = bw_output(h->st, i, &frames, BW_TX_BURST);
         if (n <= 0)
             return moved;
-        int taken = dev->tx_burst(dev, now, frames, n);
+        int taken = dev->tx_burst(dev, h->now, frames, n);
         if (taken < 0 && !transient(taken)) {
             gone(h, i);
             return MOVED;
@@ -86,56 +86,49 @@ static int loops(struct host *h)
     return dev && dev->arm(dev, 0, 0, &arm) == 1;
 }
 
-static int64_t now_of(const struct host *h)
-{
-    return h->virtual_time ? h->virtual_now : monotonic();
-}
-
 static enum moved most(enum moved a, enum moved b)
 {
     return a > b ? a : b;
 }
 
-static enum moved transmit_all(struct host *h, int on_thread, int64_t now)
+static enum moved transmit_all(struct host *h, int on_thread)
 {
     enum moved moved = QUIET;
     for (int i = LOOPBACK; i <= h->devs; i++) {
         struct netdev *dev = usable(h, i, on_thread);
         if (dev)
-            moved = most(moved, transmit(h, i, dev, now));
+            moved = most(moved, transmit(h, i, dev));
     }
     return moved;
 }
 
 enum moved burst(struct host *h, int on_thread)
 {
-    int64_t now = now_of(h);
     enum moved moved = QUIET;
-    bw_set_now(h->st, now);
     h->stats.bursts++;
     for (int i = LOOPBACK; i <= h->devs; i++) {
         struct netdev *dev = usable(h, i, on_thread);
         if (dev && dev->reclaim)
             reclaim(h, i, dev);
         if (dev)
-            moved = most(moved, receive(h, i, dev, now));
+            moved = most(moved, receive(h, i, dev));
     }
     bw_run_timers(h->st);
-    moved = most(moved, transmit_all(h, on_thread, now));
+    moved = most(moved, transmit_all(h, on_thread));
     return loops(h) ? MORE : moved;
 }
 
 enum moved call_burst(struct host *h)
 {
     enum moved moved = burst(h, 0);
-    h->call_at = now_of(h);
-    atomic_fetch_add_explicit(&h->epoch, 1, memory_order_relaxed);
+    h->call_at = h->now;
+    step_on(&h->epoch);
     return moved;
 }
 
 void flush(struct host *h, int on_thread)
 {
-    transmit_all(h, on_thread, now_of(h));
+    transmit_all(h, on_thread);
 }
 
 void publish(struct host *h)
@@ -183,8 +176,10 @@ void host_leave(struct host *h)
     }
     flush(h, 0);
     int looping = loops(h);
-    for (int round = 0; looping && round < CALL_ROUNDS; round++)
+    for (int round = 0; looping && round < CALL_ROUNDS; round++) {
+        host_tick(h);
         looping = burst(h, 0) == MORE && loops(h);
+    }
     publish(h);
     if (bw_punt_pending(h->st))
         tell_work(h);
@@ -199,7 +194,8 @@ void host_leave(struct host *h)
 
 int arm_devices(struct host *h, int on_thread, struct pollfd *polls, int *n, int64_t *deadline)
 {
-    int64_t now = now_of(h), engine = bw_next_deadline(h->st);
+    host_tick(h);
+    int64_t now = h->now, engine = bw_next_deadline(h->st);
     int busy = engine <= now;
     const struct tx_frame *frames;
     if (engine < *deadline)

@@ -12,7 +12,7 @@ static void changed(struct host *h)
 {
     h->sleep_until = AWAKE;
     h->sleep_full = 0;
-    atomic_fetch_add_explicit(&h->role_count, 1, memory_order_relaxed);
+    step_on(&h->role_count);
 }
 
 int role_is_mine(const struct host *h, const struct waiter *w)

@@ -41,6 +41,6 @@ def test_reports_are_answered_in_real_time() -> None:
             left = len(PIECE)
             while left:
                 left -= len(reader.recv(left))
-        assert len(REPORTS) > 10
+        assert len(REPORTS) > 5  # how many are merged is up to time
         assert REPORTS[-1].cwnd == 1 << 20
         assert sum(r.acked for r in REPORTS) <= 30 * len(PIECE)
