@@ -14,6 +14,8 @@ from barewire.stack import ffi
 KEEP = 256 * 1024  # bytes of a pooled buffer; committed by the kernel only as far as used
 POOLED = 64  # buffers kept for later
 
+CHARS: Any = ffi.typeof("char[]")
+as_chars = ffi.from_buffer  # as_chars(CHARS, object[, writable]): what the hot calls use themselves
 _new = ffi.new_allocator(should_clear_after_alloc=False)
 
 
@@ -54,7 +56,7 @@ def give(scratch: Scratch) -> None:
 def readable(data: Any) -> Any:
     """The bytes of a bytes-like object as a C array; len() of it is their number."""
     try:
-        return ffi.from_buffer("char[]", data)
+        return as_chars(CHARS, data)
     except TypeError:
         kind = type(data).__name__
         raise TypeError(f"a bytes-like object is required, not '{kind}'") from None
@@ -63,9 +65,11 @@ def readable(data: Any) -> Any:
 def writable(caller: str, buffer: Any) -> Any:
     """The bytes of a writable buffer as a C array."""
     try:
-        return ffi.from_buffer("char[]", buffer, True)
+        return as_chars(CHARS, buffer, True)
     except (TypeError, BufferError):
-        kind = type(buffer).__name__
-        raise TypeError(
-            f"{caller}() argument 1 must be read-write bytes-like object, not {kind}"
-        ) from None
+        raise not_writable(caller, buffer) from None
+
+
+def not_writable(caller: str, buffer: Any) -> TypeError:
+    kind = type(buffer).__name__
+    return TypeError(f"{caller}() argument 1 must be read-write bytes-like object, not {kind}")

@@ -14,7 +14,7 @@ from barewire.stack import ffi, lib
 
 from . import _messages, _waiting, batch
 from ._address import argument, unpack
-from ._buffers import KEEP, fresh, give, readable, take, writable
+from ._buffers import CHARS, KEEP, as_chars, fresh, give, not_writable, readable, take, writable
 from ._errors import check, error
 from ._kernel import select as _poll
 from ._kernel import socket as _std
@@ -96,7 +96,10 @@ class Transfer:
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """As recv, into a writable buffer (at most nbytes, 0: all of it); the number of bytes."""
-        data = writable("recv_into", buffer)
+        try:
+            data = as_chars(CHARS, buffer, True)
+        except (TypeError, BufferError):
+            raise not_writable("recv_into", buffer) from None
         size = len(data)
         if nbytes:
             if nbytes < 0:
@@ -197,7 +200,10 @@ class Transfer:
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """Sends bytes and says how many were taken: all of them on a blocking socket."""
-        raw = data if type(data) is bytes else readable(data)
+        try:
+            raw = data if type(data) is bytes else as_chars(CHARS, data)
+        except TypeError:
+            raw = readable(data)
         size = len(raw)
         engine = self._send_flags(flags) if flags else 0
         n: int = _send(self._host, self._sock, raw, size, engine, self._spin)
