@@ -6,6 +6,7 @@ Device is driven by hand with `send`, `recv`, `tx` and `rx`.
 """
 
 from .device import Armed, Device, Limits, RxFrame, Tally, TxFrame, stable_mac
+from .dpdk.dpdk import open_dpdk
 from .errors import DeviceError
 from .fault.fault import Faults, with_faults
 from .late.late import with_late
@@ -49,6 +50,7 @@ __all__ = [
     "available",
     "common_options",
     "open_device",
+    "open_dpdk",
     "open_packet",
     "open_raw",
     "open_tap",

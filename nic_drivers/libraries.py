@@ -33,6 +33,12 @@ class Library:
 
 
 LIBRARIES = {
+    "dpdk": Library(
+        "nic_drivers/dpdk/dpdk_build.py",
+        ("libdpdk",),
+        (),
+        ("libdpdk-dev", "pkg-config"),
+    ),
     "guard": Library(
         "nic_drivers/guard/guard_build.py",
         ("libbpf",),

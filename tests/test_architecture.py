@@ -223,6 +223,9 @@ def symbols(unit: Path, folder: Path) -> list[tuple[str, str]]:
     target = folder / "unit.o"
     # No position-independent code: constant tables of pointers then count as constant.
     flags = ["-std=gnu11", "-O2", "-fno-pic", "-fno-stack-protector", "-U_FORTIFY_SOURCE", "-I."]
+    if driver_of(unit) == "dpdk":
+        asked = ["pkg-config", "--cflags-only-I", "libdpdk"]
+        flags += subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
     subprocess.run(["gcc", *flags, "-c", unit, "-o", target], cwd=ROOT, check=True)
     lines = subprocess.run(["nm", target], capture_output=True, text=True, check=True).stdout
     return [(line.split()[-2], line.split()[-1]) for line in lines.splitlines()]

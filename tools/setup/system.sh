@@ -52,6 +52,7 @@ for group in "$@"; do
         command -v clang >/dev/null || optional="$optional clang"
         want libxdp-dev libxdp
         want libbpf-dev libbpf
+        want libdpdk-dev libdpdk
         ;;
     *) die "system.sh does not know the group $group" ;;
     esac

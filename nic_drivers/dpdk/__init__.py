@@ -1,0 +1,1 @@
+"""DPDK: poll-mode drivers of network cards, and its virtual devices."""

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/* A device: some queues of a port, as the device contract has it. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <rte_config.h>
+#include <rte_interrupts.h>
+
+#include "dpdk_device.h"
+
+static void dpdk_close(struct netdev *dev)
+{
+    struct dpdk *d = (struct dpdk *)dev;
+    struct dpdk_port *p = d->port;
+    rte_pktmbuf_free_bulk(d->lent, d->lent_len);
+    rte_pktmbuf_free_bulk(d->stash, d->stash_len);
+    for (uint16_t q = 0; d->epoll >= 0 && q < d->queues; q++)
+        rte_eth_dev_rx_intr_ctl_q(p->id, d->queue + q, d->epoll, RTE_INTR_EVENT_DEL, NULL);
+    if (d->epoll >= 0)
+        close(d->epoll);
+    if (d->control >= 0)
+        close(d->control);
+    dpdk_port_close(d->eal, p, dpdk_queue_bits(d->queue, d->queues));
+    free(d->joined);
+    free(d);
+}
+
+static int link_up(const struct dpdk_port *p)
+{
+    struct rte_eth_link link = {0};
+    return !rte_eth_link_get_nowait(p->id, &link) && link.link_status == RTE_ETH_LINK_UP;
+}
+
+/* A descriptor that is readable when a frame came in; -1: this port has none, or not yet (net_vhost, before
+ * its peer is there). */
+static int make_epoll(struct dpdk *d)
+{
+    uint16_t q;
+    if (!d->port->irq || !link_up(d->port))
+        return -1;
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+    for (q = 0; fd >= 0 && q < d->queues; q++) {
+        uint16_t id = d->port->id, queue = d->queue + q;
+        if (rte_eth_dev_rx_intr_ctl_q(id, queue, fd, RTE_INTR_EVENT_ADD, NULL) ||
+            rte_eth_dev_rx_intr_enable(id, queue)) {
+            close(fd);
+            return -1;
+        }
+        rte_eth_dev_rx_intr_disable(id, queue);
+    }
+    return fd;
+}
+
+static uint32_t caps_of(const struct dpdk_port *p)
+{
+    uint32_t caps = NETDEV_TX_CSUM; /* the driver's own, where the port has none */
+    if (p->rx_offloads)
+        caps |= NETDEV_RX_CSUM;
+    if (p->rx_offloads & RTE_ETH_RX_OFFLOAD_TCP_LRO)
+        caps |= NETDEV_RX_GSO;
+    if (p->tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_TSO)
+        caps |= NETDEV_TSO4 | NETDEV_TSO6;
+    return caps;
+}
+
+/* ---- statistics -------------------------------------------------------------------------------- */
+
+/* `port_` and the name that DPDK gives the counter, in our letters. */
+static void name_stat(char *out, size_t room, const char *name)
+{
+    snprintf(out, room, "port_%s", name);
+    for (char *c = out; *c; c++) {
+        *c = (char)tolower((unsigned char)*c);
+        if (!isalnum((unsigned char)*c))
+            *c = '_';
+    }
+}
+
+/* What rte_eth_stats and the port's driver count, of all its queues. */
+static int dpdk_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
+{
+    uint16_t id = ((struct dpdk *)dev)->port->id;
+    int n = 0, count = rte_eth_xstats_get(id, NULL, 0);
+    if (count <= 0)
+        return count;
+    struct rte_eth_xstat *values = calloc((size_t)count, sizeof *values);
+    struct rte_eth_xstat_name *names = calloc((size_t)count, sizeof *names);
+    if (!values || !names) {
+        n = -ENOMEM;
+    } else if (rte_eth_xstats_get(id, values, (unsigned)count) == count &&
+               rte_eth_xstats_get_names(id, names, (unsigned)count) == count) {
+        for (; n < count && n < max; n++) {
+            name_stat(out[n].name, sizeof out[n].name, names[values[n].id].name);
+            out[n].value = values[n].value;
+        }
+    }
+    free(values);
+    free(names);
+    return n;
+}
+
+/* ---- opening and looking -------------------------------------------------------------------------- */
+
+struct netdev *dpdk_new(struct dpdk_eal *eal, const struct dpdk_config *cfg, int *err, char *text)
+{
+    struct dpdk *d = calloc(1, sizeof *d);
+    struct dpdk_port *p = d ? dpdk_port_open(eal, cfg, err, text) : NULL;
+    if (!p) {
+        if (!d)
+            *err = dpdk_fail(eal, text, ENOMEM, "no memory");
+        free(d);
+        return NULL;
+    }
+    d->eal = eal;
+    d->port = p;
+    d->queue = (uint16_t)cfg->queue;
+    d->queues = (uint16_t)cfg->queues;
+    d->longest = p->rx_offloads & RTE_ETH_RX_OFFLOAD_TCP_LRO ? DPDK_LONGEST : p->room;
+    d->control = p->kernel_index ? socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+    d->epoll = make_epoll(d);
+    d->dev = (struct netdev){.rx_burst = dpdk_rx_burst,
+                             .tx_burst = dpdk_tx_burst,
+                             .arm = dpdk_arm,
+                             .close = dpdk_close,
+                             .xstats = dpdk_xstats,
+                             .caps = caps_of(p),
+                             .mtu = p->mtu,
+                             .layer = 2};
+    if (d->dev.caps & NETDEV_TSO4)
+        d->dev.tso_max = DPDK_TSO_MAX;
+    struct rte_ether_addr mac;
+    rte_eth_macaddr_get(p->id, &mac);
+    int chosen = cfg->own_mac || p->kernel_index || rte_is_zero_ether_addr(&mac);
+    memcpy(d->dev.mac, chosen ? cfg->mac : mac.addr_bytes, 6);
+    snprintf(d->dev.name, sizeof d->dev.name, "%s", p->name);
+    return &d->dev;
+}
+
+int dpdk_get_info(struct netdev *dev, struct dpdk_info *info)
+{
+    struct dpdk *d = (struct dpdk *)dev;
+    const struct dpdk_port *p = d->port;
+    *info = (struct dpdk_info){.port = p->id,
+                               .rx_queues = d->queues,
+                               .numa = (int16_t)rte_eth_dev_socket_id(p->id),
+                               .link_up = (uint8_t)link_up(p),
+                               .rx_irq = d->epoll >= 0,
+                               .buffers = p->pool->size,
+                               .free_buffers = rte_mempool_avail_count(p->pool),
+                               .rx_offloads = p->rx_offloads,
+                               .tx_offloads = p->tx_offloads};
+    return 0;
+}
