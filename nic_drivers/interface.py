@@ -17,16 +17,26 @@ _IFF_UP = 1
 
 @dataclass(frozen=True)
 class KernelInterface:
-    """Index, MTU in bytes, hardware type (ARPHRD_*) and address (six bytes)."""
+    """Index, MTU in bytes, hardware type (ARPHRD_*) and address (six bytes), and whether it is up."""
 
     index: int
     mtu: int
     hardware: int
     mac: bytes
+    up: bool
 
 
 def interface_up(name: str) -> KernelInterface:
     """The interface, which has to be there and up: DeviceError, ENODEV or ENETDOWN."""
+    found = interface(name)
+    if not found.up:
+        text = f"interface {name} is down: bring it up with `ip link set {name} up`"
+        raise DeviceError(errno.ENETDOWN, text)
+    return found
+
+
+def interface(name: str) -> KernelInterface:
+    """The interface, which has to be there: DeviceError, ENODEV."""
     query = struct.pack("16s24x", name.encode()[:15])
     kernel = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
     try:
@@ -38,8 +48,5 @@ def interface_up(name: str) -> KernelInterface:
         raise DeviceError(error.errno or 0, f"there is no interface {name!r} here") from None
     finally:
         kernel.close()
-    if not flags & _IFF_UP:
-        text = f"interface {name} is down: bring it up with `ip link set {name} up`"
-        raise DeviceError(errno.ENETDOWN, text)
     kind = struct.unpack_from("H", hardware, 16)[0]
-    return KernelInterface(index, mtu, kind, hardware[18:24])
+    return KernelInterface(index, mtu, kind, hardware[18:24], bool(flags & _IFF_UP))

@@ -10,17 +10,22 @@ from __future__ import annotations
 import _socket
 import errno
 import fcntl
+import grp
 import os
+import pwd
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 from pyroute2 import IPRoute, NetlinkError
 
 from .device import stable_mac
+from .driving import ONE_QUEUE, Queues
 from .errors import DeviceError, invalid
 from .guard.guard import load_tun_guard
 from .helper_thread import in_thread
+from .interface import interface
 from .names import DeviceSpec, parse_between, parse_choice, parse_flag, parse_mac, parse_text
 
 TUN_PATH = "/dev/net/tun"
@@ -28,8 +33,9 @@ TUN_PATH = "/dev/net/tun"
 _CAP_NET_ADMIN = 12
 _RUN_AS = "run as root, with CAP_NET_ADMIN, or inside `unshare -Urn`"
 
-# linux/if_tun.h, linux/sockios.h
+# linux/if_tun.h
 _TUNSETIFF, _TUNSETPERSIST = 0x400454CA, 0x400454CB
+_TUNSETOWNER, _TUNSETGROUP = 0x400454CC, 0x400454CE
 _TUNSETOFFLOAD, _TUNSETVNETHDRSZ = 0x400454D0, 0x400454D8
 _TUNSETFILTEREBPF = 0x800454E1
 _IFF_TUN, _IFF_TAP, _IFF_MULTI_QUEUE = 0x1, 0x2, 0x100
@@ -38,7 +44,6 @@ _TUN_F_CSUM, _TUN_F_TSO4 = 0x1, 0x2
 _TUN_F_USO4, _TUN_F_USO6 = 0x20, 0x40  # since Linux 6.2, and only both together
 _IFA_F_NODAD = 2  # usable at once
 _VNET_HDR_LEN = 10  # struct virtio_net_hdr
-_SIOCGIFMTU, _SIOCGIFHWADDR = 0x8921, 0x8927
 
 TUN_OPTIONS = {
     "host": "address of the kernel's side, such as 198.18.0.1/24; several with commas",
@@ -50,6 +55,8 @@ TUN_OPTIONS = {
     "offload": "0: finish checksums in software (1)",
     "gso": "0: no TCP or UDP super-segments (1)",
     "persist": "1: the interface stays after close; 0: it goes",
+    "owner": "user, by name or number, who may attach to the interface without privilege",
+    "group": "group, by name or number, whose members may (with owner= it takes both)",
 }
 
 
@@ -63,9 +70,10 @@ class TunRequest:
     of one; `mac` is the stack's address, by default a stable one of the name; `vnet` carries a
     virtio-net header before each frame, `offload` leaves checksums unfinished through it, and `gso`
     lets TCP travel in super-segments of up to 64 KB; `persist` keeps the interface after close, or
-    lets it go; `syn_guard` is how many SYNs a second are let in at first sight, more only when they
-    are repeated (0: all), on an interface made here. Raises DeviceError, EINVAL, for a name that
-    no interface can have.
+    lets it go; `owner` and `group` are the numbers of a user and a group who may attach to it;
+    `queues` has a descriptor for each queue; `syn_guard` is how many SYNs a second are let in at
+    first sight, more only when they are repeated (0: all), on an interface made here. Raises
+    DeviceError, EINVAL, for a name that no interface can have.
     """
 
     name: str = ""
@@ -78,6 +86,9 @@ class TunRequest:
     offload: bool = True
     gso: bool = True
     persist: bool | None = None
+    owner: int | None = None
+    group: int | None = None
+    queues: Queues = ONE_QUEUE
     syn_guard: int = 0
 
     def __post_init__(self) -> None:
@@ -88,11 +99,11 @@ class TunRequest:
 
 @dataclass(frozen=True)
 class OpenedTun:
-    """A non-blocking descriptor with its interface, the kernel side's MTU, the stack's MAC address
-    (zeros for TUN), the layer (2 or 3), what was agreed on, and a descriptor of the SYN guard's
-    counters (-1: none)."""
+    """Non-blocking descriptors, one a queue, with their interface, the kernel side's MTU, the stack's
+    MAC address (zeros for TUN), the layer (2 or 3), what was agreed on, and a descriptor of the SYN
+    guard's counters (-1: none)."""
 
-    fd: int
+    fds: tuple[int, ...]
     name: str
     mtu: int
     mac: bytes
@@ -102,10 +113,15 @@ class OpenedTun:
     gso: bool
     guard: int = -1
 
+    @property
+    def fd(self) -> int:
+        """The first."""
+        return self.fds[0]
+
     def close(self) -> None:
-        os.close(self.fd)
-        if self.guard >= 0:
-            os.close(self.guard)
+        for fd in (*self.fds, self.guard):
+            if fd >= 0:
+                os.close(fd)
 
 
 def open_tun(request: TunRequest) -> OpenedTun:
@@ -127,6 +143,8 @@ def tun_request(spec: DeviceSpec) -> TunRequest:
         offload=spec.get("offload", parse_flag, True),
         gso=spec.get("gso", parse_flag, True),
         persist=spec.get("persist", parse_flag, None),
+        owner=spec.get("owner", _parse_user, None),
+        group=spec.get("group", _parse_group, None),
     )
 
 
@@ -137,6 +155,21 @@ def parse_host(text: str) -> IPv4Interface | IPv6Interface:
     except ValueError:
         pass
     raise invalid(f"host={text}: expected an address with its prefix length, such as 198.18.0.1/24")
+
+
+def _parse_user(text: str) -> int:
+    return _parse_id(text, "user", lambda name: pwd.getpwnam(name).pw_uid)
+
+
+def _parse_group(text: str) -> int:
+    return _parse_id(text, "group", lambda name: grp.getgrnam(name).gr_gid)
+
+
+def _parse_id(text: str, what: str, by_name: Callable[[str], int]) -> int:
+    try:
+        return int(text) if text.isdecimal() and int(text) < 1 << 32 else by_name(text)
+    except KeyError:
+        raise ValueError(f"there is no {what} {text!r} here") from None
 
 
 def tun_probe() -> str:
@@ -156,39 +189,46 @@ def tun_probe() -> str:
 
 
 def _open(request: TunRequest) -> OpenedTun:
-    fd = _open_tun()
+    fds: list[int] = []
     try:
-        name, created = _attach(fd, request)
-        if request.vnet:
-            fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", _VNET_HDR_LEN))
+        name, created = _attach_all(fds, request)
         offload = request.vnet and request.offload
         gso = offload and request.gso
-        _set_offload(fd, offload, gso)
+        for fd in fds:
+            if request.vnet:
+                fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", _VNET_HDR_LEN))
+            _set_offload(fd, offload, gso)
         _configure(name, request, created)
-        if request.persist is not None:
-            fcntl.ioctl(fd, _TUNSETPERSIST, int(request.persist))
-        mtu, mac = _read_link(name)
+        _hand_over(fds[0], request)
+        link = interface(name)
         return OpenedTun(
-            fd,
+            tuple(fds),
             name,
-            mtu,
-            _own_mac(request, name, mac),
+            link.mtu,
+            _own_mac(request, name, link.mac),
             layer=2 if request.mode == "tap" else 3,
             vnet=request.vnet,
             offload=offload,
             gso=gso,
-            guard=_set_guard(fd, request, created),
+            guard=_set_guard(fds[0], request, created),
         )
-    except DeviceError:
-        os.close(fd)
+    except BaseException as error:
+        for fd in fds:
+            os.close(fd)
+        if isinstance(error, OSError) and not isinstance(error, DeviceError):
+            text = f"cannot set up {request.mode}:{request.name}: {error.strerror}"
+            raise DeviceError(error.errno or 0, text) from None
         raise
-    except OSError as error:
-        os.close(fd)
-        text = f"cannot set up {request.mode}:{request.name}: {error.strerror}"
-        raise DeviceError(error.errno or 0, text) from None
-    except BaseException:
-        os.close(fd)
-        raise
+
+
+def _hand_over(fd: int, request: TunRequest) -> None:
+    """What outlives us: whose the interface is, and whether it stays."""
+    if request.owner is not None:
+        fcntl.ioctl(fd, _TUNSETOWNER, request.owner)
+    if request.group is not None:
+        fcntl.ioctl(fd, _TUNSETGROUP, request.group)
+    if request.persist is not None:
+        fcntl.ioctl(fd, _TUNSETPERSIST, int(request.persist))
 
 
 def _open_tun() -> int:
@@ -212,18 +252,37 @@ def _tun_missing(error: OSError) -> str:
     return f"cannot open {TUN_PATH}: {error.strerror}"
 
 
+def _attach_all(fds: list[int], request: TunRequest) -> tuple[str, bool]:
+    """A descriptor for each queue, put into fds; the interface's name, and whether it was made."""
+    fds.append(_open_tun())
+    name, created = _attach(fds[0], request)
+    for _ in range(1, request.queues.count):
+        fds.append(_open_tun())
+        try:
+            _set_iff(fds[-1], name, _flags(request) | _IFF_MULTI_QUEUE)
+        except OSError as error:
+            raise _attach_error(error, request) from None
+    return name, created
+
+
+def _flags(request: TunRequest) -> int:
+    flags = _IFF_NO_PI | (_IFF_TAP if request.mode == "tap" else _IFF_TUN)
+    return flags | (_IFF_VNET_HDR if request.vnet else 0)
+
+
 def _attach(fd: int, request: TunRequest) -> tuple[str, bool]:
     """TUNSETIFF: the interface's name, and whether it was made by this call."""
-    flags = _IFF_NO_PI | (_IFF_TAP if request.mode == "tap" else _IFF_TUN)
-    if request.vnet:
-        flags |= _IFF_VNET_HDR
+    flags = _flags(request)
+    several = request.queues.count > 1
     try:
-        return _set_iff(fd, request.name, flags | _IFF_TUN_EXCL), True
+        made = flags | _IFF_TUN_EXCL | (_IFF_MULTI_QUEUE if several else 0)
+        return _set_iff(fd, request.name, made), True
     except OSError as error:
         if error.errno != errno.EBUSY:
             raise _attach_error(error, request) from None
     try:
-        return _set_iff(fd, request.name, flags), False
+        if not several:
+            return _set_iff(fd, request.name, flags), False
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise _attach_error(error, request) from None
@@ -241,12 +300,30 @@ def _set_iff(fd: int, name: str, flags: int) -> str:
 def _attach_error(error: OSError, request: TunRequest) -> DeviceError:
     what = f"{request.mode} interface {request.name or '(any name)'}"
     reasons = {
-        errno.EPERM: f"no permission to create or attach {what}: {_RUN_AS}",
+        errno.EPERM: f"no permission to create or attach {what}: {_RUN_AS}, or be its owner "
+        "(made with owner= and persist=1)",
         errno.EBUSY: f"{what} is in use by another program: end it or choose another name",
         errno.EINVAL: f"{request.name!r} exists and is no {request.mode} interface: use a new name",
     }
+    if error.errno == errno.EINVAL and _is_of_one_queue(request):
+        text = (
+            f"{what} was made with one queue: make it with several "
+            f"(ip tuntap add {request.name} mode {request.mode} multi_queue), or leave out queues="
+        )
+        return DeviceError(errno.EINVAL, text)
     text = reasons.get(error.errno or 0, f"cannot create or attach {what}: {error.strerror}")
     return DeviceError(error.errno or 0, text)
+
+
+def _is_of_one_queue(request: TunRequest) -> bool:
+    """Is the interface of the kind asked for, but with one queue only?"""
+    kinds = {"tun": 1, "tap": 2}
+    with IPRoute() as route:
+        for link in route.get_links(*route.link_lookup(ifname=request.name)):
+            data = (link.get_attr("IFLA_LINKINFO") or link).get_attr("IFLA_INFO_DATA")
+            if data and data.get_attr("IFLA_TUN_TYPE") == kinds[request.mode]:
+                return not data.get_attr("IFLA_TUN_MULTI_QUEUE")
+    return False
 
 
 def _set_offload(fd: int, offload: bool, gso: bool) -> None:
@@ -302,17 +379,6 @@ def _configure(name: str, request: TunRequest, created: bool) -> None:
         if error.code == errno.EPERM:
             text += f": {_RUN_AS}"
         raise DeviceError(error.code, text) from None
-
-
-def _read_link(name: str) -> tuple[int, bytes]:
-    """MTU and MAC address of an interface (zeros for TUN)."""
-    kernel = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
-    try:
-        query = struct.pack("16s24x", name.encode())
-        mtu = struct.unpack_from("i", fcntl.ioctl(kernel.fileno(), _SIOCGIFMTU, query), 16)[0]
-        return mtu, fcntl.ioctl(kernel.fileno(), _SIOCGIFHWADDR, query)[18:24]
-    finally:
-        kernel.close()
 
 
 def _own_mac(request: TunRequest, name: str, kernel: bytes) -> bytes:

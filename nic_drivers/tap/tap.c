@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -29,7 +30,11 @@ static const char *const drop_names[DROPS] = {"rx_too_long", "rx_malformed", "tx
 struct tap {
     struct netdev dev;
     uint64_t drops[DROPS];
-    int fd, guard;   /* guard: the SYN guard's map, or -1 */
+    int fd[TAP_QUEUES_MAX];
+    int queues, next_queue;
+    int wait_fd;     /* to sleep on: fd[0], or an epoll of all */
+    uint32_t events; /* waited for on fd[0] by the epoll */
+    int guard;       /* the SYN guard's map, or -1 */
     uint32_t vnet;   /* bytes of virtio-net header before each frame, 0 or VNET_HDR_LEN */
     uint32_t l2;     /* bytes of link header before the IP header */
     uint32_t room;   /* longest frame that is no super-segment */
@@ -50,17 +55,16 @@ static uint32_t tap_stride(uint32_t len)
     return (IP_AT + len + 63) & ~63u;
 }
 
-static int tap_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int max)
+/* What one queue has; how many frames, or -errno. */
+static int read_queue(struct tap *t, int fd, struct rx_frame *frames, int max)
 {
-    struct tap *t = (struct tap *)dev;
+    struct netdev *dev = &t->dev;
     uint32_t at = 0;
     int n = 0;
-    if (max > BW_RX_BURST)
-        max = BW_RX_BURST;
     for (int reads = 0; reads < max && at + tap_stride(t->most + 1) <= t->lent; reads++) {
         uint8_t *data = t->buffer + at + IP_AT - t->l2;
         /* One byte more than a frame may have: read() truncates without a word. */
-        ssize_t got = read(t->fd, data - t->vnet, t->vnet + t->most + 1);
+        ssize_t got = read(fd, data - t->vnet, t->vnet + t->most + 1);
         if (got < 0) {
             if (errno == EAGAIN || errno == EINTR || n)
                 break;
@@ -78,7 +82,21 @@ static int tap_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames
         at += tap_stride(f->len);
         n++;
     }
-    dev->stats.rx_frames += (uint64_t)n;
+    return n;
+}
+
+static int tap_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int max)
+{
+    struct tap *t = (struct tap *)dev;
+    int n = 0;
+    if (max > BW_RX_BURST)
+        max = BW_RX_BURST;
+    for (int i = 0; i < t->queues && !n; i++) { /* one queue a burst, each in its turn */
+        n = read_queue(t, t->fd[t->next_queue], frames, max);
+        t->next_queue = t->next_queue + 1 == t->queues ? 0 : t->next_queue + 1;
+    }
+    if (n > 0)
+        dev->stats.rx_frames += (uint64_t)n;
     return n;
 }
 
@@ -94,7 +112,7 @@ static int tap_write(struct tap *t, const struct tx_frame *f)
     }
     for (int i = 0; i < f->pieces; i++)
         iov[n++] = (struct iovec){(void *)f->piece[i].data, f->piece[i].len};
-    return writev(t->fd, iov, n) < 0 ? errno : 0;
+    return writev(t->fd[0], iov, n) < 0 ? errno : 0;
 }
 
 static int tap_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames, int n)
@@ -121,13 +139,30 @@ static int tap_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *
     return i;
 }
 
+/* The epoll of several queues waits for room on the one that sends, too. */
+static int watch_queues(struct tap *t, uint32_t events)
+{
+    for (int i = 0; t->wait_fd >= 0 && i < t->queues; i++) {
+        struct epoll_event event = {.events = i ? EPOLLIN : events, .data.u32 = (uint32_t)i};
+        if (epoll_ctl(t->wait_fd, t->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, t->fd[i], &event))
+            return -errno;
+    }
+    t->events = events;
+    return 0;
+}
+
 static int tap_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *arm)
 {
-    /* poll() is level-triggered: a frame that came in since the last read wakes it at once. */
+    struct tap *t = (struct tap *)dev;
+    int events = want_tx ? POLLIN | POLLOUT : POLLIN; /* EPOLLIN and EPOLLOUT have the same bits */
     dev->stats.wakeups++;
-    *arm = (struct netdev_arm){
-        .fd = ((struct tap *)dev)->fd, .events = want_tx ? POLLIN | POLLOUT : POLLIN, .deadline = INT64_MAX};
-    return 0;
+    /* poll() is level-triggered: a frame that came in since the last read wakes it at once. */
+    if (t->queues == 1) {
+        *arm = (struct netdev_arm){.fd = t->fd[0], .events = events, .deadline = INT64_MAX};
+        return 0;
+    }
+    *arm = (struct netdev_arm){.fd = t->wait_fd, .events = POLLIN, .deadline = INT64_MAX};
+    return t->events == (uint32_t)events ? 0 : watch_queues(t, (uint32_t)events);
 }
 
 static int tap_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
@@ -139,19 +174,21 @@ static int tap_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
 static void tap_close(struct netdev *dev)
 {
     struct tap *t = (struct tap *)dev;
-    close(t->fd);
+    if (t->queues > 1 && t->wait_fd >= 0)
+        close(t->wait_fd);
+    for (int i = 0; i < t->queues; i++)
+        close(t->fd[i]);
     if (t->guard >= 0)
         close(t->guard);
     free(t->buffer);
     free(t);
 }
 
-struct netdev *tap_new(int fd, const struct tap_config *cfg)
+struct netdev *tap_new(const struct tap_config *cfg)
 {
     struct tap *t = calloc(1, sizeof *t);
     if (!t)
         return NULL;
-    t->fd = fd;
     t->guard = cfg->guard;
     t->vnet = cfg->vnet ? VNET_HDR_LEN : 0;
     t->l2 = cfg->layer == 2 ? L2_HEADER : 0;
@@ -159,10 +196,9 @@ struct netdev *tap_new(int fd, const struct tap_config *cfg)
     t->most = cfg->gso ? IP_MAX + (cfg->layer == 2 ? L2_HEADER + L2_TAG : 0) : t->room;
     t->lent = cfg->gso ? GSO_LENT + tap_stride(t->most + 1) : BW_RX_BURST * tap_stride(t->most + 1);
     t->buffer = aligned_alloc(64, t->lent);
-    if (!t->buffer) {
-        free(t);
-        return NULL;
-    }
+    t->queues = cfg->queues;
+    memcpy(t->fd, cfg->fd, sizeof t->fd);
+    t->wait_fd = t->queues > 1 ? epoll_create1(EPOLL_CLOEXEC) : t->fd[0];
     t->dev = (struct netdev){.rx_burst = tap_rx_burst,
                              .tx_burst = tap_tx_burst,
                              .arm = tap_arm,
@@ -170,6 +206,15 @@ struct netdev *tap_new(int fd, const struct tap_config *cfg)
                              .xstats = tap_xstats,
                              .mtu = cfg->mtu,
                              .layer = cfg->layer};
+    if (!t->buffer || t->wait_fd < 0 || (t->queues > 1 && watch_queues(t, EPOLLIN))) {
+        int err = errno;
+        if (t->queues > 1 && t->wait_fd >= 0)
+            close(t->wait_fd);
+        free(t->buffer);
+        free(t);
+        errno = err;
+        return NULL;
+    }
     if (t->vnet)
         t->dev.caps = NETDEV_VNET_HDR | (cfg->offload ? NETDEV_TX_CSUM | NETDEV_RX_CSUM : NETDEV_RX_CSUM);
     if (cfg->gso) {

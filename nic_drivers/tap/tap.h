@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* TAP and TUN: one read or writev a frame on a descriptor of /dev/net/tun.
+/* TAP and TUN: one read or writev a frame on a descriptor of /dev/net/tun, or on one of several: each is
+ * a queue of the interface.
  *
  * Python opens, names and configures the interface (tap.py) and hands the descriptor over. The
  * device is TX_SYNC: writev gathers straight from the send queue, no copy of ours. With the
@@ -14,6 +15,7 @@
 /* cdef:begin */
 enum {
     TAP_TSO_MAX = 65535 - 60 - 60, /* payload of an IP packet whose headers are as long as can be */
+    TAP_QUEUES_MAX = 16,
 };
 struct tap_config {
     const char *name;
@@ -23,11 +25,12 @@ struct tap_config {
     uint8_t offload; /* 1: TUN_F_CSUM is set: checksums may be left unfinished; needs vnet */
     uint8_t gso;     /* 1: TUN_F_TSO4 is set too: super-segments both ways; needs offload */
     uint8_t mac[6];
-    int guard; /* descriptor of the SYN guard's map, the device's from now on; -1: none */
+    int guard;              /* descriptor of the SYN guard's map, the device's from now on; -1: none */
+    uint8_t queues;         /* used entries of fd[] */
+    int fd[TAP_QUEUES_MAX]; /* non-blocking, attached by TUNSETIFF */
 };
-/* fd: non-blocking, attached by TUNSETIFF; the device's from now on. NULL: no memory, the caller
- * keeps the descriptors. */
-struct netdev *tap_new(int fd, const struct tap_config *cfg);
+/* The descriptors are the device's from now on. NULL: errno says why, the caller keeps them. */
+struct netdev *tap_new(const struct tap_config *cfg);
 /* cdef:end */
 
 #endif

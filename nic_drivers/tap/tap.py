@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import errno
+import os
 from dataclasses import replace
 
 from .._netdev import ffi, lib
 from ..device import Device
-from ..errors import DeviceError
+from ..driving import QUEUE_OPTIONS, queues_of
+from ..errors import DeviceError, invalid
 from ..guard.guard import GUARD_HELP, GUARD_RATE_MAX
 from ..names import DeviceSpec, parse_between
 from ..registry import register
@@ -19,19 +20,29 @@ def open_tap(request: TunRequest) -> Device:
     opened = open_tun(request)
     config = ffi.new("struct tap_config *")
     name = ffi.new("char[]", opened.name.encode())
+    config.queues, config.fd = len(opened.fds), opened.fds
     config.name, config.mtu, config.mac, config.layer = name, opened.mtu, opened.mac, opened.layer
     config.vnet, config.offload, config.gso = opened.vnet, opened.offload, opened.gso
     config.guard = opened.guard
-    netdev = lib.tap_new(opened.fd, config)
+    netdev = lib.tap_new(config)
     if netdev == ffi.NULL:
+        number = ffi.errno
         opened.close()
-        raise DeviceError(errno.ENOMEM, f"no memory for {request.mode}:{opened.name}")
-    return Device("tap", netdev)
+        text = f"cannot make the device {request.mode}:{opened.name}: {os.strerror(number)}"
+        raise DeviceError(number, text)
+    return Device("tap", netdev, info={"queues": len(opened.fds)}, queues=request.queues)
 
 
 def _factory(spec: DeviceSpec) -> Device:
+    queues = queues_of(spec, lib.TAP_QUEUES_MAX)
+    if "queue" in spec.options:
+        # ARP and the rest without ports would reach one of the stacks only.
+        raise invalid(
+            f"option queue={queues.first} of device {spec}: the queues of a TAP interface have no "
+            "numbers of their own: use queues= alone, or an interface for each stack"
+        )
     guard = spec.get("syn_guard", parse_between(0, GUARD_RATE_MAX), 0)
-    return open_tap(replace(tun_request(spec), syn_guard=guard))
+    return open_tap(replace(tun_request(spec), queues=queues, syn_guard=guard))
 
 
 register(
@@ -39,5 +50,5 @@ register(
     _factory,
     tun_probe,
     description="a TAP or TUN interface of the Linux kernel, created or attached",
-    options={**TUN_OPTIONS, "syn_guard": GUARD_HELP},
+    options={**TUN_OPTIONS, **QUEUE_OPTIONS, "syn_guard": GUARD_HELP},
 )

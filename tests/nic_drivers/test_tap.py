@@ -222,6 +222,81 @@ def test_one_of_several_queues_is_attached(inside: Namespace) -> None:
         assert device.name == "bw0"
 
 
+def test_several_queues_are_one_device(inside: Namespace) -> None:
+    """The kernel spreads flows over the queues; the stack gets them all, and sends."""
+    with open_device(f"tap:bw0?host={KERNEL}/24&queues=4") as device:
+        assert device.info["queues"] == 4 and "numqueues 4" in link_of("bw0")
+        resolve("bw0", device.mac)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as kernel:
+            kernel.bind((KERNEL, 7000))
+            kernel.settimeout(5)
+            assert not device.rx() and not device.arm().ready
+            poller = select.poll()
+            poller.register(device.arm().fd, select.POLLIN)
+            for port in range(100, 164):
+                kernel.sendto(b"%d" % port, (STACK, port))
+                assert poller.poll(5000)
+            found: set[bytes] = set()
+            while frames := device.rx():
+                found |= {f.data[42:] for f in frames if f.data[23] == 17}
+            assert found == {b"%d" % port for port in range(100, 164)}
+            assert not poller.poll(0)
+            poller.modify(device.arm(want_tx=True).fd, select.POLLIN)
+            assert poller.poll(5000), "there is room to send"
+            poller.modify(device.arm().fd, select.POLLIN)
+            assert not poller.poll(0)
+            assert device.tx([udp(b"out", device, kernel_mac("bw0"))]) == 1
+            assert kernel.recv(10) == b"out"
+        subprocess.run(["ip", "link", "del", "bw0"], check=True)
+        assert poller.poll(5000), "a deleted interface wakes the sleeper"
+        with pytest.raises(DeviceError, match="is gone"):
+            device.rx()
+
+
+def test_queues_of_an_interface_that_is_there(inside: Namespace) -> None:
+    subprocess.run(["ip", "tuntap", "add", "bw0", "mode", "tap", "multi_queue"], check=True)
+    subprocess.run(["ip", "tuntap", "add", "bw1", "mode", "tap"], check=True)
+    with open_device("tap:bw0?queues=2"):
+        assert "numqueues 2" in link_of("bw0")
+    assert "numqueues 0" in link_of("bw0")
+    with pytest.raises(DeviceError, match="bw1 was made with one queue: make it with several"):
+        open_device("tap:bw1?queues=2")
+
+
+def test_its_owner_attaches_without_privilege(inside: Namespace) -> None:
+    open_device("tap:bw0?persist=1&owner=65534&group=65534").close()
+    assert "user nobody" in link_of("bw0") or "user 65534" in link_of("bw0")
+    open_device("tap:bw1?persist=1&owner=1").close()
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            open_device("tap:bw0").close()
+            open_device("tap:bw1")
+        except DeviceError as error:
+            status = 0 if "bw1: run as root" in str(error) and "its owner" in str(error) else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+IN_USER_NAMESPACE = f"""
+import subprocess, barewire
+with barewire.Stack("tap:tap0?host={KERNEL}/24", addresses=["{STACK}/24"]):
+    done = subprocess.run(["ping", "-c2", "-i0.1", "-W2", "{STACK}"], capture_output=True, text=True)
+    print(done.stdout, done.stderr)
+"""
+
+
+def test_without_root_in_a_user_namespace() -> None:
+    command = ["unshare", "-Urn", sys.executable, "-P", "-c", IN_USER_NAMESPACE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert " 0% packet loss" in done.stdout, done.stdout + done.stderr
+
+
 def test_persist(inside: Namespace) -> None:
     open_device("tap:bw0?persist=1").close()
     assert "bw0" in inside.links()
@@ -274,6 +349,10 @@ def test_a_failed_set_up_leaves_nothing(inside: Namespace) -> None:
         ("tap:bw0?netns=no-such-namespace", "no network namespace no-such-namespace: /run/netns/"),
         ("tap:bw0?mtu=20", "expected a whole number from 68"),
         ("tap:bw0?mode=l2", "expected tap or tun"),
+        ("tap:bw0?owner=no-such-user", "there is no user 'no-such-user' here"),
+        ("tap:bw0?group=no-such-group", "there is no group 'no-such-group' here"),
+        ("tap:bw0?queues=17", "from 1 to 16"),
+        ("tap:bw0?queue=1&queues=2", "queues of a TAP interface have no numbers"),
         ("tap:bw0?hots=1", "unknown option 'hots' of device tap:bw0: known are .*host"),
     ],
 )
