@@ -11,7 +11,7 @@ from functools import partial
 
 from barewire.nic_drivers.libraries import LIBRARIES
 
-from tests.nic_drivers.places import Place, TapPlace, TunnelPlace, VethPlace
+from tests.nic_drivers.places import Place, SharedPlace, TapPlace, TunnelPlace, VethPlace
 
 MB = 1 << 20
 
@@ -46,6 +46,7 @@ KINDS: dict[str, Kind] = {
     "callback": Kind("callback:tests.nic_drivers.tunnels:tap?argument=bw0", TunnelPlace),
     "packet": Kind("packet:veth0"),
     "packet-block": Kind("packet:veth0?rx=block"),
+    "raw": Kind("raw:veth0?ports=7000,61000-65535", SharedPlace),
     "xdp-native": Kind("xdp:veth0?mode=native", finishing),
     "xdp-generic": Kind("xdp:veth0?mode=generic", finishing),
     "xdp-pseudo": Kind("xdp:veth0?rx_checksum=pseudo"),

@@ -14,7 +14,7 @@ from barewire.nic_drivers import CallbackDevice, Device, open_device
 from barewire.tools import netns
 from barewire.tools.netns import Namespace
 
-from tests.nic_drivers.frames import AWAY, L2_HEADER, finished
+from tests.nic_drivers.frames import AWAY, L2_HEADER, OURS, finished
 
 KERNEL, PREFIX = "198.18.0.1", 24
 PATIENCE = 5.0  # seconds until a frame is missing; never how long something should take
@@ -78,6 +78,20 @@ class KernelEnd:
         flags, _, _, gso_size, start, offset = _VNET.unpack_from(message)
         data = message[_VNET.size :]
         return Seen(finished(data, start, offset) if flags & _NEEDS_CSUM else data, gso_size)
+
+
+class PacketEnd(KernelEnd):
+    """The same at the end of an Ethernet interface whose near side is a device of bare packets."""
+
+    def __init__(self, ns: Namespace, interface: str, near_mac: bytes) -> None:
+        super().__init__(ns, interface, L2_HEADER)
+        self._link = near_mac + FAR_MAC + _ETH_P_IP.to_bytes(2, "big")
+
+    def send(self, frame: bytes, *, gso_size: int = 0, csum_offset: int = 0) -> None:
+        super().send(self._link + frame, gso_size=gso_size, csum_offset=csum_offset)
+
+    def received(self, most: int) -> list[Seen]:
+        return [seen._replace(data=seen.data[L2_HEADER:]) for seen in super().received(most)]
 
 
 class Place:
@@ -172,6 +186,8 @@ class TapPlace(Place):
 class VethPlace(Place):
     """The device takes one end of a veth pair, the kernel of another namespace has the other."""
 
+    beside = "198.18.0.3"  # the near kernel's own address
+
     def __init__(self, device: str, mtu: int = 1500, offloads: bool = True) -> None:
         super().__init__(device)
         self._mtu, self._offloads = mtu, offloads
@@ -180,9 +196,28 @@ class VethPlace(Place):
     def prepare(self) -> None:
         if self.own in self.near.links():
             return
-        netns.veth(self.near, self.far, "198.18.0.3/24", f"{KERNEL}/{PREFIX}", mtu=self._mtu)
+        beside = f"{self.beside}/{PREFIX}"
+        netns.veth(self.near, self.far, beside, f"{KERNEL}/{PREFIX}", mtu=self._mtu)
         if not self._offloads:
             self.far.finish_checksums(self.interface)
+
+
+class SharedPlace(VethPlace):
+    """The near kernel has the stack's address, and the way to AWAY."""
+
+    beside = OURS
+
+    def prepare(self) -> None:
+        new = self.own not in self.near.links()
+        super().prepare()
+        if new:
+            self.ip("route", "add", AWAY, "dev", self.own)
+            mac = FAR_MAC.hex(":")
+            self.ip("neigh", "add", AWAY, "lladdr", mac, "nud", "permanent", "dev", self.own)
+
+    def end(self, device: Device) -> KernelEnd:
+        [link] = json.loads(self.ip("-j", "link", "show", self.own))
+        return PacketEnd(self.far, self.interface, bytes.fromhex(link["address"].replace(":", "")))
 
 
 class TunnelPlace(TapPlace):
