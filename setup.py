@@ -50,6 +50,7 @@ setup(
     cffi_modules=[
         "nic_drivers/netdev_build.py:ffi",
         "stack/engine_build.py:ffi",
+        "sockets_api/spsc/spsc_build.py:ffi",
         "tools/relay/pump_build.py:ffi",
         "tools/bench/syn_sender_build.py:ffi",
         *driver_builds(),

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import batch, select, selectors, socket, trace
+    from . import batch, select, selectors, socket, spsc, trace
     from ._default import default_stack, set_default_stack
     from ._patch import patch, unpatch
     from ._stack import Stack
@@ -36,6 +36,7 @@ __all__ = [
     "selectors",
     "set_default_stack",
     "socket",
+    "spsc",
     "trace",
     "unpatch",
 ]
@@ -52,7 +53,7 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("batch", "select", "selectors", "socket", "trace"):
+    if name in ("batch", "select", "selectors", "socket", "spsc", "trace"):
         return import_module(f".{name}", __name__)
     if name in _WHERE:
         value = getattr(import_module(f".{_WHERE[name]}", __name__), name)

@@ -41,9 +41,10 @@ THIRD_PARTY = {
     "stack": {"_cffi_backend", "cffi"},
     "l2": set(),
     "nic_drivers": {"_cffi_backend", "cffi", "pyroute2"},
-    "tools": {"_cffi_backend", "cffi", "pyroute2", "matplotlib", "rich"},
+    "tools": {"_cffi_backend", "cffi", "pyroute2", "matplotlib", "numpy", "rich"},
 }
 BUILD_SCRIPTS = {
+    "sockets_api/spsc/spsc_build.py",
     "nic_drivers/netdev_build.py",
     "stack/engine_build.py",
     "tools/bench/syn_sender_build.py",
@@ -63,6 +64,7 @@ ENGINE_MAY_CALL = {
 THREAD_LOCAL = {"stack/drive/wait.c": {"signals"}}
 COMPILER_HELPERS = {"_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail"}
 MAX_C_FILE, MAX_C_FUNCTION, MAX_PYTHON = 600, 80, 500
+GENERATED = {"_engine.c", "_netdev.c", "_pump.c", "_spsc.c", "_syn_sender.c"}
 NOT_OURS = {".git", ".venv", ".venv-sanitize", "build", "dist", "__pycache__", "node_modules"}
 
 
@@ -75,9 +77,7 @@ def files(*suffixes: str, under: tuple[str, ...] = ("",)) -> list[Path]:
                 f for f in folders if f not in NOT_OURS and not f.endswith(("_cache", ".egg-info"))
             ]
             found += [Path(path, n).relative_to(ROOT) for n in names if n.endswith(suffixes)]
-    return sorted(
-        f for f in found if f.name not in ("_engine.c", "_netdev.c", "_pump.c", "_syn_sender.c")
-    )
+    return sorted(f for f in found if f.name not in GENERATED)
 
 
 def code(*suffixes: str) -> list[Path]:

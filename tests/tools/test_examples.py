@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib.figure  # noqa: F401 - numpy starts a thread at its first import
 import pytest
 from barewire.tools.examples import congestion as example
+from barewire.tools.examples import order_feed
 
 
 def test_the_example_fills_its_link_with_a_short_queue() -> None:
@@ -48,3 +49,38 @@ def test_a_tunnel_that_nobody_listens_to(capfd: pytest.CaptureFixture[str]) -> N
     assert subprocess.run(command, timeout=20).returncode != 0
     said = capfd.readouterr().err
     assert "refused" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("parser", ["numpy", "struct"])
+def test_the_order_feed_arrives_whole(parser: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if parser == "struct":
+        monkeypatch.setattr(order_feed, "numpy", None)
+    done = order_feed.run(20_000)
+    assert done.read == done.sent
+    assert (done.sent.orders, done.sent.ids, done.dropped) == (20_000, 20_000 * 20_001 // 2, 0)
+    assert done.datagrams == len(list(order_feed.datagrams(20_000)))
+
+
+def test_both_parsers_read_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = memoryview(b"".join(order_feed.datagrams(1000)))
+    arrays, tuples = order_feed.Totals(), order_feed.Totals()
+    arrays.add(view)
+    monkeypatch.setattr(order_feed, "numpy", None)
+    tuples.add(view)
+    assert arrays == tuples and tuples.sold and tuples.bought
+
+
+def test_the_order_feed_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert order_feed.main(["5000"]) == 0
+    sent, read, rate, verdict = capsys.readouterr().out.splitlines()
+    assert sent.removeprefix("sent: ") == read.removeprefix("read: ")
+    assert sent.startswith("sent: 5,000 orders, ids 12,502,500, bought ")
+    assert "orders/s" in rate and verdict == "they match"
+
+
+def test_a_feed_that_is_lost_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(order_feed, "read", lambda queue, totals: None)
+    assert order_feed.main(["100"]) == 1
+    assert capsys.readouterr().out.endswith("they differ\n")
