@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from ipaddress import IPv4Address
 
 # linux/bpf_common.h: load word, half, byte at an absolute offset; jumps; return
 _LDW, _LDH, _LDB, _JA, _JEQ, _JSET, _RET = 0x20, 0x28, 0x30, 0x05, 0x15, 0x45, 0x06
@@ -29,23 +28,10 @@ def own_frames(mac: bytes) -> list[Instruction]:
     ]
 
 
-def own_addresses(addresses: list[IPv4Address]) -> list[Instruction]:
-    """IPv4 to one of the addresses, and ARP that asks for or tells one of them: for a stack that
-    shares the interface's MAC address with the kernel."""
-    n = len(addresses)
-    lookup = [(_JEQ, n - 1 - i, int(i + 1 == n), int(a)) for i, a in enumerate(addresses)]
-    # One lookup serves both: the accumulator holds the destination, or the target of ARP.
-    return [
-        (_LDH, 0, 0, _ETHERTYPE),
-        (_JEQ, 3, 0, _IPV4),
-        (_JEQ, 0, n + 4, _ARP),
-        (_LDW, 0, 0, _ARP_TARGET),
-        (_JA, 0, 0, 1),
-        (_LDW, 0, 0, _IP_DESTINATION),
-        *lookup,
-        (_RET, 0, 0, _WHOLE),
-        (_RET, 0, 0, 0),
-    ]
+def nothing() -> list[Instruction]:
+    """No frame: until a stack that shares the interface's MAC address tells its IP addresses
+    (packet_share.h)."""
+    return [(_RET, 0, 0, 0)]
 
 
 Step = tuple[int, int | str, int | str, int]  # an instruction whose jumps may name a label

@@ -13,16 +13,13 @@ import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
-
-from pyroute2 import IPRoute
 
 from .device import stable_mac
 from .errors import DeviceError, invalid
 from .helper_thread import in_thread
 from .interface import interface_up
 from .names import DeviceSpec, parse_between, parse_choice, parse_flag, parse_mac, parse_text
-from .packet_filter import Instruction, assembled, own_addresses, own_frames
+from .packet_filter import Instruction, assembled, nothing, own_frames
 
 _RUN_AS = "run as root, with CAP_NET_RAW, or inside `unshare -Urn`"
 
@@ -39,7 +36,7 @@ _FANOUT_MODES = {"hash": 0, "lb": 1, "cpu": 2, "rollover": 3, "rnd": 4, "qm": 5}
 PACKET_OPTIONS = {
     "netns": "network namespace of the interface: a name of `ip netns`, or a path",
     "mac": "MAC address of the stack (a stable one of the name)",
-    "share": "addresses of the stack, with commas, on the interface's own MAC address",
+    "share": "address: the stack has the interface's MAC address, and gets its IP addresses",
     "offload": "0: finish checksums and cut segments before sending (1)",
     "filter": "0: no kernel filter, every frame is copied (1)",
     "promiscuous": "1: the interface takes every frame (0)",
@@ -53,7 +50,7 @@ PACKET_OPTIONS = {
 class PacketRequest:
     """What to open: an interface that is up. It goes on being the kernel's: the stack has a MAC
     address of its own (`mac`, by default a stable one of the name), or with `share` the interface's,
-    for the addresses given, which the kernel must not have.
+    and gets IPv4 to its addresses (set_addrs, packet_share.h), which the kernel must not have.
 
     `offload` leaves checksums and segmentation of what is sent to the interface; `filtered` copies
     only what is the stack's (a kernel BPF filter); `promiscuous` makes the interface take every
@@ -64,7 +61,7 @@ class PacketRequest:
     name: str
     netns: str | None = None
     mac: bytes | None = None
-    share: tuple[IPv4Address, ...] = ()
+    share: bool = False
     offload: bool = True
     filtered: bool = True
     promiscuous: bool = False
@@ -93,12 +90,11 @@ def open_packet_socket(
 
 def packet_request(spec: DeviceSpec) -> PacketRequest:
     """What a device name asks for, by the options of PACKET_OPTIONS."""
-    share = spec.get("share", parse_text, "")
     return PacketRequest(
         spec.name,
         netns=spec.get("netns", parse_text, None),
         mac=spec.get("mac", parse_mac, None),
-        share=tuple(map(_parse_share, share.split(","))) if share else (),
+        share=spec.get("share", parse_choice("address"), "") == "address",
         offload=spec.get("offload", parse_flag, True),
         filtered=spec.get("filter", parse_flag, True),
         promiscuous=spec.get("promiscuous", parse_flag, False),
@@ -106,13 +102,6 @@ def packet_request(spec: DeviceSpec) -> PacketRequest:
         fanout=spec.get("fanout", parse_between(0, 65_535), None),
         fanout_mode=spec.get("fanout_mode", parse_choice(*_FANOUT_MODES), "hash"),
     )
-
-
-def _parse_share(text: str) -> IPv4Address:
-    try:
-        return IPv4Address(text)
-    except ValueError:
-        raise invalid(f"share={text}: expected an IPv4 address, such as 198.18.0.2") from None
 
 
 def packet_probe() -> str:
@@ -174,12 +163,6 @@ def _own_mac(request: PacketRequest, layer: int, hardware: bytes) -> bytes:
         return request.mac or stable_mac(f"{request.name} {hardware.hex()}")
     if request.mac:
         raise invalid("share and mac exclude each other: a shared interface has its own address")
-    with IPRoute() as route:
-        taken = {dict(a["attrs"]).get("IFA_ADDRESS") for a in route.get_addr(family=2)}
-    for address in request.share:
-        if str(address) in taken:
-            text = f"share={address}: the kernel has this address: give the stack another one"
-            raise DeviceError(errno.EADDRINUSE, text)
     return hardware
 
 
@@ -190,9 +173,7 @@ def _configure(sock: _socket.socket, request: PacketRequest, layer: int, mac: by
     option(SOL_PACKET, _IGNORE_OUTGOING, 1)
     option(SOL_PACKET, _QDISC_BYPASS, int(request.qdisc_bypass))
     if request.filtered and layer == 2:
-        attach_filter(
-            sock, own_addresses(list(request.share)) if request.share else own_frames(mac)
-        )
+        attach_filter(sock, nothing() if request.share else own_frames(mac))
     index = _socket.if_nametoindex(request.name)
     if request.promiscuous:
         option(SOL_PACKET, _ADD_MEMBERSHIP, struct.pack("iHH8x", index, _MR_PROMISC, 0))

@@ -129,14 +129,20 @@ class ControlPlane:
         self._publish()
 
     def add_address(self, now: int, ifindex: int, address: str | IPv4Interface) -> None:
-        """With its prefix length ("198.18.0.2/24"). Usable at once unless it is probed first."""
+        """With its prefix length ("198.18.0.2/24"). Usable at once unless it is probed first. A
+        device may refuse it (EADDRINUSE: it is the kernel's); all is then as before."""
         interface = self._interface(ifindex)
         own = _ipv4_interface(address)
         arp = interface.layer == 2
         self.routes.add_address(ifindex, own, tentative=arp)
+        try:
+            self._publish()
+        except OSError:
+            self.routes.remove_address(ifindex, own.ip)
+            self._publish()
+            raise
         if arp:
             self.arp.add(now, ifindex, own)
-        self._publish()
 
     def remove_address(self, now: int, ifindex: int, address: str | IPv4Interface) -> None:
         ip = _ipv4_interface(address).ip

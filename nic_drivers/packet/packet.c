@@ -16,6 +16,7 @@
 #include <linux/if_packet.h>
 
 #include "../gather.h"
+#include "../packet_share.h"
 #include "../vnet.h"
 #include "../xstats.h"
 
@@ -40,6 +41,7 @@ static const char *const xstat_names[XSTATS] = {"rx_truncated",     "rx_malforme
 struct packet_port {
     struct netdev dev;
     int fd;
+    int filter;    /* the socket has one */
     int failed;    /* positive errno that the socket reported; 0: none */
     uint32_t room; /* longest frame that is no super-segment */
     uint8_t *map;  /* both rings */
@@ -288,6 +290,12 @@ static void packet_close(struct netdev *dev)
     free(p);
 }
 
+static int packet_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
+{
+    const struct packet_port *p = (struct packet_port *)dev;
+    return packet_share(p->fd, dev->layer == 2 ? L2_HEADER : 0, p->filter, ips, n);
+}
+
 static int packet_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
 {
     struct packet_port *p = (struct packet_port *)dev;
@@ -326,6 +334,7 @@ struct netdev *packet_new(int fd, const struct packet_config *cfg)
     if (!p)
         return NULL;
     p->fd = fd;
+    p->filter = cfg->filter;
     p->room = cfg->mtu + (cfg->layer == 2 ? L2_HEADER + L2_TAG : 0);
     p->map_len = (size_t)cfg->rx_block_size * cfg->rx_blocks + (size_t)cfg->tx_block_size * cfg->tx_blocks;
     p->map = mmap(NULL, p->map_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
@@ -341,6 +350,7 @@ struct netdev *packet_new(int fd, const struct packet_config *cfg)
                              .tx_burst = packet_tx_burst,
                              .arm = packet_arm,
                              .close = packet_close,
+                             .set_addrs = cfg->share ? packet_set_addrs : NULL,
                              .xstats = packet_xstats,
                              .caps = NETDEV_VNET_HDR | NETDEV_RX_CSUM | NETDEV_RX_GSO,
                              .mtu = cfg->mtu,

@@ -40,6 +40,7 @@ def open_packet(request: PacketRequest, *, block: bool = False, ring: int = 512)
     label = ffi.new("char[]", request.name.encode())
     config.name, config.mtu, config.layer, config.mac = label, opened.mtu, opened.layer, opened.mac
     config.version, config.offload = (_V3 if block else _V2), request.offload
+    config.share, config.filter = request.share, request.filtered
     config.rx_block_size = config.tx_block_size = _BLOCK
     config.rx_frame_size = config.tx_frame_size = _SUPER_FRAME
     config.rx_blocks, config.tx_blocks = _blocks(ring)

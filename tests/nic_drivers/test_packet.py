@@ -115,7 +115,9 @@ def test_what_the_kernel_sends_there_does_not_come_back(wire: Wire) -> None:
 
 
 def test_a_shared_address_gets_its_arp_and_its_packets(wire: Wire) -> None:
-    with wire.near.entered(), open_device(f"packet:veth0?share={STACK},198.18.0.9") as device:
+    with wire.near.entered(), open_device("packet:veth0?share=address") as device:
+        wire.send(frame(OWN, 1))
+        assert not device.rx(), "no address yet"
         assert device.mac.hex(":") in wire.link()
         with barewire.Stack(device, addresses=[f"{STACK}/24"]) as stack:
             server = stack.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -134,7 +136,24 @@ def test_a_shared_address_gets_its_arp_and_its_packets(wire: Wire) -> None:
                     client.sendto(b"to the kernel", ("198.18.0.3", 7000))
                 assert kernel.recv(100) == b"to the kernel"
             assert stack.counters()["drop_ip_not_ours"] == 0
+            before = stack.addresses
+            with pytest.raises(OSError, match="the kernel has one of") as caught:
+                stack.add_address("198.18.0.3/24")
+            assert caught.value.errno == errno.EADDRINUSE
+            assert stack.addresses == before
+            stack.add_address("198.18.0.9/24")
+            done = wire.far.run(["ping", "-c1", "-W5", "198.18.0.9"], capture_output=True)
+            assert done.returncode == 0
+            stack.remove_address("198.18.0.9/24")
+            done = wire.far.run(["ping", "-c1", "-W1", "198.18.0.9"], capture_output=True)
+            assert done.returncode != 0
             server.close()
+
+
+def test_an_address_of_the_kernel_is_not_shared(wire: Wire) -> None:
+    with wire.near.entered(), pytest.raises(OSError, match="the kernel has one of") as caught:
+        barewire.Stack("packet:veth0?share=address", addresses=["198.18.0.3/24"])
+    assert caught.value.errno == errno.EADDRINUSE
 
 
 def test_fanout_shares_the_flows(wire: Wire) -> None:
@@ -215,9 +234,8 @@ def test_a_killed_process_leaves_the_interface_as_it_was(wire: Wire) -> None:
     [
         ("packet:nowhere", errno.ENODEV, "there is no interface 'nowhere' here"),
         ("packet:", errno.ENODEV, "there is no interface '' here"),
-        ("packet:veth0?share=198.18.0.3", errno.EADDRINUSE, "the kernel has this address"),
-        ("packet:veth0?share=nonsense", errno.EINVAL, "expected an IPv4 address"),
-        ("packet:veth0?share=198.18.0.2&mac=02:00:00:00:00:01", errno.EINVAL, "exclude each"),
+        ("packet:veth0?share=nonsense", errno.EINVAL, "expected address"),
+        ("packet:veth0?share=address&mac=02:00:00:00:00:01", errno.EINVAL, "exclude each"),
         ("packet:veth0?ring=7", errno.EINVAL, "from 8 to 16384"),
         ("packet:veth0?rx=fast", errno.EINVAL, "frame or block"),
         ("packet:veth0?fanout_mode=mine", errno.EINVAL, "expected hash or lb"),

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/* A packet socket that shares its interface's MAC address with the kernel: its filter lets IPv4 to the
+ * stack's addresses in, and ARP that asks for or tells one of them. For set_addrs of the drivers with such
+ * a socket. */
+#ifndef BW_PACKET_SHARE_H
+#define BW_PACKET_SHARE_H
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <sys/socket.h>
+
+#include "kernel_address.h"
+
+enum { SHARE_ADDRS_MAX = 256, SHARE_HEAD = 7 };
+
+static inline uint32_t share_word(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* ips: n of 16 bytes, IPv4 mapped. l2: bytes of the link header, 14 or 0. filtered 0: every frame comes in,
+ * and only the kernel's addresses are looked at. 0, -EADDRINUSE: the kernel has one of them, -errno. */
+static inline int packet_share(int fd, uint32_t l2, int filtered, const uint8_t (*ips)[16], int n)
+{
+    struct sock_filter code[SHARE_HEAD + 2 * SHARE_ADDRS_MAX + 1] = {
+        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12), /* EtherType */
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x0800, 4, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x0806, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 38), /* ARP's target */
+        BPF_JUMP(BPF_JMP | BPF_JA, 1, 0, 0),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, l2 + 16), /* IPv4's destination */
+    };
+    int at = SHARE_HEAD;
+    if (n > SHARE_ADDRS_MAX)
+        return -ENOSPC;
+    for (int i = 0; i < n; i++) {
+        if (kernel_has_address(fd, ips[i]))
+            return -EADDRINUSE;
+        code[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, share_word(ips[i] + 12), 0, 1);
+        code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0x40000);
+    }
+    code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
+    int begin = l2 ? 0 : SHARE_HEAD - 1; /* bare IP packets have a destination and nothing before */
+    struct sock_fprog program = {.len = (unsigned short)(at - begin), .filter = code + begin};
+    if (filtered && setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program))
+        return -errno;
+    return 0;
+}
+
+#endif
