@@ -29,6 +29,7 @@ from .registry import (
 )
 from .tap.tap import open_tap
 from .tun import TunRequest
+from .uring.uring import open_uring
 from .xdp.xdp import open_xdp
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "open_packet",
     "open_raw",
     "open_tap",
+    "open_uring",
     "open_xdp",
     "parse_device_name",
     "pipe_pair",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import ctypes
 import errno
 import fcntl
 import struct
@@ -13,6 +14,7 @@ from .errors import DeviceError
 # linux/sockios.h, linux/if.h
 _SIOCGIFFLAGS, _SIOCGIFMTU, _SIOCGIFHWADDR = 0x8913, 0x8921, 0x8927
 _IFF_UP = 1
+_SIOCETHTOOL, _ETHTOOL_GDRVINFO, _DRVINFO_LEN = 0x8946, 3, 196  # linux/ethtool.h
 
 
 @dataclass(frozen=True)
@@ -50,3 +52,18 @@ def interface(name: str) -> KernelInterface:
         kernel.close()
     kind = struct.unpack_from("H", hardware, 16)[0]
     return KernelInterface(index, mtu, kind, hardware[18:24], bool(flags & _IFF_UP))
+
+
+def interface_driver(name: str) -> str | None:
+    """The name of the kernel's driver ("tun", "veth", …), "" if it does not say, None if there is no
+    such interface."""
+    info = ctypes.create_string_buffer(struct.pack("I", _ETHTOOL_GDRVINFO), _DRVINFO_LEN)
+    query = struct.pack("16sP16x", name.encode()[:15], ctypes.addressof(info))
+    kernel = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
+    try:
+        fcntl.ioctl(kernel.fileno(), _SIOCETHTOOL, query)
+    except OSError as error:
+        return None if error.errno == errno.ENODEV else ""
+    finally:
+        kernel.close()
+    return info.raw[4:36].split(b"\0")[0].decode()

@@ -45,6 +45,12 @@ LIBRARIES = {
         ("clang",),
         ("libbpf-dev", "clang", "pkg-config"),
     ),
+    "uring": Library(
+        "nic_drivers/uring/uring_build.py",
+        ("liburing >= 2.3",),
+        (),
+        ("liburing-dev", "pkg-config"),
+    ),
     "xdp": Library(
         "nic_drivers/xdp/xdp_build.py",
         ("libxdp", "libbpf"),

@@ -12,6 +12,9 @@
 #define XDP_PKT_CONTD (1 << 0)
 #endif
 
+/* linux/io_uring.h, Linux 6.7: an operation, there a name of an enum */
+#define BW_IORING_OP_READ_MULTISHOT 49
+
 /* asm-generic/socket.h, Linux 5.11 */
 #ifndef SO_PREFER_BUSY_POLL
 #define SO_PREFER_BUSY_POLL 69

@@ -17,10 +17,11 @@
 
 #include "../gather.h"
 #include "../packet_share.h"
+#include "../vlan_tag.h"
 #include "../vnet.h"
 #include "../xstats.h"
 
-enum { L2_HEADER = 14, L2_TAG = 4, L2_ADDRESSES = 12 };
+enum { L2_HEADER = 14, L2_TAG = 4 };
 
 /* Why a frame was dropped, and what the kernel counted: PACKET_STATISTICS, which starts anew at each look.
  * Its tp_packets counts those dropped too. */
@@ -78,20 +79,6 @@ static uint8_t *rx_entry(const struct packet_port *p, uint32_t i)
 
 /* ---- receive ------------------------------------------------------------------------------------ */
 
-/* The kernel takes a VLAN tag out of the frame: it goes back in, as it was on the wire. */
-static void put_tag_back(struct rx_frame *f, uint32_t status, uint16_t tci, uint16_t tpid)
-{
-    uint8_t *data = f->data - L2_TAG;
-    uint16_t type = status & TP_STATUS_VLAN_TPID_VALID ? tpid : 0x8100;
-    memmove(data, f->data, L2_ADDRESSES);
-    data[12] = (uint8_t)(type >> 8);
-    data[13] = (uint8_t)type;
-    data[14] = (uint8_t)(tci >> 8);
-    data[15] = (uint8_t)tci;
-    f->data = data;
-    f->len += L2_TAG;
-}
-
 /* Is the frame whole, and no longer than agreed? */
 static int accept_frame(struct packet_port *p, struct rx_frame *f, uint32_t whole)
 {
@@ -112,7 +99,7 @@ static int accept_frame(struct packet_port *p, struct rx_frame *f, uint32_t whol
 static void lend(struct packet_port *p, struct rx_frame *f, uint32_t status, uint16_t tci, uint16_t tpid)
 {
     if (status & TP_STATUS_VLAN_VALID && p->dev.layer == 2)
-        put_tag_back(f, status, tci, tpid);
+        vlan_put_back(f, status, tci, tpid);
     p->dev.stats.rx_frames++;
     p->dev.stats.rx_bytes += f->len;
 }

@@ -53,6 +53,7 @@ for group in "$@"; do
         want libxdp-dev libxdp
         want libbpf-dev libbpf
         want libdpdk-dev libdpdk
+        want liburing-dev liburing
         ;;
     *) die "system.sh does not know the group $group" ;;
     esac

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/* Receiving: one request that stands, and buffers that go round.
+ *
+ * A frame that comes in makes work for the thread that made the request: done when that thread is next
+ * in the kernel, as the flags in the mapped ring say (IORING_SQ_TASKRUN). So a look costs a load when
+ * nothing is there, and one system call when something is. Another thread that drives takes the
+ * request over: it cancels the old one and makes its own. A request ends too when its thread exits
+ * (ECANCELED), when no buffer is free (ENOBUFS), and after each frame on kernels without multishot; the
+ * next look makes a new one. */
+#include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include "../vlan_tag.h"
+#include "../xstats.h"
+#include "uring_device.h"
+
+enum { NAP_NS = 1000000, CLOSE_NS = 100000000 };
+
+/* ---- buffers -------------------------------------------------------------------------------------- */
+
+/* Where the virtio-net header of a frame is put, or the frame if there is none. */
+static uint8_t *payload_of(const struct uring *u, uint16_t id)
+{
+    return u->rx_base + (size_t)id * u->stride + URING_IP_AT - u->l2 - u->vnet;
+}
+
+static void give(struct uring *u, uint16_t id, int place)
+{
+    uint32_t len = u->prefix + u->vnet + u->most + 1; /* one more than a frame has: too long is seen */
+    io_uring_buf_ring_add(u->buffers, payload_of(u, id) - u->prefix, len, id, io_uring_buf_ring_mask(u->ring),
+                          place);
+}
+
+void uring_give_all(struct uring *u)
+{
+    for (uint32_t i = 0; i < u->ring; i++)
+        give(u, (uint16_t)i, (int)i);
+    io_uring_buf_ring_advance(u->buffers, (int)u->ring);
+}
+
+/* The buffers of the last burst are the kernel's again. */
+static void give_back(struct uring *u)
+{
+    if (!u->lent_len)
+        return;
+    for (int i = 0; i < u->lent_len; i++)
+        give(u, u->lent[i], i);
+    io_uring_buf_ring_advance(u->buffers, u->lent_len);
+    u->lent_len = 0;
+}
+
+/* ---- what came ------------------------------------------------------------------------------------ */
+
+/* The auxiliary data of a packet socket: a VLAN tag that the kernel took out. */
+static void put_tag_back(const struct uring *u, const uint8_t *control, struct rx_frame *f)
+{
+    struct cmsghdr head;
+    struct tpacket_auxdata aux;
+    memcpy(&head, control, sizeof head);
+    if (head.cmsg_level != SOL_PACKET || head.cmsg_type != PACKET_AUXDATA)
+        return;
+    memcpy(&aux, control + CMSG_LEN(0), sizeof aux);
+    if (aux.tp_status & TP_STATUS_VLAN_VALID && u->dev.layer == 2)
+        vlan_put_back(f, aux.tp_status, aux.tp_vlan_tci, aux.tp_vlan_tpid);
+}
+
+/* Is it a frame? got: bytes from the start of the buffer on. */
+static int accept_frame(struct uring *u, uint16_t id, uint32_t got, struct rx_frame *f)
+{
+    uint8_t *payload = payload_of(u, id);
+    uint32_t before = u->prefix + u->vnet;
+    *f = (struct rx_frame){.data = payload + u->vnet, .len = got - before, .csum = BW_CSUM_UNKNOWN};
+    int good = got > before && (!u->vnet || vnet_parse(payload, u->dev.caps, f));
+    if (!good || f->len > (f->gso_size ? u->most : u->room)) {
+        u->dev.stats.rx_dropped++;
+        u->xstats[good ? URING_RX_TOO_LONG : URING_RX_MALFORMED]++;
+        return 0;
+    }
+    if (u->packet)
+        put_tag_back(u, u->prefix ? payload - URING_CONTROL : u->control, f);
+    u->dev.stats.rx_frames++;
+    u->dev.stats.rx_bytes += f->len;
+    return 1;
+}
+
+/* A request ended: the present one is to be made anew, of an earlier one nothing is left to do. */
+static void ended(struct uring *u, uint64_t serial, int res)
+{
+    if (!serial)
+        return; /* the answer to a cancel */
+    u->standing--;
+    if (serial != u->serial)
+        return;
+    u->armed = 0;
+    if (res == -ECANCELED)
+        u->xstats[URING_CANCELLED]++;
+    else if (res == -ENOBUFS)
+        u->xstats[URING_NO_BUFFERS]++;
+    else if (res < 0 && res != -EAGAIN && res != -EINTR && res != -ENOMEM)
+        u->failed = uring_gone(-res) ? ENETDOWN : -res;
+}
+
+/* Frames out of the mapped ring, until max buffers are lent. */
+static int take(struct uring *u, struct rx_frame *frames, int max)
+{
+    struct io_uring_cqe *cqe;
+    unsigned head, seen = 0;
+    int n = 0;
+    io_uring_for_each_cqe(&u->rx, head, cqe)
+    {
+        if (u->lent_len == max)
+            break;
+        seen++;
+        if (!(cqe->flags & IORING_CQE_F_MORE))
+            ended(u, cqe->user_data, cqe->res);
+        if (cqe->flags & IORING_CQE_F_BUFFER) {
+            uint16_t id = (uint16_t)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+            u->lent[u->lent_len++] = id;
+            n += cqe->res > 0 && accept_frame(u, id, (uint32_t)cqe->res, &frames[n]);
+        }
+    }
+    io_uring_cq_advance(&u->rx, seen);
+    return n;
+}
+
+/* ---- the request ---------------------------------------------------------------------------------- */
+
+/* The ring of requests is empty whenever one is made: there is always room. */
+static void prepare_receive(struct uring *u)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->rx);
+    if (u->packet) {
+        u->message = (struct msghdr){.msg_controllen = URING_CONTROL};
+        if (!u->multishot)
+            u->message.msg_control = u->control;
+        io_uring_prep_recvmsg(sqe, u->fd, &u->message, 0);
+        sqe->ioprio = u->multishot ? IORING_RECV_MULTISHOT : 0;
+    } else {
+        io_uring_prep_read(sqe, u->fd, NULL, u->multishot ? 0 : u->vnet + u->most + 1, 0);
+        if (u->multishot)
+            sqe->opcode = BW_IORING_OP_READ_MULTISHOT;
+    }
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = URING_GROUP;
+    sqe->user_data = ++u->serial;
+    u->xstats[URING_ARMED]++;
+    u->owner = pthread_self();
+    u->armed = 1;
+    u->standing++;
+}
+
+static void prepare_cancel(struct uring *u)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->rx);
+    io_uring_prep_cancel64(sqe, u->serial, 0);
+    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    sqe->user_data = 0;
+    u->xstats[URING_MOVED]++;
+}
+
+/* Lets the kernel post what is there, and keeps the request standing. 0 or -errno. */
+static int refresh(struct uring *u)
+{
+    int foreign = !u->sqpoll && u->armed && !pthread_equal(u->owner, pthread_self());
+    if (foreign && !u->dedicated) {
+        prepare_cancel(u);
+        u->armed = 0;
+    }
+    if (!u->armed)
+        prepare_receive(u);
+    else if (!foreign && !io_uring_sq_ready(&u->rx) &&
+             !(*u->rx.sq.kflags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)))
+        return 0;
+    u->xstats[URING_ENTERS]++;
+    int rc = u->sqpoll ? io_uring_submit(&u->rx) : io_uring_submit_and_get_events(&u->rx);
+    return rc < 0 && rc != -EAGAIN && rc != -EBUSY && rc != -EINTR ? rc : 0;
+}
+
+void uring_cancel_all(struct uring *u)
+{
+    struct __kernel_timespec patience = {.tv_nsec = CLOSE_NS};
+    struct io_uring_cqe *cqe;
+    struct io_uring_sqe *sqe = u->standing ? io_uring_get_sqe(&u->rx) : NULL;
+    if (!sqe)
+        return;
+    io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+    sqe->user_data = 0;
+    io_uring_submit(&u->rx);
+    while (u->standing && !io_uring_wait_cqe_timeout(&u->rx, &cqe, &patience)) {
+        if (!(cqe->flags & IORING_CQE_F_MORE))
+            ended(u, cqe->user_data, cqe->res);
+        io_uring_cqe_seen(&u->rx, cqe);
+    }
+}
+
+/* ---- the contract's part -------------------------------------------------------------------------- */
+
+int uring_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int max)
+{
+    struct uring *u = (struct uring *)dev;
+    int rc = uring_start(u), n;
+    give_back(u);
+    if (max > BW_RX_BURST)
+        max = BW_RX_BURST;
+    for (n = take(u, frames, max); !rc && !u->failed && u->lent_len < max;) {
+        rc = refresh(u);
+        int more = take(u, frames + n, max);
+        n += more;
+        if (!more)
+            break;
+    }
+    return n ? n : u->failed ? -u->failed : rc;
+}
+
+int uring_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *arm)
+{
+    struct uring *u = (struct uring *)dev;
+    dev->stats.wakeups++;
+    *arm = (struct netdev_arm){.fd = u->rx.ring_fd, .events = POLLIN, .deadline = INT64_MAX};
+    int rc = uring_start(u);
+    if (u->event_fd >= 0) {
+        eventfd_t before;
+        arm->fd = u->event_fd;
+        eventfd_read(u->event_fd, &before);
+    }
+    if (!rc && !u->failed)
+        rc = refresh(u);
+    if (io_uring_cq_ready(&u->rx) || u->lent_len) /* frames, or buffers to be given back */
+        return 1;
+    if (u->failed || rc)
+        return u->failed ? -u->failed : rc;
+    if (want_tx && u->sqpoll) {
+        uring_reap_slots(u);
+        if (u->slots_len)
+            return 1;
+    }
+    if (want_tx) /* nothing tells when the interface's queue has room again */
+        arm->deadline = now + NAP_NS;
+    return 0;
+}
