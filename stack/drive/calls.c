@@ -294,6 +294,7 @@ struct transfer {
 
 static int64_t attempt(struct bw_sock *s, const struct transfer *t)
 {
+    uint32_t last = t->last - t->first > BATCH_BURST ? t->first + BATCH_BURST : t->last;
     if (t->begun && (bw_readiness(s) & BW_ERR))
         return 0;
     switch (t->op) {
@@ -301,8 +302,8 @@ static int64_t attempt(struct bw_sock *s, const struct transfer *t)
     case OP_RECV: return bw_recv(s, t->dst, t->len, t->flags);
     case OP_SENDTO: return bw_sendto(s, t->src, t->len, t->flags, t->to);
     case OP_RECVFROM: return bw_recvfrom(s, t->dst, t->len, t->flags, t->from);
-    case OP_SEND_BATCH: return bw_send_batch(s, t->batch, t->first, t->last);
-    case OP_RECV_BATCH: return bw_recv_batch(s, t->batch, t->first, t->last);
+    case OP_SEND_BATCH: return bw_send_batch(s, t->batch, t->first, last);
+    case OP_RECV_BATCH: return bw_recv_batch(s, t->batch, t->first, last);
     }
     return -EINVAL;
 }
@@ -347,15 +348,14 @@ static int64_t spin(struct host *h, const struct bw_sock *handle, const struct t
  * entry and exit; the socket may be closed meanwhile. */
 static int64_t by_bursts(struct host *h, const struct bw_sock *handle, struct transfer t)
 {
-    const uint32_t from = t.first, end = t.last;
+    const uint32_t from = t.first;
     for (;;) {
         const struct record *r = h->closed ? NULL : record_find(h, handle);
-        t.last = end - t.first < BATCH_BURST ? end : t.first + BATCH_BURST;
         int64_t n = r ? attempt(r->sock, &t) : -EBADF;
         if (n <= 0)
             return t.first > from ? t.first - from : n;
         t.first += (uint32_t)n;
-        if (t.first == end)
+        if (t.first == t.last)
             return t.first - from;
         t.begun = 1;
         if (h->virtual_time)

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CLIENTS = 6, MESSAGES = 5, LONGEST = 20000, SPIN_NS = 20000, PORT = 7 };
+enum { CLIENTS = 6, MESSAGES = 5, LONGEST = 20000, SPIN_NS = 20000, PORT = 7, BATCH = 100 };
 
 static struct host *host;
 static struct bw_sock *listener;
@@ -174,6 +174,40 @@ static void *client(void *arg)
     return NULL;
 }
 
+/* A hundred datagrams a call, more than move under one hold of the lock, there and all of them here. */
+static void *datagrams(void *arg)
+{
+    struct waiter *w = waiter_new();
+    uint32_t data[BATCH], lengths[BATCH];
+    struct bw_addr addrs[BATCH], addr = loopback((uint16_t)(PORT + (intptr_t)arg));
+    struct bw_batch batch = {(uint8_t *)data, lengths, addrs, sizeof *data, BATCH};
+    struct bw_sock *from, *to;
+    CHECK(host_socket(host, BW_SOCK_UDP, &from) == 0 && host_socket(host, BW_SOCK_UDP, &to) == 0);
+    CHECK(host_bind(host, to, &addr) == 0);
+    for (uint32_t i = 0; i < 10 * connections; i++) {
+        int64_t n = 0;
+        for (uint32_t k = 0; k < BATCH; k++) {
+            data[k] = i * BATCH + k;
+            lengths[k] = sizeof *data;
+            addrs[k] = addr;
+        }
+        for (uint32_t at = 0; at < BATCH; at += n > 0 ? (uint32_t)n : 0) {
+            n = host_send_batch(host, from, &batch, at, BATCH, at > 0, SPIN_NS);
+            CHECK(n > 0 || again(w, from, n, POLLOUT));
+        }
+        memset(data, 0, sizeof data);
+        for (uint32_t at = 0; at < BATCH; at += n > 0 ? (uint32_t)n : 0) {
+            n = host_recv_batch(host, to, &batch, at, BATCH, at > 0, SPIN_NS);
+            CHECK(n > 0 || again(w, to, n, POLLIN));
+        }
+        for (uint32_t k = 0; k < BATCH; k++)
+            CHECK(data[k] == i * BATCH + k && lengths[k] == sizeof *data);
+    }
+    CHECK(host_sock_close(host, from) == 0 && host_sock_close(host, to) == 0);
+    waiter_free(w);
+    return NULL;
+}
+
 static void *look_on(void *arg)
 {
     struct host_stats stats;
@@ -225,7 +259,7 @@ static void open_host(void)
 int main(int argc, char **argv)
 {
     struct sigaction action = {.sa_handler = ignore};
-    pthread_t acceptor, clients[CLIENTS], onlooker, signaller;
+    pthread_t acceptor, clients[CLIENTS], batches[2], onlooker, signaller;
     if (argc > 1)
         connections = atol(argv[1]);
     sigaction(SIGUSR1, &action, NULL);
@@ -235,8 +269,12 @@ int main(int argc, char **argv)
     pthread_create(&signaller, NULL, send_signals, NULL);
     for (long i = 0; i < CLIENTS; i++)
         pthread_create(&clients[i], NULL, client, (void *)(intptr_t)i);
+    for (long i = 0; i < 2; i++)
+        pthread_create(&batches[i], NULL, datagrams, (void *)(intptr_t)i);
     for (long i = 0; i < CLIENTS; i++)
         pthread_join(clients[i], NULL);
+    for (long i = 0; i < 2; i++)
+        pthread_join(batches[i], NULL);
     pthread_join(acceptor, NULL);
     stop = 1;
     pthread_join(onlooker, NULL);
