@@ -8,9 +8,12 @@ from barewire.tools.bench import flood
 pytestmark = pytest.mark.netns
 
 
-@pytest.mark.parametrize("name", list(flood.TESTS))
+@pytest.mark.parametrize(
+    "name", ["flood_packet", "flood_tap", "flood_tap_guard", "flood_xdp_guard"]
+)
 def test_a_flood_turns_no_honest_client_away(name: str) -> None:
-    found = {r.metric: r.samples["barewire"].median for r in flood.measure_on(name, 1, 0.7, print)}
+    results = flood.measure_on(name, 1, 0.7, print, contenders=("barewire",))
+    found = {result.metric: result.samples["barewire"].median for result in results}
     assert found["SYNs sent"] > 10_000
     assert found["cookies sent"] > 0
     assert found["honest connects"] >= 1

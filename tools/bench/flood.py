@@ -195,16 +195,20 @@ def measure(
 
 
 def measure_on(
-    name: str, rounds: int, seconds: float, progress: Callable[[str], None]
+    name: str,
+    rounds: int,
+    seconds: float,
+    progress: Callable[[str], None],
+    contenders: tuple[str, ...] = ("barewire", "kernel"),
 ) -> list[Result]:
     """The contenders take turns, each in a scene of its own that lasts one round."""
     device = TESTS[name]
     samples: dict[str, dict[str, Samples]] = {metric: {} for metric in UNITS}
     for number in range(rounds):
-        for title, kind in (("barewire", device), ("kernel", "kernel")):
+        for title in contenders:
             progress(f"round {number + 1}/{rounds}: flood {device}, {title}")
             with netns.Namespace("flood") as where, netns.Namespace("flooded") as ours:
-                found = Scene(kind, where, ours).round(seconds)
+                found = Scene(device if title == "barewire" else title, where, ours).round(seconds)
             for metric, value in found.items():
                 samples[metric].setdefault(title, Samples()).add(value)
     return [Result(name, device, "in", m, unit, samples[m]) for m, unit in UNITS.items()]
