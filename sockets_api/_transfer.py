@@ -15,7 +15,7 @@ from barewire.stack import ffi, lib
 from . import _messages, _waiting, batch
 from ._address import argument, unpack
 from ._buffers import CHARS, KEEP, as_chars, fresh, give, not_writable, readable, take, writable
-from ._errors import check, error
+from ._errors import check, error, would_block
 from ._kernel import select as _poll
 from ._kernel import socket as _std
 
@@ -80,6 +80,8 @@ class Transfer:
             data = scratch[0]
             n = _recv(self._host, self._sock, data, bufsize, 0, self._spin)
             if n < 0:
+                if n == EAGAIN and self._timeout == 0:
+                    raise would_block()
                 n = self._receive(n, data, bufsize, 0)
             return _bytes(data, n)  # type: ignore[no-any-return]
         finally:
@@ -112,7 +114,11 @@ class Transfer:
         if flags:
             return self._receive(NOT_ASKED, data, size, flags)
         n: int = _recv(self._host, self._sock, data, size, 0, self._spin)
-        return n if n >= 0 else self._receive(n, data, size, 0)
+        if n >= 0:
+            return n
+        if n == EAGAIN and self._timeout == 0:
+            raise would_block()
+        return self._receive(n, data, size, 0)
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """(data, sender's address); a datagram longer than bufsize loses the rest."""

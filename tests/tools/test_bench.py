@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import json
 import os
+from dataclasses import replace
 
 import pytest
 from barewire.tools import bench
@@ -28,6 +29,7 @@ def test_a_row_of_the_file_has_the_promised_fields():
         "barewire": 5.1,
         "kernel": 7.4,
         "ratio": 0.69,
+        "void": [],
     }
     assert row["spread"]["barewire"] == [5.0, 9.0]
 
@@ -35,6 +37,16 @@ def test_a_row_of_the_file_has_the_promised_fields():
 def test_request_and_response_has_the_spinning_kernel_too():
     row = result(barewire=[4], kernel=[8], barewire_spin=[3], kernel_spin=[2]).as_json()
     assert (row["kernel_spin"], row["barewire_spin"], row["ratio_spin"]) == (2, 3, 1.5)
+    assert row["ratio_to_spin"] == 2  # of the blocking run
+
+
+def test_beside_a_restless_kernel_a_ratio_is_void():
+    compared = replace(
+        result(barewire=[4, 9], kernel=[7, 8, 8.7], kernel_spin=[2, 2.2]), steady=0.2
+    )
+    row = compared.as_json()
+    assert (row["void"], row["ratio"], row["ratio_to_spin"]) == (["kernel"], None, 3.1)
+    assert report.table_rows([compared])[0][-2:] == ("void", "3.10")
 
 
 def test_a_figure_without_a_kernel_has_no_ratio():
@@ -52,8 +64,8 @@ def test_percentiles_are_in_microseconds_and_ordered():
 def test_the_table_shows_blocking_before_spinning():
     rows = report.table_rows([result(barewire=[4], kernel=[8], barewire_spin=[3], kernel_spin=[2])])
     assert rows == [
-        ("tcp_rr out", "p50 us", "4", "8", "0.50"),
-        ("tcp_rr out spin", "p50 us", "3", "2", "1.50"),
+        ("tcp_rr out", "p50 us", "4", "8", "0.50", "2.00"),
+        ("tcp_rr out spin", "p50 us", "3", "2", "1.50", ""),
     ]
 
 

@@ -18,7 +18,7 @@ from ..console import console
 from . import attacks, compare, devices, engine, flood, goodput, report
 from .worker import WorkerError
 
-QUICK, FULL = (3, 0.4), (7, 1.5)  # rounds, seconds each
+QUICK, FULL = (3, 0.4), (9, 1.0)  # rounds, seconds each
 
 
 def _progress(text: str) -> None:
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] = ()) -> int:
         )
     )
     options = _parse(argv, names)
-    terminal = console(width=132)
+    terminal = console(width=144)
     try:
         netns.in_user_namespace([sys.executable, "-P", "-m", "barewire", "bench", *argv])
         with signals.as_exceptions():

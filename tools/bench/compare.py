@@ -20,6 +20,7 @@ from .worker import Worker, WorkerError
 
 PEER, OURS, PREFIX = "198.18.0.1", "198.18.0.2", "/24"
 CONGESTION = "cubic"
+STEADY = 0.2  # the spread of the kernel's figures, by their median, with which they are a reference
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ def compare(
                 for (program, m, title), s in samples.items()
                 if (program, m) == (test.program, metric)
             },
+            STEADY,
         )
         for test in tests
         for metric, unit in test.metrics.items()

@@ -129,7 +129,7 @@ def answer(sock: Any, spin: bool) -> None:
             got = recv_into(buffer)
         except BlockingIOError:
             continue
-        if got == 0 or view[:got] == STOP:
+        if got == 0 or not buffer[0]:  # the end, or STOP
             return
         send(view[:got])
 

@@ -32,10 +32,18 @@ class Samples:
         """The smallest and the largest."""
         return min(self.values), max(self.values)
 
+    def steady(self, most: float) -> bool:
+        """Whether the values lie no farther apart than `most` of their median."""
+        low, high = self.spread
+        return high - low <= most * self.median
+
 
 @dataclass
 class Result:
-    """One metric of one test; samples by contender: barewire, kernel, and each with `_spin`."""
+    """One metric of one test; samples by contender: barewire, kernel, and each with `_spin`.
+
+    steady: where the reference spreads by more than that part of its median, a ratio to it is void.
+    """
 
     test: str
     device: str
@@ -43,6 +51,7 @@ class Result:
     metric: str
     unit: str
     samples: dict[str, Samples]
+    steady: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         medians = {name: round(s.median, 3) for name, s in self.samples.items()}
@@ -59,15 +68,22 @@ class Result:
         }
         if medians:
             row["ratio_spin"] = self.ratio("barewire_spin", "kernel_spin")
+            row["ratio_to_spin"] = self.ratio("barewire", "kernel_spin")
+        row["void"] = [name for name in ("kernel", "kernel_spin") if self.is_void(name)]
         row["spread"] = {name: [round(v, 3) for v in s.spread] for name, s in self.samples.items()}
         return row
 
     def ratio(self, ours: str, theirs: str) -> float | None:
-        """barewire's median by the kernel's: for rates more is better, for times less."""
-        if ours not in self.samples or theirs not in self.samples:
+        """barewire's median by the kernel's: for rates more is better, for times less. None: void."""
+        if ours not in self.samples or theirs not in self.samples or self.is_void(theirs):
             return None
         below = self.samples[theirs].median
         return round(self.samples[ours].median / below, 2) if below else None
+
+    def is_void(self, theirs: str) -> bool:
+        """Whether the reference was too restless to compare with."""
+        reference = self.samples.get(theirs)
+        return bool(reference and self.steady is not None and not reference.steady(self.steady))
 
 
 def machine(congestion: str) -> dict[str, Any]:
@@ -128,8 +144,11 @@ def print_table(
         f"{where['cpu']}, {where['cores']} cores, Linux {where['kernel']}, "
         f"Python {where['python']}; TCP congestion control, where none is named: {where['congestion']}"
     )
-    table = Table(box=box.SIMPLE, title="median (smallest to largest) of the rounds")
-    for name in ("test", "metric", "barewire", "kernel", "ratio"):
+    title = "median (smallest to largest) of the rounds"
+    if any(result.steady is not None for result in results):
+        title += "; void: the kernel's own figures spread by more than a fifth"
+    table = Table(box=box.SIMPLE, title=title)
+    for name in ("test", "metric", "barewire", "kernel", "ratio", "by spin"):
         table.add_column(
             name, justify="left" if name in ("test", "metric") else "right", no_wrap=True
         )
@@ -140,8 +159,16 @@ def print_table(
         console.print(note)
 
 
+def ratio_cell(result: Result, ours: str, theirs: str) -> str:
+    ratio = result.ratio(ours, theirs)
+    if ratio is None:
+        return "void" if result.is_void(theirs) else ""
+    return f"{ratio:.2f}"
+
+
 def table_rows(results: Iterable[Result]) -> list[tuple[str, ...]]:
-    """A row for each comparison; of each test the blocking run, then the spinning one."""
+    """A row for each comparison; of each test the blocking run, then the spinning one. The last column
+    sets the blocking run, whose waiting calls spin by themselves, beside the kernel's spinning one."""
     results = list(results)
     rows: list[tuple[str, ...]] = []
     for test in dict.fromkeys((r.test, r.direction) for r in results):
@@ -150,14 +177,14 @@ def table_rows(results: Iterable[Result]) -> list[tuple[str, ...]]:
             for result in results:
                 if (result.test, result.direction) != test or ours not in result.samples:
                     continue
-                ratio = result.ratio(ours, theirs)
                 rows.append(
                     (
                         " ".join(w for w in (*test, suffix.strip("_")) if w),
                         f"{result.metric} {result.unit}".strip(),
                         cell(result.samples[ours]),
                         cell(result.samples.get(theirs)),
-                        "" if ratio is None else f"{ratio:.2f}",
+                        ratio_cell(result, ours, theirs),
+                        "" if suffix else ratio_cell(result, ours, "kernel_spin"),
                     )
                 )
     return rows
