@@ -120,7 +120,8 @@ class Device:
         self.caps = int(netdev.caps)
         self._netdev = netdev
         self._tallies = tuple(tallies)
-        self._inner = inner
+        self.inner = inner
+        """The device that this one is wrapped around, which it has taken; None: it is no wrapper."""
         self.limits: Limits = Limits() if inner is None else inner.limits
         self._pid = os.getpid()
         self._lent: dict[int, list[Any]] = {}
@@ -163,7 +164,7 @@ class Device:
     def attached(self, is_virtual: bool) -> Callable[[], bool] | None:
         """A stack has taken the device, in virtual time or not. What its poll() has to call in
         virtual time to move frames in Python, which says whether any moved; None: nothing."""
-        return self._inner.attached(is_virtual) if self._inner is not None else None
+        return None if self.inner is None else self.inner.attached(is_virtual)
 
     def peek(self) -> Any:
         """The `struct netdev *`, still this object's: for middleware that is about to take it."""
@@ -175,6 +176,8 @@ class Device:
         if netdev is not None and self._pid == os.getpid():
             netdev.close(netdev)
             self._lent.clear()
+        if self.inner is not None:
+            self.inner.close()  # what it holds beside the netdev that went with ours
 
     def __enter__(self) -> Device:
         return self

@@ -62,9 +62,9 @@ def _overlap(one: Ports, other: Ports) -> bool:
 # ---- in the helper thread: /proc of the interface's namespace --------------------------------------
 
 
-def check_kernel(ports: Ports, tcp: bool) -> None:
+def check_kernel(ports: Ports) -> None:
     """Raises DeviceError, EADDRINUSE, if the kernel has one of the ports, or may choose one."""
-    for protocol in ("tcp", "udp") if tcp else ("udp",):
+    for protocol in ("tcp", "udp"):
         for port in _bound(protocol) | _bound(f"{protocol}6"):
             if _among(port, ports):
                 raise _taken(ports, f"the kernel has a socket on {protocol.upper()} port {port}")

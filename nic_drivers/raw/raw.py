@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 from .._netdev import ffi, lib
 from ..device import Device, Limits
-from ..errors import DeviceError
+from ..errors import DeviceError, invalid
 from ..helper_thread import in_thread
+from ..interface import interface_up
 from ..names import DeviceSpec, parse_between, parse_choice, parse_text
 from ..packet_filter import own_ports
 from ..packet_socket import SOL_PACKET, attach_filter, look_at
@@ -29,6 +30,7 @@ from .ports import DEFAULT, Ports, check_kernel, claim_ports, parse_ports, ports
 log = logging.getLogger("barewire.raw")
 _RUN_AS = "run as root, with CAP_NET_RAW, or inside `unshare -Urn`"
 _ETH_P_IP, _LINK_HEADER = 0x0800, 14
+_ARPHRD_LOOPBACK = 772
 _VNET_HDR, _IGNORE_OUTGOING = 15, 23  # linux/if_packet.h
 _BOOKKEEPING = 768  # what the kernel counts against a receive buffer beside a packet's bytes
 
@@ -116,11 +118,13 @@ def _open(request: _Request) -> _Opened:
             receiver = keep(_raw_socket(_socket.AF_PACKET, 0))
             sender = keep(_raw_socket(_socket.AF_INET, _socket.IPPROTO_RAW))
             layer, mtu, _ = look_at(request.name)
+            if interface_up(request.name).hardware == _ARPHRD_LOOPBACK:
+                raise invalid(f"raw:{request.name}: the kernel's loopback is no way to others")
+            check_kernel(request.ports)
             keep(claim_ports(request.name, request.ports))
             no_tcp, guard = _guard(request)
             if guard is not None:
                 keep(guard)
-            check_kernel(request.ports, not no_tcp)
             link_header = _LINK_HEADER if layer == 2 else 0
             _prepare(receiver, sender, request, mtu, link_header, not no_tcp)
         except DeviceError:

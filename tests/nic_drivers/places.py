@@ -236,5 +236,8 @@ class TunnelPlace(TapPlace):
 
     def drive(self, device: Device, now: int) -> None:
         super().drive(device, now)
-        assert isinstance(device, CallbackDevice)
-        device.deliver()
+        within: Device | None = device
+        while not isinstance(within, CallbackDevice):
+            assert within is not None
+            within = within.inner
+        within.deliver()
