@@ -34,7 +34,8 @@ STALE_CHECK = 5 * SECOND  # how often a stale entry is looked at for use
 STALE_KEEP = 600 * SECOND  # unused that long: withdrawn and forgotten
 FAILED_KEEP = 20 * SECOND
 LOCK_TIME = 1 * SECOND  # a MAC address just learned is not overwritten by hearsay (as Linux)
-MAX_PENDING = 16  # packets a neighbour
+MAX_PENDING = 101  # packets a neighbour, as Linux; the oldest goes
+MAX_PENDING_BYTES = 4 << 20  # of all neighbours together; the newest goes
 MAX_ENTRIES = 1024
 
 Key = tuple[int, Address]
@@ -89,6 +90,7 @@ class NeighbourCache:
         self._max_entries = max_entries
         self._max_pending = max_pending
         self._entries: dict[Key, Neighbour] = {}
+        self._pending_bytes = 0
         self._timers: Deadlines[Key] = Deadlines()
 
     def __len__(self) -> int:
@@ -119,10 +121,7 @@ class NeighbourCache:
             # Punted just before the entry was published: it only has to go again.
             self._port.send_packet(packet)
             return
-        if len(entry.pending) >= self._max_pending:
-            entry.pending.popleft()
-            self.counters["drop_neigh_pending_full"] += 1
-        entry.pending.append(packet)
+        self._hold(entry, packet)
 
     def confirm(self, now: int, ifindex: int, ip: Address, mac: Mac) -> None:
         """The neighbour answered: a reply to us. A new MAC address without an open question is only
@@ -230,10 +229,26 @@ class NeighbourCache:
             entry.updated = now
             if not self._port.neigh_set(entry.ifindex, entry.ip, mac):
                 self.counters["neigh_publish_failed"] += 1
+        for packet in self._waiting(entry):
+            self._port.send_packet(packet)
+
+    def _hold(self, entry: Neighbour, packet: bytes) -> None:
+        """The packet waits, within the bounds."""
+        if self._pending_bytes + len(packet) > MAX_PENDING_BYTES:
+            self.counters["drop_neigh_pending_full"] += 1
+            return
+        if len(entry.pending) >= self._max_pending:
+            self._pending_bytes -= len(entry.pending.popleft())
+            self.counters["drop_neigh_pending_full"] += 1
+        entry.pending.append(packet)
+        self._pending_bytes += len(packet)
+
+    def _waiting(self, entry: Neighbour) -> list[bytes]:
+        """Takes what waits."""
         waiting = list(entry.pending)
         entry.pending.clear()
-        for packet in waiting:
-            self._port.send_packet(packet)
+        self._pending_bytes -= sum(map(len, waiting))
+        return waiting
 
     def _ask(self, now: int, entry: Neighbour) -> None:
         entry.probes += 1
@@ -253,9 +268,7 @@ class NeighbourCache:
         self._give_up(entry)
 
     def _give_up(self, entry: Neighbour) -> None:
-        waiting = list(entry.pending)
-        entry.pending.clear()
-        for packet in waiting:
+        for packet in self._waiting(entry):
             self._port.local_error(packet, errno.EHOSTUNREACH)
 
     # ---- the table ---------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from barewire.l2.neighbour import (
     FAILED_KEEP,
     LOCK_TIME,
     MAX_PENDING,
+    MAX_PENDING_BYTES,
     REACHABLE_TIME,
     RETRANS_TIMER,
     STALE_CHECK,
@@ -113,6 +114,27 @@ def test_pending_packets_are_bounded_and_the_oldest_goes() -> None:
     w.cache.confirm(1, IF, PEER, PEER_MAC)
     assert len(w.port.packets) == MAX_PENDING
     assert (w.port.packets[0], w.port.packets[-1]) == (b"1", b"last")
+
+
+def test_what_waits_for_all_neighbours_is_bounded_too() -> None:
+    w, packet = World(), bytes(65_536)
+    others = [IPv4Address(f"198.18.1.{i}") for i in range(64)]
+    for other in others:
+        w.cache.resolve(0, IF, other, packet)
+    w.cache.resolve(0, IF, PEER, b"one too many")
+    assert w.cache.counters["drop_neigh_pending_full"] == 1
+    w.cache.confirm(1, IF, others[0], PEER_MAC)
+    w.cache.resolve(1, IF, PEER, b"room again")
+    w.cache.confirm(2, IF, PEER, PEER_MAC)
+    assert w.port.packets == [packet, b"room again"]
+    w.cache.resolve(3, IF, others[1], packet)
+    assert w.cache.counters["drop_neigh_pending_full"] == 1
+    while w.state(others[1]) is not State.FAILED:
+        w.to_deadline()
+    assert len(w.port.errors) == 64, "nothing waits any more"
+    for i in range(MAX_PENDING_BYTES // 65_536):
+        w.cache.resolve(4 * S, IF, IPv4Address(f"198.18.2.{i}"), packet)
+    assert w.cache.counters["drop_neigh_pending_full"] == 1
 
 
 def test_reachable_time_is_random_within_half_and_one_and_a_half() -> None:

@@ -52,6 +52,17 @@ def test_ten_thousand_out(link):
             assert kernels.recvfrom(2048) == (message(first + i), ours.getsockname())
 
 
+def test_the_first_batch_to_a_neighbour_waits_for_its_address(link):
+    """It is sent whole, before anybody knows where to."""
+    ours, kernels = link.udp()
+    batch = Batch(BURST, 64)
+    batch.set_address(kernels.getsockname())
+    for i in range(BURST):
+        batch[i] = b"%d" % i
+    assert ours.send_batch(batch) == BURST
+    assert [kernels.recv(64) for _ in range(BURST)] == [b"%d" % i for i in range(BURST)]
+
+
 def test_each_to_another_socket(link):
     """One call, a hundred peers."""
     ours = link.ours(socket.SOCK_DGRAM)
