@@ -142,10 +142,10 @@ def test_a_shared_address_gets_its_arp_and_its_packets(wire: Wire) -> None:
             assert caught.value.errno == errno.EADDRINUSE
             assert stack.addresses == before
             stack.add_address("198.18.0.9/24")
-            done = wire.far.run(["ping", "-c1", "-W5", "198.18.0.9"], capture_output=True)
+            done = wire.far.run(["ping", "-c1", "-W5", "198.18.0.9"])
             assert done.returncode == 0
             stack.remove_address("198.18.0.9/24")
-            done = wire.far.run(["ping", "-c1", "-W1", "198.18.0.9"], capture_output=True)
+            done = wire.far.run(["ping", "-c1", "-W1", "198.18.0.9"], check=False)
             assert done.returncode != 0
             server.close()
 
