@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from barewire.nic_drivers import Device, open_device
+from barewire.nic_drivers import Device, DeviceSpec, open_device
 from barewire.stack import ffi, lib
 from barewire.stack.control import Interface
 
 from . import _config, _errors
 
-Delivery = Callable[[], bool]
 T = TypeVar("T")
+_RELEASE_TRIES, _RELEASE_WAIT = 1000, 0.001  # seconds
 
 
 def open_all(wanted: Sequence[str | Device]) -> list[Device]:
@@ -58,21 +61,75 @@ def _agreed(option: str, values: Iterable[T | None]) -> T | None:
     return found.pop() if found else None
 
 
-def attach(
-    host: Any, device: Device, mtu: int | None, is_virtual: bool
-) -> tuple[Interface, Delivery | None]:
-    """Hands a device over; what poll() has to call for it in virtual time. It is closed where that
-    fails."""
-    if mtu is not None and not 68 <= mtu <= device.mtu:
-        device.close()
-        raise ValueError(
-            f"mtu {mtu}: device {device.name} takes IP packets of 68 to {device.mtu} bytes"
-        )
-    netdev = device.take()
-    netdev.mtu = mtu or device.mtu
-    index = _errors.check(lib.host_add_netdev(host, netdev))
-    interface = Interface(index, device.name, device.layer, device.mac, mtu or device.mtu)
-    return interface, device.attached(is_virtual)
+class Attachments:
+    """The devices that a stack has, by interface index. `mtu` is the stack's word on theirs."""
+
+    def __init__(self, host: Any, mtu: int | None, is_virtual: bool) -> None:
+        self._host = host
+        self._mtu = mtu
+        self._is_virtual = is_virtual
+        self._specs: dict[int, DeviceSpec | None] = {}
+        self._deliver: dict[int, Callable[[], bool]] = {}  # of devices that end in Python
+        self._lock = threading.Lock()
+
+    def add(self, device: Device) -> Interface:
+        """Hands a device over; it is closed where that fails."""
+        self._check_mtu(device)
+        return self._added(device, lib.host_add_netdev(self._host, self._take(device)))
+
+    def add_again(self, index: int, device: str | Device | None) -> Interface:
+        """Another device for an interface that is gone, by default opened by the same name. Raises
+        OSError EBUSY for an interface that is not gone, DeviceError."""
+        with self._lock:
+            wanted = device or self._specs.get(index)
+            if wanted is None:
+                text = "the stack got an open device there and cannot open it again: give another"
+                raise OSError(errno.EINVAL, text)
+            self._release(index)
+            again = open_device(wanted)
+            self._check_mtu(again)
+            return self._added(again, lib.host_restore_netdev(self._host, index, self._take(again)))
+
+    def _release(self, index: int) -> None:
+        """The old device has to let go first, perhaps in its thread."""
+        for _ in range(_RELEASE_TRIES):
+            answer = lib.host_release_netdev(self._host, index)
+            if answer == -errno.EBUSY:
+                raise OSError(
+                    errno.EBUSY, "the interface is not gone: there is nothing to reattach"
+                )
+            if answer != -errno.EAGAIN:
+                _errors.check(answer)
+                return
+            time.sleep(_RELEASE_WAIT)
+        raise OSError(errno.EBUSY, "the device that is gone does not let go: try again")
+
+    def _check_mtu(self, device: Device) -> None:
+        if self._mtu is not None and not 68 <= self._mtu <= device.mtu:
+            device.close()
+            raise ValueError(
+                f"mtu {self._mtu}: device {device.name} takes IP packets of 68 to {device.mtu} bytes"
+            )
+
+    def _take(self, device: Device) -> Any:
+        netdev = device.take()
+        netdev.mtu = self._mtu or device.mtu
+        return netdev
+
+    def _added(self, device: Device, answer: int) -> Interface:
+        index = _errors.check(answer)
+        self._specs[index] = device.spec
+        self._deliver.pop(index, None)
+        if deliver := device.attached(self._is_virtual):
+            self._deliver[index] = deliver
+        return Interface(index, device.name, device.layer, device.mac, self._mtu or device.mtu)
+
+    def deliver(self) -> bool:
+        """Virtual time: moves frames of devices that end in Python; whether there were any."""
+        moved = False
+        for deliver in self._deliver.values():
+            moved |= deliver()
+        return moved
 
 
 def counters(host: Any, index: int) -> dict[str, int]:

@@ -107,7 +107,6 @@ class Stack:
     ) -> None:
         self._pid = os.getpid()
         self._closed = True  # until it is whole
-        self._deliver: dict[int, Callable[[], bool]] = {}  # of devices that end in Python
         self._clock = clock
         self._close_lock = threading.Lock()
         self.exit_linger = _config.seconds("exit_linger", exit_linger, 3600.0)
@@ -147,7 +146,8 @@ class Stack:
         self.host: Any = out[0]
         """C's side of the stack, `struct host *`."""
         try:
-            interfaces = [self._attach(device, mtu) for device in devices]
+            self._attached = _attachment.Attachments(self.host, mtu, self.is_virtual)
+            interfaces = [self._attached.add(device) for device in devices]
             self._port = EnginePort(self.host)
             plane = ControlPlane(self._port, interfaces, self.now(), key, probe=probe_addresses)
             # Not self.now: the worker's thread must not keep a forgotten stack alive.
@@ -165,12 +165,6 @@ class Stack:
             lib.host_close(self.host, 0)
             raise
         _open.add(self)
-
-    def _attach(self, device: Device, mtu: int | None) -> Interface:
-        interface, deliver = _attachment.attach(self.host, device, mtu, self.is_virtual)
-        if deliver:
-            self._deliver[interface.index] = deliver
-        return interface
 
     def _configure(
         self,
@@ -272,9 +266,7 @@ class Stack:
 
     def _step(self) -> bool:
         moved = lib.host_poll(self.host) == 1 or self._worker.drain()
-        for deliver in self._deliver.values():
-            moved |= deliver()
-        return moved
+        return self._attached.deliver() or moved
 
     def next_deadline(self) -> int | None:
         """The earliest time (ns) at which something happens by itself, in C, in Python or to a
@@ -343,6 +335,20 @@ class Stack:
         self._check()
         with self._worker.locked() as plane:
             plane.remove_route(prefix, metric)
+
+    def reattach(self, interface: str | None = None, device: str | Device | None = None) -> None:
+        """Gives an interface a device again that went down or was deleted (`up` is False in
+        `interfaces`), by default the first such one: opened by its old name, or `device`.
+
+        Its addresses and routes come back with it, and listeners go on. Sockets that got ENETDOWN
+        stay as they are. Raises OSError EBUSY (the interface is not gone), and DeviceError as from
+        opening: try again once it is there.
+        """
+        self._check()
+        self._worker.drain()
+        index = self._index(interface or next((i.name for i in self.interfaces if not i.up), None))
+        with self._worker.locked() as plane:
+            plane.interface_up(self.now(), self._attached.add_again(index, device))
 
     def _index(self, name: str | None) -> int:
         interfaces = self.interfaces
@@ -421,9 +427,8 @@ class Stack:
                         "%r: not all data was acknowledged within %g s, reset", self, seconds
                     )
                 self._worker.stop()
-                for deliver in self._deliver.values():
-                    while deliver():  # the last resets
-                        pass
+                while self._attached.deliver():  # the last resets
+                    pass
 
     def _drain_sockets(self, linger: float) -> None:
         """In C calls that a signal ends, so that Ctrl-C works; Python's work goes on meanwhile."""

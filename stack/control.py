@@ -12,7 +12,7 @@ import errno
 import logging
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, ip_interface, ip_network
 from random import Random
 from typing import Protocol
@@ -49,13 +49,15 @@ class Port(LinkPort, RoutePort, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """One interface of the engine. `layer` 2 has ARP and a MAC address, 3 has neither."""
+    """One interface of the engine. `layer` 2 has ARP and a MAC address, 3 has neither. Not `up`: its
+    device is gone."""
 
     index: int
     name: str
     layer: int
     mac: bytes
     mtu: int
+    up: bool = True
 
 
 class ControlPlane:
@@ -79,6 +81,7 @@ class ControlPlane:
         self._counters: Counter[str] = Counter()
         self._interfaces: dict[int, Interface] = {}
         self._macs: dict[int, Mac] = {}
+        self._away: dict[int, tuple[list[IPv4Interface], list[Route]]] = {}  # of interfaces down
         self.neighbours = NeighbourCache(
             port, self._solicit, rng, self._counters, max_entries=max_neighbours
         )
@@ -122,10 +125,25 @@ class ControlPlane:
     def interface_down(self, ifindex: int) -> None:
         """The device is gone: its neighbours and addresses go, what waits there gets an error."""
         self.neighbours.forget(ifindex)
-        for a in self.routes.addresses:
-            if a.ifindex == ifindex:
-                self.arp.remove(ifindex, a.address.ip)
-                self.routes.remove_address(ifindex, a.address.ip)
+        self._interfaces[ifindex] = replace(self._interfaces[ifindex], up=False)
+        own = [a.address for a in self.routes.addresses if a.ifindex == ifindex]
+        kept = [r for r in self.routes.configured if r.source in [a.ip for a in own]]
+        self._away[ifindex] = own, kept
+        for address in own:
+            self.arp.remove(ifindex, address.ip)
+            self.routes.remove_address(ifindex, address.ip)
+        self._publish()
+
+    def interface_up(self, now: int, interface: Interface) -> None:
+        """It has a device again: its addresses come back (probed, if they are), and the routes that
+        went with them. Raises OSError for an address that the device refuses."""
+        self._macs.pop(interface.index, None)
+        self.add_interface(interface)
+        addresses, routes = self._away.pop(interface.index, ([], []))
+        for address in addresses:
+            if not any(address.ip == a.address.ip for a in self.routes.addresses):
+                self.add_address(now, interface.index, address)
+        self.routes.restore(routes)
         self._publish()
 
     def add_address(self, now: int, ifindex: int, address: str | IPv4Interface) -> None:

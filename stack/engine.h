@@ -259,8 +259,11 @@ void bw_free(struct bw_stack *st);
 void bw_set_now(struct bw_stack *st, int64_t now);
 
 /* ---- interfaces: 1 is the loopback, made by bw_new ------------------------------------------ */
-/* Returns the new interface index (from 2), -ENOSPC. The engine never calls the device. */
+/* Returns the new interface index (from 2), -ENOSPC, -EINVAL. The engine never calls the device, and keeps no
+ * pointer to it. */
 int bw_if_add(struct bw_stack *st, const struct netdev *dev);
+/* An interface that is down has this device from now on. 0, -EBUSY, -EINVAL. */
+int bw_if_up(struct bw_stack *st, int ifindex, const struct netdev *dev);
 /* The device is gone: its sockets get -err (ENETDOWN), its routes are unusable. */
 void bw_if_down(struct bw_stack *st, int ifindex, int err);
 int bw_if_count(const struct bw_stack *st); /* highest index in use */

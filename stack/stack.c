@@ -161,19 +161,28 @@ int bw_if_add(struct bw_stack *st, const struct netdev *dev)
 {
     if (st->ifaces == MAX_IFACES)
         return -ENOSPC;
+    struct iface *i = &st->iface[st->ifaces + 1];
+    i->index = (uint32_t)st->ifaces + 1;
+    i->ip_id = (uint16_t)random64(st);
+    int err = bw_if_up(st, (int)i->index, dev);
+    return err ? err : ++st->ifaces;
+}
+
+int bw_if_up(struct bw_stack *st, int ifindex, const struct netdev *dev)
+{
+    struct iface *i = &st->iface[ifindex];
+    if (i->up)
+        return -EBUSY;
     if (dev->mtu < 68 || (dev->layer != 2 && dev->layer != 3)) /* RFC 791: every link carries 68 */
         return -EINVAL;
-    struct iface *i = &st->iface[++st->ifaces];
-    i->dev = dev;
-    i->index = (uint32_t)st->ifaces;
     i->mtu = dev->mtu > 65535 ? 65535 : dev->mtu; /* no IP packet is longer */
     i->caps = dev->caps;
+    i->tso_max = dev->tso_max;
     i->layer = dev->layer;
     i->up = 1;
-    i->ip_id = (uint16_t)random64(st);
     memcpy(i->mac, dev->mac, 6);
     ip_paths_changed(st);
-    return st->ifaces;
+    return 0;
 }
 
 void bw_if_down(struct bw_stack *st, int ifindex, int err)

@@ -90,10 +90,8 @@ struct tx_slot {
 };
 
 struct iface {
-    const struct netdev *dev; /* read for capabilities, MTU, MAC; never called */
     uint32_t index;
-    uint32_t mtu;
-    uint32_t caps;
+    uint32_t mtu, caps, tso_max; /* the device's */
     uint8_t layer;
     uint8_t up;
     uint8_t mac[6];

@@ -103,6 +103,8 @@ static void *background(void *arg)
     while (!h->thread_stops) {
         if (h->bound)
             h->role = ROLE_BACKGROUND;
+        for (; h->release; h->release &= h->release - 1)
+            release_netdev(h, __builtin_ctz(h->release));
         if (h->role == ROLE_BACKGROUND)
             drive(h);
         else

@@ -28,6 +28,11 @@ struct host_config {
 int host_new(const struct host_config *cfg, struct host **out);
 /* Takes ownership of the device (also on failure, then it is closed). Interface index or -errno. */
 int host_add_netdev(struct host *h, struct netdev *dev);
+/* Closes the device of an interface that is gone (went down with ENETDOWN). 0 (also if it was closed before),
+ * -EBUSY: the interface is not gone, -EAGAIN: its thread will, ask again. */
+int host_release_netdev(struct host *h, int ifindex);
+/* Gives it another device, as host_add_netdev. Its index, -EBUSY, -EINVAL. */
+int host_restore_netdev(struct host *h, int ifindex, struct netdev *dev);
 int host_start(struct host *h); /* starts the background C thread */
 /* Drives until closed sockets' data and FIN are acknowledged or linger_ns is over, then resets the
  * rest, joins the thread, reclaims, closes the devices. 0, or -ETIMEDOUT if something was reset.

@@ -219,30 +219,6 @@ int host_new(const struct host_config *cfg, struct host **out)
     return 0;
 }
 
-int host_add_netdev(struct host *h, struct netdev *dev)
-{
-    int rc = host_enter(h);
-    if (rc) {
-        if (rc != -BW_FOREIGN)
-            dev->close(dev);
-        return rc;
-    }
-    int index = h->devs < HOST_NETDEVS ? bw_if_add(h->st, dev) : -ENOSPC;
-    if (index > HOST_NETDEVS)
-        index = -ENOSPC;
-    if (index < 0) {
-        dev->close(dev);
-    } else {
-        h->dev[index] = dev;
-        h->devs = index;
-        if (dev->caps & NETDEV_THREAD_BOUND)
-            h->bound = 1;
-        role_wake(h); /* whoever sleeps does not know its descriptor */
-    }
-    host_unlock(h);
-    return index;
-}
-
 int host_start(struct host *h)
 {
     int rc = host_enter(h);

@@ -109,6 +109,7 @@ struct host {
     int devs;                             /* highest index in use */
     uint32_t down, full;                  /* bits by index: gone; took fewer frames than offered */
     uint32_t gone_news;                   /* of down, what Python has not been told */
+    uint32_t release;                     /* of down, THREAD_BOUND ones the thread shall close */
     struct rx_frame rx[BW_RX_BURST];
 
     struct record *records;
@@ -174,6 +175,11 @@ void host_leave(struct host *h);
  * sleep, work is there. */
 int arm_devices(struct host *h, int on_thread, struct pollfd *polls, int *n, int64_t *deadline);
 void tell_work(struct host *h);
+
+void reclaim_tokens(struct host *h, int i, struct netdev *dev);
+
+/* ---- attach.c ------------------------------------------------------------------------------ */
+void release_netdev(struct host *h, int i); /* locked: closes the device of an interface that is gone */
 
 /* ---- role.c: all locked -------------------------------------------------------------------- */
 /* Takes the role if nobody in the foreground has it. 1: it is ours. */

@@ -3,7 +3,7 @@
  *
  * The order is fixed (interfaces by index; receive, timers, transmit), so that a run in virtual
  * time repeats itself. A device that answers with an error is gone: its interface goes down with
- * ENETDOWN and is never called again until close. THREAD_BOUND devices are passed over by every
+ * ENETDOWN and is never called again until it is closed. THREAD_BOUND devices are passed over by every
  * thread but the background one. In virtual time only host_poll touches devices. */
 #include "host.h"
 
@@ -32,7 +32,7 @@ static void gone(struct host *h, int i)
         tell_work(h);
 }
 
-static void reclaim(struct host *h, int i, struct netdev *dev)
+void reclaim_tokens(struct host *h, int i, struct netdev *dev)
 {
     uint32_t tokens[256];
     int n;
@@ -109,7 +109,7 @@ enum moved burst(struct host *h, int on_thread)
     for (int i = LOOPBACK; i <= h->devs; i++) {
         struct netdev *dev = usable(h, i, on_thread);
         if (dev && dev->reclaim)
-            reclaim(h, i, dev);
+            reclaim_tokens(h, i, dev);
         if (dev)
             moved = most(moved, receive(h, i, dev));
     }

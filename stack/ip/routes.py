@@ -74,6 +74,16 @@ class RouteTable:
     def addresses(self) -> list[IfAddr]:
         return list(self._addrs)
 
+    @property
+    def configured(self) -> list[Route]:
+        """The routes that somebody added."""
+        return list(self._routes)
+
+    def restore(self, routes: list[Route]) -> None:
+        """Routes that went with an address, now that it is back: those that nobody replaced."""
+        there = {(r.prefix, r.metric) for r in self._routes}
+        self._routes += [r for r in routes if (r.prefix, r.metric) not in there]
+
     def is_own(self, ip: IPv4Address) -> bool:
         """Usable and ours (all of 127.0.0.0/8 is)."""
         return ip.is_loopback or any(a.address.ip == ip for a in self._addrs if not a.tentative)

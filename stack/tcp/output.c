@@ -169,7 +169,7 @@ static uint32_t emit_size(const struct tcb *t, const struct iface *out)
     if (!(out->caps & NETDEV_TSO4) ||
         unlikely(t->snd_urgent || tcp_ecn_uncut(t))) /* each segment says its own */
         return t->mss;
-    uint32_t max = out->dev->tso_max < TCP_TURN_BYTES ? out->dev->tso_max : TCP_TURN_BYTES;
+    uint32_t max = out->tso_max < TCP_TURN_BYTES ? out->tso_max : TCP_TURN_BYTES;
     uint32_t pieces = (BW_TX_PIECES - 3) * CHUNK_SIZE;
     max = max < pieces ? max : pieces;
     return max < t->mss ? t->mss : max - max % t->mss;

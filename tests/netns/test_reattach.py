@@ -1,0 +1,113 @@
+"""An interface goes down, or is deleted, under a stack; it returns, and the stack takes it again."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+
+import barewire
+import pytest
+from barewire.nic_drivers import DeviceError
+from barewire.tools import netns
+from barewire.tools.netns import Namespace
+
+from tests.netns.link import until
+
+pytestmark = pytest.mark.netns
+
+KERNEL, OURS = "198.18.0.1", "198.18.0.2"
+
+
+class Wire:
+    """A stack at the near end of a veth pair, the kernel at the far end."""
+
+    def __init__(self, near: Namespace, far: Namespace) -> None:
+        self.near, self.far = near, far
+        self.create()
+
+    def create(self) -> None:
+        netns.veth(self.near, self.far, "198.18.1.1/24", f"{KERNEL}/24")
+
+    def delete(self) -> None:
+        ip("link", "del", "veth0")
+
+    def answers(self) -> bool:
+        command = ["ping", "-c1", "-W5", OURS]
+        return self.far.run(command, check=False, capture_output=True).returncode == 0
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True)
+
+
+@pytest.fixture
+def wire(make_netns: Callable[..., Namespace]) -> Iterator[Wire]:
+    near, far = make_netns("near"), make_netns("far")
+    for ns in (near, far):
+        ns.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
+    with near.entered():
+        yield Wire(near, far)
+
+
+def fails_with_enetdown(stack: barewire.Stack, sock: barewire.socket.socket) -> None:
+    """A call that waits while its interface goes gets ENETDOWN."""
+    with pytest.raises(OSError) as caught:
+        sock.recv(1)
+    assert caught.value.errno == errno.ENETDOWN
+    until(lambda: not stack.interfaces[1].up, "the control plane knows")
+
+
+@pytest.mark.parametrize("name", ["packet:veth0", "xdp:veth0", "xdp:veth0?mode=generic"])
+@pytest.mark.parametrize("how", ["down", "deleted"])
+def test_an_interface_of_the_kernels(wire: Wire, name: str, how: str) -> None:
+    with barewire.Stack(name, addresses=[f"{OURS}/24"], gateway=KERNEL) as stack:
+        routes = stack.routes
+        assert wire.answers()
+        for _ in range(2):
+            with stack.socket(type=socket.SOCK_DGRAM) as sock:
+                sock.settimeout(20)
+                sock.connect((KERNEL, 9))
+                ip("link", "set", "veth0", "down") if how == "down" else wire.delete()
+                fails_with_enetdown(stack, sock)
+            with pytest.raises(DeviceError) as caught:
+                stack.reattach()
+            assert caught.value.errno == (errno.ENETDOWN if how == "down" else errno.ENODEV)
+            ip("link", "set", "veth0", "up") if how == "down" else wire.create()
+            stack.reattach("veth0")
+            assert stack.interfaces[1].up and stack.routes == routes
+            assert until(wire.answers, "the stack answers again")
+        assert stack.interface_stats()["rx_frames"] > 0
+
+
+def test_a_tap_interface(ns: Namespace) -> None:
+    with ns.entered():
+        name = f"tap:tap0?host={KERNEL}/24"
+        with barewire.Stack(name, addresses=[f"{OURS}/24"]) as stack:
+            listener = stack.create_server((OURS, 80))
+            for _ in range(3):
+                with stack.socket(type=socket.SOCK_DGRAM) as sock:
+                    sock.settimeout(20)
+                    sock.connect((KERNEL, 9))
+                    ip("link", "del", "tap0")
+                    fails_with_enetdown(stack, sock)
+                stack.reattach()
+                with ns.socket() as client:
+                    client.settimeout(20)
+                    client.connect((OURS, 80))
+                    server, _ = listener.accept()
+                    server.sendall(b"again")
+                    assert client.recv(10) == b"again"
+                    server.close()
+            listener.close()
+
+
+def test_a_tap_interface_that_is_down_for_a_while_is_not_gone(ns: Namespace) -> None:
+    with ns.entered(), barewire.Stack("tap:tap0", addresses=[f"{OURS}/24"]) as stack:
+        ip("addr", "add", f"{KERNEL}/24", "dev", "tap0")
+        ip("link", "set", "tap0", "down")
+        ip("link", "set", "tap0", "up")
+        assert ns.run(["ping", "-c1", "-W5", OURS], capture_output=True).returncode == 0
+        with pytest.raises(OSError, match="not gone"):
+            stack.reattach()
