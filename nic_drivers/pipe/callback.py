@@ -12,12 +12,12 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
-from .._netdev import lib
-from ..device import Device, Tally, TxFrame, stable_mac
+from .._netdev import ffi, lib
+from ..device import Device, Tally, stable_mac
 from ..errors import DeviceError, invalid
 from ..names import DeviceSpec, parse_between, parse_choice, parse_mac
 from ..registry import register
@@ -85,6 +85,8 @@ class CallbackDevice(Device):
         super().__init__("callback", netdev, [self._counts])
         self._longest = mtu + (_LINK_HEADER if layer == 2 else 0)
         self._ring = ring
+        self._buffer = ffi.new("uint8_t[]", int(lib.BW_RX_BURST) * self._longest)
+        self._sizes = ffi.new("uint32_t[]", int(lib.BW_RX_BURST))
         self._putting, self._taking = threading.Lock(), threading.Lock()
         self._delivering = threading.RLock()
         self._failing = self._ended = False
@@ -104,20 +106,23 @@ class CallbackDevice(Device):
     def receive_batch(self, frames: Sequence[Frame]) -> int:
         """Frames that came out of the tunnel, in order; how many were taken. A frame that is too
         long or empty is passed over; what the ring has no room for may be tried again."""
-        good = [f for f in frames if 0 < len(f) <= self._longest]
+        sizes = [f.nbytes if isinstance(f, memoryview) else len(f) for f in frames]
+        if all(0 < size <= self._longest for size in sizes):
+            good, refused = frames, 0
+        else:
+            good = [f for f, n in zip(frames, sizes, strict=True) if 0 < n <= self._longest]
+            sizes = [n for n in sizes if 0 < n <= self._longest]
+            refused = len(frames) - len(good)
+        data = b"".join(good)
+        if len(data) != sum(sizes):
+            raise TypeError("a frame is bytes, a bytearray or a memoryview")
         with self._putting:
-            self._counts.add("callback.receive_refused", len(frames) - len(good))
             if self.closed:
-                self._counts.add("callback.receive_refused", len(good))
+                self._counts.add("callback.receive_refused", refused + len(good))
                 return 0
-            taken = 0
-            while taken < len(good):
-                burst = [TxFrame([frame]) for frame in good[taken : taken + 64]]
-                n = self._far.tx(burst)
-                taken += n
-                if n < len(burst):
-                    self._counts.add("callback.receive_full", len(good) - taken)
-                    break
+            taken = int(lib.pipe_put(self._far.peek(), data, sizes, len(good)))
+            self._counts.add("callback.receive_refused", refused)
+            self._counts.add("callback.receive_full", len(good) - taken)
             return taken
 
     # ---- out of the stack ------------------------------------------------------------------------
@@ -136,18 +141,24 @@ class CallbackDevice(Device):
         EBADF when this object is closed."""
         found: list[bytes] = []
         with self._taking:
-            try:
-                while len(found) < max:
-                    burst = self._far.rx(min(64, max - len(found)))
-                    found += [frame.data for frame in burst]
-                    if not burst and not self._far.arm().ready:
-                        return found
-                self._far.rx(0)  # their room is the stack's again
-            except DeviceError as error:
-                if not found or error.errno != errno.ENETDOWN:
-                    raise
-            lib.pipe_again(self._far.peek())
+            far = self._far.peek()
+            while len(found) < max:
+                n = lib.pipe_take(far, self._buffer, self._sizes, max - len(found))
+                if n < 0:
+                    break  # gone; who has nothing more to get is told
+                found += self._cut(n)
+                if not n and not self._far.arm().ready:
+                    return found
+            if n < 0 and not found:
+                raise DeviceError(errno.ENETDOWN, f"device callback:{self.name} is gone")
+            lib.pipe_again(far)
         return found
+
+    def _cut(self, n: int) -> Iterator[bytes]:
+        data, at = ffi.buffer(self._buffer), 0
+        for size in self._sizes[0:n]:
+            yield data[at : at + size]
+            at += size
 
     def deliver(self) -> bool:
         """Hands what the stack transmitted to `send`, at most a ring's frames; whether there were

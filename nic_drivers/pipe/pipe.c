@@ -21,6 +21,7 @@ enum {
     IP_AT = 64,   /* the IP header of a frame starts a cache line of its slot */
     ARMED_RX = 1, /* waits for a frame */
     ARMED_TX = 2, /* waits for room */
+    PUT_BURST = 16,
     RING_MAX = 1 << 20,
 };
 
@@ -69,9 +70,9 @@ static void pipe_kick(struct pipe_end *e, uint32_t what)
     }
 }
 
-static int pipe_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int max)
+/* The room of the frames lent is the peer's again. */
+static uint32_t give_back(struct pipe_end *e)
 {
-    struct pipe_end *e = (struct pipe_end *)dev;
     struct pipe_ring *r = e->rx;
     uint32_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
     if (e->lent) {
@@ -80,6 +81,14 @@ static int pipe_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frame
         atomic_store_explicit(&r->head, head, memory_order_release);
         pipe_kick(e, ARMED_TX);
     }
+    return head;
+}
+
+static int pipe_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int max)
+{
+    struct pipe_end *e = (struct pipe_end *)dev;
+    struct pipe_ring *r = e->rx;
+    uint32_t head = give_back(e);
     uint32_t closed = atomic_load_explicit(&e->peer->closed, memory_order_acquire);
     uint32_t ready = atomic_load_explicit(&r->tail, memory_order_acquire) - head;
     if (!ready)
@@ -166,6 +175,35 @@ static int pipe_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_
     if (atomic_exchange(&e->armed, 0) == 0)
         e->kicks++;
     return 1;
+}
+
+int pipe_take(struct netdev *dev, uint8_t *data, uint32_t *len, int max)
+{
+    struct rx_frame frames[BW_RX_BURST];
+    int n = pipe_rx_burst(dev, 0, frames, max);
+    for (int i = 0; i < n; i++) {
+        memcpy(data, frames[i].data, frames[i].len);
+        data += len[i] = frames[i].len;
+    }
+    if (n > 0)
+        give_back((struct pipe_end *)dev);
+    return n;
+}
+
+int pipe_put(struct netdev *dev, const uint8_t *data, const uint32_t *len, int n)
+{
+    struct tx_frame burst[PUT_BURST];
+    int done = 0, taken = 0, built = 0;
+    while (taken == built && done < n) {
+        for (built = 0; built < PUT_BURST && done + built < n; built++) {
+            uint32_t size = len[done + built];
+            burst[built] = (struct tx_frame){.piece = {{data, size}}, .pieces = 1, .len = size};
+            data += size;
+        }
+        taken = pipe_tx_burst(dev, 0, burst, built);
+        done += taken;
+    }
+    return done;
 }
 
 void pipe_again(struct netdev *dev)

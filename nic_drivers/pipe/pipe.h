@@ -25,6 +25,12 @@ int pipe_pair(const struct pipe_config *cfg, struct netdev *ends[2]);
 /* Frames this end has yet to receive (those lent to its stack included). */
 uint32_t pipe_waiting(struct netdev *end);
 int pipe_peer_closed(struct netdev *end);
+/* For an end that is driven from Python, many frames in one call, one behind the other at data with their
+ * lengths in len. Takes up to max (and BW_RX_BURST) of those received, whose room goes back at once; data holds as
+ * many of the longest. How many, or -ENETDOWN. */
+int pipe_take(struct netdev *end, uint8_t *data, uint32_t *len, int max);
+/* Sends n; how many found room. */
+int pipe_put(struct netdev *end, const uint8_t *data, const uint32_t *len, int n);
 /* The end's descriptor is readable until its next arm(): for an event loop that left work behind. */
 void pipe_again(struct netdev *end);
 /* cdef:end */

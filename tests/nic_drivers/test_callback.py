@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from array import array
 from collections.abc import Callable
 
 import barewire
@@ -73,17 +74,26 @@ def test_what_is_received_is_the_stacks_and_the_rest_is_refused_and_counted() ->
         assert device.counters["callback.receive_refused"] == 3
         assert device.rx() == []
         assert device.receive_batch([FRAME] * 9) == 4, "there is room again"
+        assert len(device.rx()) == 4 and device.rx() == []
+        wide = memoryview(FRAME).cast("I")
+        assert device.receive(wide) and device.recv() == FRAME
+        with pytest.raises(TypeError, match="a frame is bytes"):
+            device.receive(array("I", [1, 2]))  # type: ignore[arg-type]
 
 
 def test_pull_mode_is_level_triggered() -> None:
-    with CallbackDevice(ring=16) as device:
+    with CallbackDevice(ring=256) as device:
         fd = device.fileno()
         assert not readable(fd) and device.transmit() == []
-        device.tx([FRAME] * 10)
+        numbered = [FRAME + bytes([i]) for i in range(150)]
+        assert sum(device.tx(numbered[i : i + 50]) for i in (0, 50, 100)) == 150
         assert readable(fd)
-        assert len(device.transmit(4)) == 4 and readable(fd)
-        assert len(device.transmit(4)) == 4 and readable(fd)
-        assert len(device.transmit()) == 2 and not readable(fd)
+        got = device.transmit(4)
+        assert len(got) == 4 and readable(fd)
+        got += device.transmit(100)
+        assert len(got) == 104 and readable(fd)
+        got += device.transmit()
+        assert got == numbered and not readable(fd)
         device.tx([FRAME])
         assert readable(fd) and readable(device.fileno())
         assert device.transmit() == [FRAME] and not readable(device.fileno())
