@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from barewire.nic_drivers import Device, DeviceSpec, open_device
+from barewire.nic_drivers import Device, DeviceSpec, Limits, open_device
 from barewire.stack import ffi, lib
 from barewire.stack.control import Interface
 
@@ -69,6 +69,7 @@ class Attachments:
         self._mtu = mtu
         self._is_virtual = is_virtual
         self._specs: dict[int, DeviceSpec | None] = {}
+        self._limits: dict[int, Limits] = {}
         self._deliver: dict[int, Callable[[], bool]] = {}  # of devices that end in Python
         self._lock = threading.Lock()
 
@@ -88,6 +89,7 @@ class Attachments:
             self._release(index)
             again = open_device(wanted)
             self._check_mtu(again)
+            self._check_limits(index, again)
             return self._added(again, lib.host_restore_netdev(self._host, index, self._take(again)))
 
     def _release(self, index: int) -> None:
@@ -111,6 +113,14 @@ class Attachments:
                 f"mtu {self._mtu}: device {device.name} takes IP packets of 68 to {device.mtu} bytes"
             )
 
+    def _check_limits(self, index: int, device: Device) -> None:
+        if device.limits != self._limits[index]:
+            device.close()
+            limits = (
+                device.limits.no_tcp or f"it leaves other ports than {self._limits[index].ports}"
+            )
+            raise OSError(errno.EINVAL, f"device {device.name} is not as the one before: {limits}")
+
     def _take(self, device: Device) -> Any:
         netdev = device.take()
         netdev.mtu = self._mtu or device.mtu
@@ -119,6 +129,7 @@ class Attachments:
     def _added(self, device: Device, answer: int) -> Interface:
         index = _errors.check(answer)
         self._specs[index] = device.spec
+        self._limits[index] = device.limits
         self._deliver.pop(index, None)
         if deliver := device.attached(self._is_virtual):
             self._deliver[index] = deliver

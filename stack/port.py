@@ -55,7 +55,8 @@ class EnginePort:
         if result == -errno.EADDRINUSE:
             raise OSError(-result, "the kernel has one of the stack's addresses: give it another")
         if result == -errno.EADDRNOTAVAIL:
-            raise OSError(-result, "the kernel does not have the address, which the device needs")
+            text = "the kernel does not have one of the stack's addresses, which the device shares"
+            raise OSError(-result, f"{text}: see `ip address`")
         if result < 0 and result != -errno.EBADF:
             raise OSError(-result, f"the addresses cannot be set: {os.strerror(-result)}")
 

@@ -304,6 +304,9 @@ def _factory(spec: DeviceSpec) -> Device:
         device.close()
         text = f"device {spec.kind}:{spec.name}: {error.strerror or error}"
         raise DeviceError(error.errno or errno.EIO, text) from error
+    except (TypeError, ValueError) as error:  # of its arguments
+        device.close()
+        raise invalid(f"device {spec.kind}:{spec.name}: {error}") from error
     except BaseException:
         device.close()
         raise

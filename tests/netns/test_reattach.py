@@ -81,6 +81,48 @@ def test_an_interface_of_the_kernels(wire: Wire, name: str, how: str) -> None:
         assert stack.interface_stats()["rx_frames"] > 0
 
 
+@pytest.mark.parametrize("how", ["down", "deleted"])
+def test_some_ports_of_the_kernels_address(wire: Wire, how: str) -> None:
+    """The guard is a new one, for the interface as it is now."""
+    ip("addr", "add", f"{OURS}/24", "dev", "veth0")
+    with (
+        barewire.Stack("raw:veth0", addresses=[f"{OURS}/24"]) as stack,
+        stack.create_server((OURS, 61_000)) as listener,
+    ):
+        for _ in range(2):
+            with stack.socket(type=socket.SOCK_DGRAM) as sock:
+                sock.settimeout(20)
+                sock.connect((KERNEL, 9))
+                ip("link", "set", "veth0", "down") if how == "down" else wire.delete()
+                fails_with_enetdown(stack, sock)
+            ip("link", "set", "veth0", "up") if how == "down" else wire.create()
+            ip("addr", "replace", f"{OURS}/24", "dev", "veth0")
+            stack.reattach()
+            with wire.far.socket() as client:
+                client.settimeout(20)
+                client.connect((OURS, 61_000))
+                server, _ = listener.accept()
+                server.sendall(b"again")
+                assert client.recv(10) == b"again"
+                server.close()
+
+
+def test_a_device_that_leaves_other_ports_is_not_the_same(wire: Wire) -> None:
+    ip("addr", "add", f"{OURS}/24", "dev", "veth0")
+    with barewire.Stack("raw:veth0", addresses=[f"{OURS}/24"]) as stack:
+        with stack.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.settimeout(20)
+            sock.connect((KERNEL, 9))
+            ip("link", "set", "veth0", "down")
+            fails_with_enetdown(stack, sock)
+        ip("link", "set", "veth0", "up")
+        with pytest.raises(OSError, match=r"leaves other ports than .*61000, 65535") as caught:
+            stack.reattach(device="raw:veth0?ports=62000")
+        assert caught.value.errno == errno.EINVAL
+        stack.reattach()
+        assert stack.interfaces[1].up
+
+
 def test_a_tap_interface(ns: Namespace) -> None:
     with ns.entered():
         name = f"tap:tap0?host={KERNEL}/24"

@@ -364,6 +364,33 @@ def test_a_tunnel_by_name() -> None:
         assert device.counters["callback.sent"] == 0 == device.counters["fault.tx.lost"]
 
 
+tunnels: list[tuple[CallbackDevice, Tunnel]] = []
+
+
+def remembered(device: CallbackDevice) -> Tunnel:
+    """For `callback:MODULE:remembered`."""
+    tunnels.append((device, Tunnel()))
+    return tunnels[-1][1]
+
+
+def test_a_tunnel_that_ended_is_made_again() -> None:
+    tunnels.clear()
+    name = f"callback:{__name__}:remembered?layer=3"
+    with barewire.Stack(name, addresses=[f"{ONE}/24"], clock=lambda: 10**9) as stack:
+        for number in range(3):
+            with stack.socket(type=socket.SOCK_DGRAM) as sock:
+                sock.sendto(b"%d" % number, (TWO, 7))
+                stack.poll()
+            device, tunnel = tunnels[-1]
+            assert [frame[28:] for frame in tunnel.frames] == [b"%d" % number]
+            device.close()
+            while stack.poll():
+                pass
+            assert not stack.interfaces[1].up
+            stack.reattach()
+    assert len(tunnels) == 4 and all(made.closed for made, _ in tunnels)
+
+
 @pytest.mark.parametrize(
     ("name", "number", "sentence"),
     [
@@ -371,6 +398,7 @@ def test_a_tunnel_by_name() -> None:
         ("callback:no_such_module:f", errno.EINVAL, "No module named 'no_such_module'"),
         (f"callback:{__name__}:nothing", errno.EINVAL, "has no attribute 'nothing'"),
         (f"callback:{__name__}:loop_back?mtu=67", errno.EINVAL, "from 68 to 65535"),
+        (f"callback:{__name__}:readable?argument=x", errno.EINVAL, "takes 1 positional argument"),
         (f"callback:{__name__}:loop_back?argument=fails", errno.ECONNREFUSED, "nobody there"),
     ],
 )
