@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "../hugepages.h"
+#include "../packet_share.h"
 #include "../xstats.h"
 #include "uring_device.h"
 
@@ -192,6 +193,12 @@ static int uring_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
     return xstats_put(out, 0, max, xstat_names, u->xstats, u->packet ? URING_XSTATS : URING_KERNEL_SEEN);
 }
 
+static int uring_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
+{
+    const struct uring *u = (struct uring *)dev;
+    return packet_share(u->fd, u->l2, u->filter, ips, n);
+}
+
 /* All but the descriptor. */
 static void release(struct uring *u)
 {
@@ -227,6 +234,7 @@ static void describe(struct uring *u, const struct uring_config *cfg)
     uint32_t header = cfg->layer == 2 ? L2_HEADER + L2_TAG : 0;
     u->rx.ring_fd = u->tx.ring_fd = u->event_fd = -1;
     u->packet = cfg->packet;
+    u->filter = cfg->filter;
     u->multishot = cfg->multishot;
     u->dedicated = cfg->dedicated;
     u->sqpoll = cfg->sqpoll != 0;
@@ -242,6 +250,7 @@ static void describe(struct uring *u, const struct uring_config *cfg)
                              .tx_burst = uring_tx_burst,
                              .arm = uring_arm,
                              .close = uring_close,
+                             .set_addrs = cfg->share ? uring_set_addrs : NULL,
                              .xstats = uring_xstats,
                              .mtu = cfg->mtu,
                              .layer = cfg->layer};

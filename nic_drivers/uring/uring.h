@@ -20,6 +20,8 @@ struct uring_config {
     uint8_t sqpoll_pinned;
     uint8_t layer;     /* 2 or 3 */
     uint8_t packet;    /* 1: an AF_PACKET socket with PACKET_VNET_HDR and PACKET_AUXDATA; 0: TAP or TUN */
+    uint8_t share;     /* 1: the stack has the interface's MAC address; set_addrs sets the filter */
+    uint8_t filter;    /* 1: the socket has a filter */
     uint8_t vnet;      /* 1: frames travel with a virtio-net header */
     uint8_t offload;   /* 1: what is sent may leave checksums unfinished; needs vnet */
     uint8_t gso;       /* 1: super-segments come in, and with offload go out; needs vnet */

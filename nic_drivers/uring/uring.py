@@ -120,7 +120,7 @@ def _open_packet(request: PacketRequest, config: Any, ring: int) -> tuple[int, s
     opened = open_packet_socket(request, lambda sock: _prepare(sock, ring * _WAITING))
     config.mtu, config.mac, config.layer = opened.mtu, opened.mac, opened.layer
     config.packet = config.vnet = config.gso = True  # a sender on this machine asks nobody
-    config.offload = request.offload
+    config.offload, config.share, config.filter = request.offload, request.share, request.filtered
     return opened.fd, request.name
 
 

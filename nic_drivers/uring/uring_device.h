@@ -50,7 +50,7 @@ struct uring {
     int fd;
     int failed; /* positive errno; 0: none */
     int started;
-    uint8_t packet, multishot, dedicated, sqpoll;
+    uint8_t packet, filter, multishot, dedicated, sqpoll;
     uint32_t vnet, l2;   /* bytes of virtio-net header, and of link header, before the IP header */
     uint32_t room, most; /* longest frame that is no super-segment, and of all */
     uint64_t xstats[URING_XSTATS];

@@ -180,6 +180,15 @@ def test_a_stack_that_was_opened_in_a_thread_which_exited(place: Place, options:
             assert stats["driver_sleeps"] == stats["driver_spins"] == stats["handoffs"] == 0
 
 
+def test_an_interface_that_is_shared() -> None:
+    place = VethPlace("uring:veth0")
+    with closing(place), barewire.Stack(place.open("share=address")) as stack:
+        stack.add_address(f"{STACK}/24")
+        exchange(place, stack)
+        with pytest.raises(OSError, match="the kernel has|in use"):
+            stack.add_address("198.18.0.3/24")
+
+
 def test_the_kernels_thread_submits(place: Place) -> None:
     with closing(RealLink(place, "sqpoll=2", "sqpoll_cpu=0")) as link:
         frames = [link.frame(i, 1000) for i in range(500)]
