@@ -8,6 +8,7 @@ else.
 from __future__ import annotations
 
 import errno
+import os
 from typing import Any
 
 from barewire.stack import ffi, lib
@@ -21,6 +22,7 @@ from ._kernel import socket as _std
 
 IN, PRI, OUT = _poll.POLLIN, _poll.POLLPRI, _poll.POLLOUT
 EAGAIN, BW_WORK = -errno.EAGAIN, -lib.BW_WORK
+AGAIN_TEXT = os.strerror(errno.EAGAIN)
 NOT_ASKED = -(1 << 30)  # no answer of C
 STREAM, DGRAM = int(_std.SOCK_STREAM), int(_std.SOCK_DGRAM)
 RECV_FLAGS: int = lib.BW_MSG_PEEK | lib.BW_MSG_TRUNC | lib.BW_MSG_OOB
@@ -154,15 +156,19 @@ class Transfer:
 
     def _receive(self, answer: int, data: Any, size: int, flags: int, addr: Any = None) -> int:
         """Goes on after C answered so (NOT_ASKED: nothing yet) until bytes came; their number."""
-        engine = int(flags) & RECV_FLAGS if flags else 0
-        if flags & _std.MSG_ERRQUEUE or (flags & _std.MSG_OOB and self._type == DGRAM):
-            self._no_such_queue()
-        if flags & _std.MSG_OOB and self._timeout is None:
-            flags |= _std.MSG_DONTWAIT  # as on Linux: a read of urgent data never waits
-        events = PRI if flags & _std.MSG_OOB else IN
-        if flags & _std.MSG_WAITALL and self._type == STREAM and self._timeout is None:
-            return self._receive_all(data, size, flags & ~_std.MSG_WAITALL)
-        until = None
+        if answer == EAGAIN and self._timeout == 0:
+            raise BlockingIOError(errno.EAGAIN, AGAIN_TEXT)  # what a program that spins hears most
+        engine, events, until = 0, IN, None
+        if flags:
+            engine = int(flags) & RECV_FLAGS
+            if flags & _std.MSG_ERRQUEUE or (flags & _std.MSG_OOB and self._type == DGRAM):
+                self._no_such_queue()
+            if flags & _std.MSG_OOB and self._timeout is None:
+                flags |= _std.MSG_DONTWAIT  # as on Linux: a read of urgent data never waits
+            if flags & _std.MSG_OOB:
+                events = PRI
+            if flags & _std.MSG_WAITALL and self._type == STREAM and self._timeout is None:
+                return self._receive_all(data, size, flags & ~_std.MSG_WAITALL)
         while True:
             if answer != NOT_ASKED:
                 until = self._wait(answer, events, until, flags)
