@@ -1,5 +1,8 @@
 """The devices: both ends Python, each on a core of its own, over one kind of device and, beside it in
-the same round, over the kernel's sockets on a veth pair like it. See compare.py for the rules."""
+the same round, over the kernel's sockets on a veth pair like it. See compare.py for the rules.
+
+A TAP interface has the kernel's sockets at its other end, any other device one like it. io_uring drives
+what other kinds drive too: those run beside it in the same rounds."""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import netns
 from .compare import OURS, PEER, PREFIX, RR, Link, Test, compare
@@ -17,10 +20,12 @@ from .worker import Worker
 
 @dataclass(frozen=True)
 class Pair:
-    """Devices on the two ends of a veth pair."""
+    """Devices on the two ends of a veth pair, or one on a TAP interface. beside: another one, measured
+    in the same rounds."""
 
     device: str
     mtu: int = 1500
+    beside: str = ""
 
 
 PAIRS = {
@@ -28,6 +33,8 @@ PAIRS = {
     "xdp9000": Pair("xdp:veth0", mtu=9000),
     "xdp_generic": Pair("xdp:veth0?mode=generic"),
     "packet": Pair("packet:veth0"),
+    "uring": Pair("uring:tap0", beside="tap:tap0"),
+    "uring_packet": Pair("uring:veth0", beside="packet:veth0"),
 }
 
 
@@ -48,22 +55,33 @@ TESTS = {test.name: name for name in PAIRS for test in tests_of(name)}
 
 @contextlib.contextmanager
 def links(pair: Pair) -> Iterator[dict[str, Link]]:
-    """Two veth pairs alike: one for the devices, one for the kernel's sockets."""
+    """A veth pair for the kernel's sockets, and interfaces like it for each device."""
     cores = sorted(os.sched_getaffinity(0))
     here, there = cores[0], cores[-1]
     with contextlib.ExitStack() as stack:
-        spaces = [stack.enter_context(netns.Namespace(name)) for name in ("a", "b", "ka", "kb")]
-        near, far, kernel_near, kernel_far = spaces
-        # The kernel's own addresses on the devices' interfaces are others than the stacks'.
-        netns.veth(far, near, "198.18.0.101/24", "198.18.0.102/24", mtu=pair.mtu)
-        netns.veth(kernel_far, kernel_near, PEER + PREFIX, OURS + PREFIX, mtu=pair.mtu)
-        yield {
-            "barewire": Link(
-                Worker(near, here, pair.device, OURS + PREFIX),
-                Worker(far, there, pair.device, PEER + PREFIX),
-            ),
-            "kernel": Link(Worker(kernel_near, here), Worker(kernel_far, there)),
-        }
+
+        def space(name: str) -> netns.Namespace:
+            return stack.enter_context(netns.Namespace(name))
+
+        def link(device: str) -> Link:
+            near = space("a")
+            if device.endswith(":tap0"):
+                netns.tap(near, PEER + PREFIX)
+                return Link(Worker(near, here, device, OURS + PREFIX), Worker(near, there))
+            far = space("b")
+            # The kernel's own addresses on the devices' interfaces are others than the stacks'.
+            netns.veth(far, near, "198.18.0.101/24", "198.18.0.102/24", mtu=pair.mtu)
+            return Link(
+                Worker(near, here, device, OURS + PREFIX),
+                Worker(far, there, device, PEER + PREFIX),
+            )
+
+        made = {"barewire": link(pair.device)}
+        if pair.beside:
+            made[pair.beside] = link(pair.beside)
+        near, far = space("ka"), space("kb")
+        netns.veth(far, near, PEER + PREFIX, OURS + PREFIX, mtu=pair.mtu)
+        yield {**made, "kernel": Link(Worker(near, here), Worker(far, there))}
 
 
 def measure(
@@ -73,7 +91,20 @@ def measure(
     results: list[Result] = []
     for device, pair in PAIRS.items():
         wanted = [test for test in tests_of(device) if test.name in names]
-        if wanted:
-            contenders = functools.partial(links, pair)
-            results += compare(wanted, rounds, seconds, progress, contenders, device)
+        if not wanted:
+            continue
+        contenders = functools.partial(links, pair)
+        found = compare(wanted, rounds, seconds, progress, contenders, device)
+        results += found
+        if pair.beside:
+            results += [beside(result, pair.beside) for result in found]
     return results
+
+
+def beside(result: Result, name: str) -> Result:
+    """Takes the figures of the device that ran beside out of a result: a result of their own."""
+    kind = name.partition(":")[0]
+    samples = {t: s for t, s in result.samples.items() if t.startswith("kernel")}
+    for title in [t for t in result.samples if t.startswith(name)]:
+        samples["barewire" + title.removeprefix(name)] = result.samples.pop(title)
+    return replace(result, test=f"{result.test}, {kind}", device=kind, samples=samples)
