@@ -17,7 +17,9 @@ import socket
 import struct
 import sys
 import threading
+import time
 from contextlib import suppress
+from typing import Any
 
 from barewire import Stack
 from barewire.nic_drivers import CallbackDevice
@@ -25,6 +27,7 @@ from barewire.nic_drivers import CallbackDevice
 LENGTH = struct.Struct("!I")
 LONGEST = 65_535 + 18
 ANSWERS, ASKS = "198.18.0.1", "198.18.0.2"
+PATIENCE = 10.0  # seconds
 
 
 class StreamTunnel:
@@ -72,6 +75,18 @@ def listen(device: CallbackDevice, address: str) -> StreamTunnel:
     return StreamTunnel(device, sock)
 
 
+def connected(stack: Stack) -> Any:
+    """A connection to the other end, whose interface is there a moment before its program listens."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return stack.create_connection((ANSWERS, 7), PATIENCE)
+        except ConnectionRefusedError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
 def main(arguments: list[str]) -> int:
     if len(arguments) != 2 or arguments[0] not in ("listen", "connect"):
         print("usage: python -m barewire.tools.examples.tunnel listen|connect HOST:PORT")
@@ -87,7 +102,7 @@ def main(arguments: list[str]) -> int:
                         sock.sendall(data.upper())
             print(f"answered {peer[0]}")
         else:
-            with stack.create_connection((ANSWERS, 7), 10) as sock:
+            with connected(stack) as sock:
                 sock.sendall(b"hello through the tunnel")
                 print(sock.recv(100).decode())
     return 0
