@@ -87,7 +87,7 @@ class CallbackDevice(Device):
         self._ring = ring
         self._buffer = ffi.new("uint8_t[]", int(lib.BW_RX_BURST) * self._longest)
         self._sizes = ffi.new("uint32_t[]", int(lib.BW_RX_BURST))
-        self._putting, self._taking = threading.Lock(), threading.Lock()
+        self._putting, self._taking = threading.RLock(), threading.RLock()
         self._delivering = threading.RLock()
         self._failing = self._ended = False
         self._on_close = on_close
