@@ -11,6 +11,7 @@
 enum { TALLY_MAX = 16 };
 struct tally;
 static inline uint64_t tally_get(struct tally *t, int i);
+static inline void tally_add(struct tally *t, int i, uint64_t n);
 static inline void tally_drop(struct tally *t); /* lets go; the last one frees it */
 /* cdef:end */
 

@@ -26,19 +26,13 @@ from .pipe import PipeEnd, pipe_pair
 log = logging.getLogger("barewire.callback")
 Frame = bytes | bytearray | memoryview
 _LINK_HEADER = 14 + 4  # Ethernet's, with a tag
-
-
-class Counts(Tally):
-    """Counters that Python keeps, readable like those of C."""
-
-    def __init__(self, *names: str) -> None:
-        self._values = dict.fromkeys(names, 0)
-
-    def add(self, name: str, n: int = 1) -> None:
-        self._values[name] += n
-
-    def read(self) -> dict[str, int]:
-        return dict(self._values)
+_COUNTERS = (  # as PIPE_* in pipe.h
+    "callback.sent",  # frames that send() took
+    "callback.send_full",  # lost: it raised BlockingIOError
+    "callback.send_failed",  # lost: it raised something else
+    "callback.receive_full",  # not taken: the ring was full
+    "callback.receive_refused",  # not taken: empty, too long, or the device was closed
+)
 
 
 class CallbackDevice(Device):
@@ -75,14 +69,12 @@ class CallbackDevice(Device):
         netdev.name = (name or "callback").encode()[:31]
         # Both ends of a tunnel may run the same program: an address of "callback" would be twice.
         netdev.mac = mac or stable_mac(f"callback:{name or os.urandom(8).hex()}")
-        self._counts = Counts(
-            "callback.sent",  # frames that send() took
-            "callback.send_full",  # lost: it raised BlockingIOError
-            "callback.send_failed",  # lost: it raised something else
-            "callback.receive_full",  # not taken: the ring was full
-            "callback.receive_refused",  # not taken: empty, too long, or the device was closed
-        )
-        super().__init__("callback", netdev, [self._counts])
+        self._counts = lib.pipe_tally(netdev)
+        if self._counts == ffi.NULL:
+            netdev.close(netdev)
+            self._far.close()
+            raise DeviceError(errno.ENOMEM, "no memory for a callback device")
+        super().__init__("callback", netdev, [Tally(self._counts, _COUNTERS)])
         self._longest = mtu + (_LINK_HEADER if layer == 2 else 0)
         self._ring = ring
         self._buffer = ffi.new("uint8_t[]", int(lib.BW_RX_BURST) * self._longest)
@@ -118,11 +110,11 @@ class CallbackDevice(Device):
             raise TypeError("a frame is bytes, a bytearray or a memoryview")
         with self._putting:
             if self.closed:
-                self._counts.add("callback.receive_refused", refused + len(good))
+                lib.tally_add(self._counts, lib.PIPE_RECEIVE_REFUSED, refused + len(good))
                 return 0
             taken = int(lib.pipe_put(self._far.peek(), data, sizes, len(good)))
-            self._counts.add("callback.receive_refused", refused)
-            self._counts.add("callback.receive_full", len(good) - taken)
+            lib.tally_add(self._counts, lib.PIPE_RECEIVE_REFUSED, refused)
+            lib.tally_add(self._counts, lib.PIPE_RECEIVE_FULL, len(good) - taken)
             return taken
 
     # ---- out of the stack ------------------------------------------------------------------------
@@ -165,9 +157,9 @@ class CallbackDevice(Device):
         any. For who drives the device by hand: a stack sees to it."""
         try:
             with self._delivering:
-                frames = self.transmit(self._ring)
-                if frames and self._send_batch is not None:
-                    self._send_batch(self, frames)
+                send, frames = self._send_batch, self.transmit(self._ring)
+                if frames and send is not None:
+                    send(self, frames)
         except DeviceError:
             self.close()
             return False
@@ -203,14 +195,14 @@ class CallbackDevice(Device):
     def sent(self, n: int = 1) -> None:
         """For senders: `send` took n frames."""
         self._failing = False
-        self._counts.add("callback.sent", n)
+        lib.tally_add(self._counts, lib.PIPE_SENT, n)
 
     def lost(self, error: Exception, n: int = 1) -> None:
         """For senders: `send` raised, and n frames are lost."""
         if isinstance(error, BlockingIOError):
-            self._counts.add("callback.send_full", n)
+            lib.tally_add(self._counts, lib.PIPE_SEND_FULL, n)
             return
-        self._counts.add("callback.send_failed", n)
+        lib.tally_add(self._counts, lib.PIPE_SEND_FAILED, n)
         if not self._failing:
             log.warning("%r: send failed, the frame is lost", self, exc_info=error)
         self._failing = True
@@ -235,6 +227,7 @@ class CallbackDevice(Device):
                 self._ended = True
                 lib.pipe_again(self._far.peek())
                 self._far.close()
+                self._buffer = self._sizes = self._send_batch = None  # a tunnel refers to us, too
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             on_close()

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "../gather.h"
+#include "../xstats.h"
 
 enum {
     L2_HEADER = 14,
@@ -40,13 +41,14 @@ struct pipe_end {
     struct pipe *pipe;
     struct pipe_ring *rx, *tx;
     struct pipe_end *peer;
-    uint32_t offset;    /* where a frame begins in its slot */
-    uint32_t room;      /* longest frame */
-    uint32_t lent;      /* frames of the last burst, not yet given back */
-    uint32_t free_seen; /* producer's last view of tx->head */
-    uint64_t kicks;     /* writes to the eventfd that we know of and have not read */
-    uint32_t sleeping;  /* arm() left `armed` set */
-    int fd;             /* eventfd the peer kicks */
+    uint32_t offset;     /* where a frame begins in its slot */
+    uint32_t room;       /* longest frame */
+    uint32_t lent;       /* frames of the last burst, not yet given back */
+    uint32_t free_seen;  /* producer's last view of tx->head */
+    uint64_t kicks;      /* writes to the eventfd that we know of and have not read */
+    uint32_t sleeping;   /* arm() left `armed` set */
+    int fd;              /* eventfd the peer kicks */
+    struct tally *tally; /* or NULL */
     _Alignas(64) _Atomic uint32_t armed;
     _Atomic uint32_t closed;
 };
@@ -206,6 +208,25 @@ int pipe_put(struct netdev *dev, const uint8_t *data, const uint32_t *len, int n
     return done;
 }
 
+static int pipe_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
+{
+    static const char *const names[PIPE_COUNTS] = {"sent", "send_full", "send_failed", "receive_full",
+                                                   "receive_refused"};
+    uint64_t values[PIPE_COUNTS];
+    for (int i = 0; i < PIPE_COUNTS; i++)
+        values[i] = tally_get(((struct pipe_end *)dev)->tally, i);
+    return xstats_put(out, 0, max, names, values, PIPE_COUNTS);
+}
+
+struct tally *pipe_tally(struct netdev *dev)
+{
+    struct pipe_end *e = (struct pipe_end *)dev;
+    e->tally = tally_new();
+    if (e->tally)
+        dev->xstats = pipe_xstats;
+    return e->tally;
+}
+
 void pipe_again(struct netdev *dev)
 {
     struct pipe_end *e = (struct pipe_end *)dev;
@@ -228,6 +249,8 @@ static void pipe_close(struct netdev *dev)
 {
     struct pipe_end *e = (struct pipe_end *)dev;
     struct pipe *p = e->pipe;
+    if (e->tally)
+        tally_drop(e->tally);
     atomic_store_explicit(&e->closed, 1, memory_order_release);
     pipe_kick(e, ARMED_RX | ARMED_TX);
     if (atomic_fetch_sub(&p->refs, 1) == 1)

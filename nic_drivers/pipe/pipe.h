@@ -9,6 +9,7 @@
 #define BW_PIPE_H
 
 #include "../netdev.h"
+#include "../tally.h"
 
 /* cdef:begin */
 struct pipe_config {
@@ -31,6 +32,10 @@ int pipe_peer_closed(struct netdev *end);
 int pipe_take(struct netdev *end, uint8_t *data, uint32_t *len, int max);
 /* Sends n; how many found room. */
 int pipe_put(struct netdev *end, const uint8_t *data, const uint32_t *len, int n);
+/* What happens to frames beyond the other end, where Python counts it: sent, or lost, or not taken. */
+enum { PIPE_SENT, PIPE_SEND_FULL, PIPE_SEND_FAILED, PIPE_RECEIVE_FULL, PIPE_RECEIVE_REFUSED, PIPE_COUNTS };
+/* The end shows these counters as its own; NULL: no memory. */
+struct tally *pipe_tally(struct netdev *end);
 /* The end's descriptor is readable until its next arm(): for an event loop that left work behind. */
 void pipe_again(struct netdev *end);
 /* cdef:end */

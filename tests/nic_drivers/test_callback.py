@@ -119,6 +119,8 @@ def test_a_send_that_raises_loses_a_frame_and_nothing_else(
         assert len(tunnel.frames) == 2
         assert device.counters["callback.send_failed"] == 2
         assert device.counters["callback.send_full"] == 1
+        counted = {"sent": 2, "send_full": 1, "send_failed": 2}
+        assert device.xstats == counted | {"receive_full": 0, "receive_refused": 0}
         assert [record.message.count("send failed") for record in caplog.records] == [1]
         tunnel.fails = OSError("again")
         device.tx([FRAME])
