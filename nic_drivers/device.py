@@ -112,7 +112,8 @@ class Device:
         self.queues: Queues = inner.queues if inner else queues
         self.driving: Driving = inner.driving if inner else Driving()
         self.spec: DeviceSpec | None = None
-        """The name it was opened by (open_device), for opening it again."""
+        """The name it was opened by (open_device), for opening the same again: a driver that chose
+        something by what it found says so here."""
         self.name: str = ffi.string(netdev.name).decode()
         self.layer = int(netdev.layer)
         self.mtu = int(netdev.mtu)

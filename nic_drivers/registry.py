@@ -119,6 +119,7 @@ def open_device(device: str | DeviceSpec | Device) -> Device:
             )
     driven = driving.driving_of(spec)
     opened = kind.factory(spec)
+    spec = opened.spec or spec
     try:
         for _, wrapper, _ in _wrappers:
             opened = wrapper(spec, opened)

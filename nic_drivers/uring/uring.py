@@ -9,7 +9,7 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..device import Device
@@ -164,7 +164,9 @@ def _factory(spec: DeviceSpec) -> Device:
         multishot=spec.get("multishot", parse_flag, True),
         hugepages=spec.get("hugepages", parse_flag, False),
     )
-    return open_uring(tun_request(spec) if over == "tap" else packet_request(spec), options)
+    device = open_uring(tun_request(spec) if over == "tap" else packet_request(spec), options)
+    device.spec = replace(spec, options={**spec.options, "over": over})
+    return device
 
 
 def _kind_of(spec: DeviceSpec) -> str:

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.netns
 
 STACK = "198.18.0.2"
 DEVICES = ["tap:bw0?host=198.18.0.1/24", "tap:bw0?host=198.18.0.1/24&queues=2", "packet:veth0",
-           "packet:veth0?rx=block", "xdp:veth0", "pipe:idle"]  # fmt: skip
+           "packet:veth0?rx=block", "xdp:veth0", "uring:bw0", "uring:veth0",
+           "uring:bw0?dedicated=1", "pipe:idle"]  # fmt: skip
 SPAN = 1.0  # seconds
 MOST = 0.01  # of a core
 

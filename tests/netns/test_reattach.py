@@ -17,6 +17,8 @@ from tests.netns.link import until
 
 pytestmark = pytest.mark.netns
 
+INTERFACES = ["packet:veth0", "xdp:veth0", "xdp:veth0?mode=generic", "uring:veth0",
+              "uring:veth0?over=packet&dedicated=1"]  # fmt: skip
 KERNEL, OURS = "198.18.0.1", "198.18.0.2"
 
 
@@ -59,7 +61,7 @@ def fails_with_enetdown(stack: barewire.Stack, sock: barewire.socket.socket) -> 
     until(lambda: not stack.interfaces[1].up, "the control plane knows")
 
 
-@pytest.mark.parametrize("name", ["packet:veth0", "xdp:veth0", "xdp:veth0?mode=generic"])
+@pytest.mark.parametrize("name", INTERFACES)
 @pytest.mark.parametrize("how", ["down", "deleted"])
 def test_an_interface_of_the_kernels(wire: Wire, name: str, how: str) -> None:
     with barewire.Stack(name, addresses=[f"{OURS}/24"], gateway=KERNEL) as stack:
@@ -123,9 +125,10 @@ def test_a_device_that_leaves_other_ports_is_not_the_same(wire: Wire) -> None:
         assert stack.interfaces[1].up
 
 
-def test_a_tap_interface(ns: Namespace) -> None:
+@pytest.mark.parametrize("name", ["tap:tap0", "tap:tap0?queues=2", "uring:tap0?dedicated=1"])
+def test_a_tap_interface(ns: Namespace, name: str) -> None:
     with ns.entered():
-        name = f"tap:tap0?host={KERNEL}/24"
+        name += f"{'&' if '?' in name else '?'}host={KERNEL}/24"
         with barewire.Stack(name, addresses=[f"{OURS}/24"]) as stack:
             listener = stack.create_server((OURS, 80))
             for _ in range(3):
