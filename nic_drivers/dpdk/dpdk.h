@@ -21,7 +21,7 @@ enum {
 struct dpdk_eal; /* EAL in this process, and its open ports; lives as long as the process */
 struct dpdk_config {
     const char *devargs;    /* name[,argument=value...], or a PCI address */
-    uint32_t queue, queues; /* first of the device, how many (0: all) */
+    uint32_t queue, queues; /* first of the device, how many */
     uint32_t port_queues;   /* of the port */
     uint32_t ring;          /* descriptors of a queue, each way */
     uint32_t mtu;           /* 0: the port's own */

@@ -15,6 +15,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from ..device import Device, stable_mac
+from ..driving import ONE_QUEUE, QUEUE_OPTIONS, Queues, queues_of
 from ..errors import DeviceError, invalid
 from ..helper_thread import in_thread
 from ..interface import interface_up
@@ -39,8 +40,7 @@ _ON_KERNEL = ("net_af_packet", "net_af_xdp")  # drivers of an interface of the k
 def open_dpdk(
     devargs: str,
     *,
-    queue: int | None = None,
-    queues: int = 1,
+    queues: Queues = ONE_QUEUE,
     ring: int = 1024,
     mtu: int | None = None,
     mac: bytes | None = None,
@@ -50,7 +50,7 @@ def open_dpdk(
     options: EalOptions | None = None,
 ) -> Device:
     """Plugs in the port that `devargs` names (a virtual device with its arguments, or a PCI address)
-    and opens all `queues` of it, or `queue` alone: devices of one process may share a port so.
+    and opens `queues` of it; devices of one process may share a port, each with queues of its own.
 
     `ring` is the entries of each ring, as far as the port goes along; `mtu` the largest IP packet
     (the port's own, 1500, or that of the kernel's interface under it). The stack has the port's MAC
@@ -65,14 +65,14 @@ def open_dpdk(
         raise invalid("name a port, such as dpdk:net_tap0,iface=dtap0 or dpdk:0000:00:05.0")
     if len(name) >= lib.DPDK_NAME_MAX or len(devargs) > lib.DPDK_DEVARGS_MAX:
         raise invalid(f"the name of port {name[:32]}… is too long for DPDK")
-    if queue is not None and queue >= queues:
-        raise invalid(f"queue={queue}: port {name} has queues=0 to {queues - 1}")
+    if queues.first + queues.count > lib.DPDK_QUEUES_MAX or queues.group > lib.DPDK_QUEUES_MAX:
+        raise invalid(f"a DPDK port has at most {lib.DPDK_QUEUES_MAX} queues here")
     handle = eal.start(options or eal.EalOptions())
     config = ffi.new("struct dpdk_config *")
     label = ffi.new("char[]", devargs.encode())
     config.devargs, config.ring, config.mtu = label, ring, mtu or 0
-    config.port_queues, config.queue = queues, queue or 0
-    config.queues = queues if queue is None else 1
+    config.queue, config.queues = queues.first, queues.count
+    config.port_queues = max(queues.group, queues.first + queues.count)
     config.offload, config.promiscuous = offload, promiscuous
     config.own_mac, config.mac = mac is not None, mac or stable_mac(devargs)
 
@@ -85,7 +85,7 @@ def open_dpdk(
         return netdev
 
     netdev = in_thread(open_here, netns, lambda late: late.close(late))
-    return Device("dpdk", netdev, info=_info(netdev))
+    return Device("dpdk", netdev, info=_info(netdev), queues=queues)
 
 
 def _look_at(name: str, devargs: str) -> None:
@@ -143,8 +143,7 @@ def _factory(spec: DeviceSpec) -> Device:
     )
     return open_dpdk(
         spec.name,
-        queue=spec.get("queue", parse_between(0, 15), None),
-        queues=spec.get("queues", parse_between(1, 16), 1),
+        queues=queues_of(spec, lib.DPDK_QUEUES_MAX),
         ring=spec.get("ring", parse_between(64, 16_384), 1024),
         mtu=spec.get("mtu", parse_between(68, 16_000), None),
         mac=spec.get("mac", parse_mac, None),
@@ -168,8 +167,7 @@ register(
         "netns": "network namespace to open the port in: a name of `ip netns`, or a path",
         "mac": "MAC address of the stack (the port's; on the kernel's interfaces one of the name)",
         "mtu": "largest IP packet in bytes (the port's own)",
-        "queues": "queues of the port (1)",
-        "queue": "the one that this device polls (all)",
+        **QUEUE_OPTIONS,
         "ring": "entries of each ring (1024)",
         "offload": "0: checksums and segmentation are not left to the port (1)",
         "promiscuous": "1: the port takes every frame (0)",

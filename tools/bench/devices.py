@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -21,11 +22,13 @@ from .worker import Worker
 @dataclass(frozen=True)
 class Pair:
     """Devices on the two ends of a veth pair, or one on a TAP interface. beside: another one, measured
-    in the same rounds."""
+    in the same rounds. peer: what is at the other end of `device` and needs no interface; it is opened
+    second, and {folder} in both names is a new one."""
 
     device: str
     mtu: int = 1500
     beside: str = ""
+    peer: str = ""
 
 
 PAIRS = {
@@ -35,18 +38,29 @@ PAIRS = {
     "packet": Pair("packet:veth0"),
     "uring": Pair("uring:tap0", beside="tap:tap0"),
     "uring_packet": Pair("uring:veth0", beside="packet:veth0"),
+    "memif": Pair(
+        "dpdk:net_memif0,role=server,socket={folder}/memif,socket-abstract=no,rsize=11",
+        peer="dpdk:net_memif0,role=client,socket={folder}/memif,socket-abstract=no,rsize=11",
+    ),
+    "vhost": Pair(
+        "dpdk:net_vhost0,iface={folder}/vhost",
+        peer="dpdk:net_virtio_user0,path={folder}/vhost",
+    ),
 }
 
 
 def tests_of(name: str) -> tuple[Test, ...]:
     bulk = Test(f"{name}_tcp_stream", "tcp_stream_out", "out", {"throughput": "Gbit/s"})
+    batch = Test(f"{name}_udp_batch", "udp_batch", "out", {"rate": "1/s"})
     if PAIRS[name].mtu > 1500:
         return (bulk,)
+    if PAIRS[name].peer:
+        return (batch,)
     return (
         Test(f"{name}_udp_rr", "udp_rr", "out", RR, spin=True),
         Test(f"{name}_tcp_rr", "tcp_rr", "out", RR, spin=True),
         bulk,
-        Test(f"{name}_udp_batch", "udp_batch", "out", {"rate": "1/s"}),
+        batch,
     )
 
 
@@ -63,6 +77,13 @@ def links(pair: Pair) -> Iterator[dict[str, Link]]:
         def space(name: str) -> netns.Namespace:
             return stack.enter_context(netns.Namespace(name))
 
+        def joined(device: str, peer: str) -> Link:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="barewire-"))
+            return Link(
+                Worker(space("a"), here, device.format(folder=folder), OURS + PREFIX),
+                Worker(space("b"), there, peer.format(folder=folder), PEER + PREFIX),
+            )
+
         def link(device: str) -> Link:
             near = space("a")
             if device.endswith(":tap0"):
@@ -76,7 +97,7 @@ def links(pair: Pair) -> Iterator[dict[str, Link]]:
                 Worker(far, there, device, PEER + PREFIX),
             )
 
-        made = {"barewire": link(pair.device)}
+        made = {"barewire": joined(pair.device, pair.peer) if pair.peer else link(pair.device)}
         if pair.beside:
             made[pair.beside] = link(pair.beside)
         near, far = space("ka"), space("kb")
