@@ -5,6 +5,8 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #include <rte_config.h>
 #include <rte_interrupts.h>
@@ -257,6 +259,49 @@ static int something_came(struct dpdk *d)
     return d->stash_len != 0;
 }
 
+/* ---- receive interrupts -------------------------------------------------------------------------- */
+
+void dpdk_leave_sleep(struct dpdk *d)
+{
+    for (uint16_t q = 0; d->epoll >= 0 && q < d->queues; q++)
+        rte_eth_dev_rx_intr_ctl_q(d->port->id, d->queue + q, d->epoll, RTE_INTR_EVENT_DEL, NULL);
+    if (d->epoll >= 0)
+        close(d->epoll);
+    d->epoll = -1;
+    d->may_sleep = 0;
+}
+
+/* A descriptor that is readable when a frame came in, once the port has its link (net_vhost has none
+ * before); ports that have no such thing are found out here. */
+static void make_epoll(struct dpdk *d)
+{
+    d->epoll = epoll_create1(EPOLL_CLOEXEC);
+    for (uint16_t q = 0; d->may_sleep && q < d->queues; q++) {
+        if (d->epoll < 0 ||
+            rte_eth_dev_rx_intr_ctl_q(d->port->id, d->queue + q, d->epoll, RTE_INTR_EVENT_ADD, NULL))
+            dpdk_leave_sleep(d);
+    }
+}
+
+/* The descriptor, with the interrupts on; -1: naps. */
+static int sleep_on(struct dpdk *d)
+{
+    if (d->may_sleep && d->was_up && d->epoll < 0)
+        make_epoll(d);
+    if (d->epoll < 0)
+        return -1;
+    awake(d); /* of what has been seen */
+    d->sleeping = 1;
+    for (uint16_t q = 0; q < d->queues; q++) {
+        if (rte_eth_dev_rx_intr_enable(d->port->id, d->queue + q)) {
+            awake(d);
+            dpdk_leave_sleep(d);
+            return -1;
+        }
+    }
+    return d->epoll;
+}
+
 int dpdk_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *arm)
 {
     struct dpdk *d = (struct dpdk *)dev;
@@ -270,14 +315,7 @@ int dpdk_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *ar
     *arm = (struct netdev_arm){.fd = -1, .deadline = now + (want_tx ? RETRY : LINK_SLEEP)};
     if (something_came(d))
         return 1;
-    if (d->epoll < 0)
-        return 0;
-    d->sleeping = 1;
-    for (uint16_t q = 0; q < d->queues; q++) {
-        if (rte_eth_dev_rx_intr_enable(d->port->id, d->queue + q))
-            return something_came(d); /* a nap then */
-    }
-    arm->fd = d->epoll;
-    arm->events = POLLIN;
-    return something_came(d);
+    arm->fd = sleep_on(d);
+    arm->events = arm->fd < 0 ? 0 : POLLIN;
+    return arm->fd >= 0 && something_came(d); /* it came before they were on */
 }

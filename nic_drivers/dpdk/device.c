@@ -4,12 +4,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <rte_config.h>
-#include <rte_interrupts.h>
 
 #include "dpdk_device.h"
 
@@ -19,10 +17,7 @@ static void dpdk_close(struct netdev *dev)
     struct dpdk_port *p = d->port;
     rte_pktmbuf_free_bulk(d->lent, d->lent_len);
     rte_pktmbuf_free_bulk(d->stash, d->stash_len);
-    for (uint16_t q = 0; d->epoll >= 0 && q < d->queues; q++)
-        rte_eth_dev_rx_intr_ctl_q(p->id, d->queue + q, d->epoll, RTE_INTR_EVENT_DEL, NULL);
-    if (d->epoll >= 0)
-        close(d->epoll);
+    dpdk_leave_sleep(d);
     if (d->control >= 0)
         close(d->control);
     dpdk_port_close(d->eal, p, dpdk_queue_bits(d->queue, d->queues));
@@ -34,26 +29,6 @@ static int link_up(const struct dpdk_port *p)
 {
     struct rte_eth_link link = {0};
     return !rte_eth_link_get_nowait(p->id, &link) && link.link_status == RTE_ETH_LINK_UP;
-}
-
-/* A descriptor that is readable when a frame came in; -1: this port has none, or not yet (net_vhost, before
- * its peer is there). */
-static int make_epoll(struct dpdk *d)
-{
-    uint16_t q;
-    if (!d->port->irq || !link_up(d->port))
-        return -1;
-    int fd = epoll_create1(EPOLL_CLOEXEC);
-    for (q = 0; fd >= 0 && q < d->queues; q++) {
-        uint16_t id = d->port->id, queue = d->queue + q;
-        if (rte_eth_dev_rx_intr_ctl_q(id, queue, fd, RTE_INTR_EVENT_ADD, NULL) ||
-            rte_eth_dev_rx_intr_enable(id, queue)) {
-            close(fd);
-            return -1;
-        }
-        rte_eth_dev_rx_intr_disable(id, queue);
-    }
-    return fd;
 }
 
 static uint32_t caps_of(const struct dpdk_port *p)
@@ -122,7 +97,8 @@ struct netdev *dpdk_new(struct dpdk_eal *eal, const struct dpdk_config *cfg, int
     d->queues = (uint16_t)cfg->queues;
     d->longest = p->rx_offloads & RTE_ETH_RX_OFFLOAD_TCP_LRO ? DPDK_LONGEST : p->room;
     d->control = p->kernel_index ? socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
-    d->epoll = make_epoll(d);
+    d->epoll = -1;
+    d->may_sleep = p->irq;
     d->dev = (struct netdev){.rx_burst = dpdk_rx_burst,
                              .tx_burst = dpdk_tx_burst,
                              .arm = dpdk_arm,
@@ -149,7 +125,7 @@ int dpdk_get_info(struct netdev *dev, struct dpdk_info *info)
                                .rx_queues = d->queues,
                                .numa = (int16_t)rte_eth_dev_socket_id(p->id),
                                .link_up = (uint8_t)link_up(p),
-                               .rx_irq = d->epoll >= 0,
+                               .rx_irq = d->may_sleep,
                                .buffers = p->pool->size,
                                .free_buffers = rte_mempool_avail_count(p->pool),
                                .rx_offloads = p->rx_offloads,

@@ -59,7 +59,7 @@ struct dpdk {
     int control; /* a socket of the namespace, to look at the kernel's interface with; -1: none */
     int epoll;   /* with receive interrupts, else -1 */
     uint16_t queue, queues, next_queue;
-    uint8_t sleeping, was_up;
+    uint8_t sleeping, was_up, may_sleep;
     int64_t link_look; /* when the link is looked at again */
     uint16_t lent_len, stash_len;
     struct rte_mbuf *lent[BW_RX_BURST];  /* of the last burst */
@@ -80,6 +80,7 @@ uint32_t dpdk_queue_bits(uint32_t queue, uint32_t queues);
 int dpdk_kernel_flags(int control, int index, int *mtu);
 
 /* burst.c */
+void dpdk_leave_sleep(struct dpdk *d);
 int dpdk_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int max);
 int dpdk_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames, int n);
 int dpdk_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *arm);

@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -15,6 +17,7 @@
 #include <unistd.h>
 
 #include <rte_config.h>
+#include <rte_alarm.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
 
@@ -51,11 +54,21 @@ static int foreign(const struct dpdk_port *p)
     return p->kernel_index && strcmp(p->driver, "net_tap") != 0;
 }
 
+/* The largest MTU of a port by its own words: of packets, and of frames with what DPDK takes for their
+ * headers. */
+static int largest_mtu(const struct rte_eth_dev_info *info)
+{
+    uint32_t headers = RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN, most = info->max_mtu;
+    if (most != UINT16_MAX && info->max_rx_pktlen > most)
+        headers = info->max_rx_pktlen - most;
+    return (int)RTE_MIN(most, info->max_rx_pktlen - headers);
+}
+
 /* The MTU the port is to have; 0: text says what is wrong with it. */
 static uint32_t choose_mtu(struct dpdk_eal *eal, struct dpdk_port *p, const struct dpdk_config *cfg,
                            const struct rte_eth_dev_info *info, char *text)
 {
-    int most = info->max_mtu, flags, kernel = 0;
+    int most = largest_mtu(info), flags, kernel = 0;
     if (p->kernel_index) {
         int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         flags = dpdk_kernel_flags(control, p->kernel_index, &kernel);
@@ -196,7 +209,9 @@ static int start(struct dpdk_eal *eal, struct dpdk_port *p, const struct dpdk_co
     choose_offloads(p, &info, cfg->offload);
     if ((err = make_pool(eal, p, text)))
         return err;
-    for (p->irq = 1;; p->irq = 0) { /* not every port has receive interrupts, nor says so */
+    /* Not every port has receive interrupts, nor says so. In net_virtio_user (22.11) EAL's interrupt thread
+     * would look at a port that is being closed. */
+    for (p->irq = strcmp(p->driver, "net_virtio_user") != 0;; p->irq = 0) {
         err = configure(eal, p, &info, text);
         if (!err && (err = rte_eth_dev_start(p->id)))
             err = dpdk_fail(eal, text, -err, "port %s does not start", p->name);
@@ -252,8 +267,10 @@ static int plug(struct dpdk_eal *eal, struct dpdk_port *p, const struct dpdk_con
 {
     int err = rte_dev_probe(p->devargs);
     if (err)
-        return dpdk_fail(eal, text, -err, "DPDK does not open %s: %s", p->devargs,
-                         err == -EEXIST ? "it is in use" : strerror(-err));
+        return dpdk_fail(eal, text, err == -EFAULT ? ENODEV : -err, "DPDK does not open %s: %s", p->devargs,
+                         err == -EEXIST   ? "it is in use"
+                         : err == -EFAULT ? "it has no driver of that name" /* EAL's word for it */
+                                          : strerror(-err));
     if ((err = find_port(p)))
         return dpdk_fail(eal, text, -err, "DPDK has no port of the device %s", p->name);
     if ((err = start(eal, p, cfg, text)))
@@ -327,31 +344,64 @@ struct dpdk_port *dpdk_port_open(struct dpdk_eal *eal, const struct dpdk_config 
     return p;
 }
 
-/* In the namespace that the port was made in: some drivers undo their work by the interface's index. */
+/* In the namespace that the port was made in (some drivers undo their work by the interface's index), and
+ * where no signal goes (SIGPIPE, of a peer that is gone). */
 static void *unplug_at_home(void *port)
 {
     struct dpdk_port *p = port;
-    if (!setns(p->netns, CLONE_NEWNET))
-        unplug(p);
+    struct stat here, there;
+    if (!stat(THREAD_NETNS, &here) && !fstat(p->netns, &there) && here.st_ino != there.st_ino)
+        setns(p->netns, CLONE_NEWNET);
+    unplug(p);
     return NULL;
 }
 
-static int at_home(const struct dpdk_port *p)
+struct closing {
+    struct dpdk_port *port;
+    sem_t done;
+};
+
+static void unplug_now(void *work)
 {
-    struct stat here, there;
-    return !stat(THREAD_NETNS, &here) && !fstat(p->netns, &there) && here.st_ino == there.st_ino;
+    struct closing *c = work;
+    unplug(c->port);
+    sem_post(&c->done);
+}
+
+/* net_memif lets EAL's interrupt thread take a port down when its peer goes, and closing it meanwhile
+ * frees the same memory: so that thread closes it. 0: it could not be asked. */
+static int unplug_between_interrupts(struct dpdk_port *p)
+{
+    struct closing c = {.port = p};
+    sem_init(&c.done, 0, 0);
+    int asked = !rte_eal_alarm_set(1, unplug_now, &c);
+    while (asked && sem_wait(&c.done))
+        ;
+    sem_destroy(&c.done);
+    return asked;
+}
+
+static void unplug_in_thread(struct dpdk_port *p)
+{
+    if (strcmp(p->driver, "net_memif") == 0 && unplug_between_interrupts(p))
+        return;
+    pthread_t thread;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (pthread_create(&thread, NULL, unplug_at_home, p))
+        unplug(p);
+    else
+        pthread_join(thread, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 void dpdk_port_close(struct dpdk_eal *eal, struct dpdk_port *p, uint32_t queues)
 {
-    pthread_t thread;
     pthread_mutex_lock(&eal->lock);
     p->taken &= ~queues;
     if (--p->refs == 0) {
-        if (at_home(p) || pthread_create(&thread, NULL, unplug_at_home, p))
-            unplug(p);
-        else
-            pthread_join(thread, NULL);
+        unplug_in_thread(p);
         close(p->netns);
         *slot_of(eal, p->name) = NULL;
         free(p);
