@@ -111,7 +111,7 @@ static int64_t fault_when(struct fault *f, struct fault_line *w, int64_t now, ui
     if (cfg->rate > 0) {
         int64_t start = w->link_free > now ? w->link_free : now;
         double backlog = (double)(start - now) * cfg->rate / (8.0 * SECOND);
-        if (start > now && backlog + len > (double)cfg->queue) {
+        if (start > now && backlog + len > (double)cfg->backlog) {
             fault_count(f, w, FAULT_QUEUE_FULL);
             return -1;
         }

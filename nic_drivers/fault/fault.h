@@ -32,8 +32,8 @@ struct fault_way {
     double loss, duplicate, reorder, corrupt;
     int64_t hold; /* how long a reordered frame is held back */
     int64_t delay, jitter;
-    double rate;    /* bit/s; 0: no limit */
-    uint64_t queue; /* bytes that may wait for the rate-limited link */
+    double rate;      /* bit/s; 0: no limit */
+    uint64_t backlog; /* bytes that may wait for the rate-limited link */
     /* Frames that come in this span are gone, no dice thrown; counted from the device's first frame,
      * whichever way it went. What is on its way already arrives. */
     int64_t outage_at, outage;

@@ -30,7 +30,7 @@ _HELD_MAX = 1 << 20
 @dataclass(frozen=True)
 class Faults:
     """What one direction does to frames. Chances are 0..1, times ns, rate bit/s (0: no limit),
-    queue bytes that may wait for the rate-limited link. A reordered frame is held back for
+    backlog bytes that may wait for the rate-limited link. A reordered frame is held back for
     `hold`; jitter alone (0..jitter more delay, evenly) changes no order. The link is down for
     `outage`, from `outage_at` after the device's first frame (of either way) on.
 
@@ -46,7 +46,7 @@ class Faults:
     delay: int = 0
     jitter: int = 0
     rate: float = 0.0
-    queue: int = 128 * 1024
+    backlog: int = 128 * 1024
     outage_at: int = 0
     outage: int = 0
     mark: float = 0.0
@@ -61,8 +61,8 @@ class Faults:
                 raise invalid(f"{name}={getattr(self, name)}: a time is from 0 to an hour, in ns")
         if self.rate != 0 and not 1 <= self.rate <= 1e15:
             raise invalid(f"rate={self.rate}: a rate is at least 1 bit/s, or 0 for no limit")
-        if not 0 <= self.queue < 1 << 40:
-            raise invalid(f"queue={self.queue}: a queue has from 0 bytes to 1 TiB")
+        if not 0 <= self.backlog < 1 << 40:
+            raise invalid(f"backlog={self.backlog}: the link has from 0 bytes to 1 TiB")
         if self.mark_above is not None and not 0 <= self.mark_above < 1 << 40:
             raise invalid(f"mark_above={self.mark_above}: bytes of the queue, from 0 to 1 TiB")
 
@@ -103,7 +103,7 @@ _PARSERS: dict[str, Any] = {
     "delay": parse_time,
     "jitter": parse_time,
     "rate": parse_rate,
-    "queue": parse_size,
+    "backlog": parse_size,
     "outage_at": parse_time,
     "outage": parse_time,
     "mark": parse_chance,
@@ -118,7 +118,7 @@ _HELP = {
     "delay": "delay of every frame (10ms)",
     "jitter": "up to so much more delay, without reordering",
     "rate": "bits per second of the link (10mbit)",
-    "queue": "bytes that may wait for the link (128k)",
+    "backlog": "bytes that may wait for the link (128k)",
     "outage_at": "the link goes down so long after the first frame",
     "outage": "for how long it is down",
     "mark": "chance that an ECT packet is marked CE (ECN)",

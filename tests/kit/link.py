@@ -35,7 +35,7 @@ class Link:
     ) -> None:
         self.world, self.rate, self.rtt = world, rate, ns(rtt)
         near, far = pipe_pair(layer=3, mtu=1500, ring=4096)
-        way = {"rate": rate, "delay": self.rtt // 2, "queue": queue}
+        way = {"rate": rate, "delay": self.rtt // 2, "backlog": queue}
         near = with_faults(
             near, tx=Faults(**way, **(faults or {})), rx=Faults(**way), seed=seed, held=1 << 16
         )

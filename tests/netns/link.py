@@ -26,6 +26,8 @@ from barewire.stack.icmp.echo import EchoResult
 from barewire.tools.netns import Namespace, stop
 from barewire.trace import State
 
+from tests.nic_drivers.kinds import Kind
+
 KERNEL, OURS, PREFIX = "198.18.0.1", "198.18.0.2", 24
 PATIENCE = 20.0  # seconds until a test that hangs fails; never how long something should take
 PEERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers.py")
@@ -121,6 +123,22 @@ class Link:
     def state_changes(self) -> list[tuple[str, str]]:
         """What connections went through since last asked: (old state, new state)."""
         return [(r.old, r.new) for r in self.stack.trace() if isinstance(r, State)]
+
+
+class KindLink(Link):
+    """A stack on a device of a kind; the kernel at the other end is in a namespace of its own,
+    but for kinds whose other end is here."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind, self.place = kind, kind.make()
+        self.ns = self.place.far
+        self.device = self.place.open()
+        self.begin({})
+        self.ns.use_congestion(self.place.interface)
+
+    def close(self) -> None:
+        super().close()
+        self.place.close()
 
 
 def listening(sock: Any, address: str, port: int, backlog: int) -> Any:

@@ -213,6 +213,6 @@ def test_loss_reordering_duplicates_and_corruption_together(make_link):
 
 
 def test_a_slow_link_with_a_short_queue(make_link):
-    link = make_link(device="rate=50mbit&queue=30k&delay=5ms&seed=5")
+    link = make_link(device="rate=50mbit&backlog=30k&delay=5ms&seed=5")
     exchange(*link.tcp("we connect"), 2 * MB)
     print(link.counters())

@@ -12,28 +12,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.netns.link import KERNEL, OURS, Link, ping, receive_exactly, receive_hash
-from tests.nic_drivers.kinds import MB, Kind, supported
+from tests.netns.link import KERNEL, OURS, KindLink, ping, receive_exactly, receive_hash
+from tests.nic_drivers.kinds import MB, supported
 
 pytestmark = pytest.mark.netns
 
 CONNECTIONS = 100
-
-
-class KindLink(Link):
-    """A stack on a device of a kind; the kernel at the other end is in a namespace of its own,
-    but for kinds whose other end is here."""
-
-    def __init__(self, kind: Kind) -> None:
-        self.kind, self.place = kind, kind.make()
-        self.ns = self.place.far
-        self.device = self.place.open()
-        self.begin({})
-        self.ns.use_congestion(self.place.interface)
-
-    def close(self) -> None:
-        super().close()
-        self.place.close()
 
 
 @pytest.fixture(scope="module", params=supported())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import fcntl
 import json
 import select
+import shutil
 import socket
 import struct
 from typing import NamedTuple
@@ -25,6 +28,8 @@ _SOL_PACKET, _VNET_HDR, _IGNORE_OUTGOING, _ETH_P_IP = 263, 15, 23, 0x0800
 _NEEDS_CSUM, _GSO_TCPV4 = 1, 1
 _VNET = struct.Struct("=BBHHHH")
 _SO_RCVBUFFORCE = 33
+# linux/ethtool.h: receive and transmit checksums, scatter-gather, TSO, GSO, GRO
+_ETHTOOL_GETS = (0x14, 0x16, 0x18, 0x1E, 0x23, 0x2B)
 
 
 class Seen(NamedTuple):
@@ -124,12 +129,15 @@ class Place:
     def prepare(self) -> None:
         """The interfaces are there and up, as new."""
 
-    def open(self, *options: str) -> Device:
-        """A device as the table names it, with more options."""
-        self.prepare()
+    def name(self, *options: str) -> str:
+        """The device's name as the table has it, with more options."""
         mark = "&" if "?" in self.device else "?"
+        return self.device + (mark + "&".join(options) if options else "")
+
+    def open(self, *options: str) -> Device:
+        self.prepare()
         with self.near.entered():
-            return open_device(self.device + (mark + "&".join(options) if options else ""))
+            return open_device(self.name(*options))
 
     def wait_for_carrier(self) -> None:
         """An interface that found its other end drops what it should send until the kernel has
@@ -164,8 +172,24 @@ class Place:
         return str(done.stdout)
 
     def state(self) -> str:
-        """Everything `ip` shows of the near side's interface: flags, promiscuity, XDP, sizes."""
-        return self.ip("-d", "link", "show", self.own)
+        """What must be as it was when a device has gone: everything `ip` shows of the near side's
+        interface (flags, promiscuity, XDP, sizes), its offloads, and the packet filter's rules."""
+        shown = self.ip("-d", "link", "show", self.own) + self.ip("address", "show", self.own)
+        if shutil.which("nft"):
+            rules = self.near.run(["nft", "list", "ruleset"], capture_output=True, text=True)
+            shown += rules.stdout
+        return shown + str(self._offloads_on())
+
+    def _offloads_on(self) -> list[int]:
+        found = []
+        with self.near.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for question in _ETHTOOL_GETS:
+                answer = ctypes.create_string_buffer(struct.pack("II", question, 0))
+                request = struct.pack("16sP16x", self.own.encode(), ctypes.addressof(answer))
+                with contextlib.suppress(OSError):  # there is no such interface (any more)
+                    fcntl.ioctl(sock, netns.SIOCETHTOOL, request)
+                found.append(struct.unpack("II", answer.raw[:8])[1])
+        return found
 
 
 class TapPlace(Place):
@@ -175,8 +199,8 @@ class TapPlace(Place):
     small_ring = "mtu=1500"
     down_is_gone = False
 
-    def open(self, *options: str) -> Device:
-        return super().open(f"host={KERNEL}/{PREFIX}", *options)
+    def name(self, *options: str) -> str:
+        return super().name(f"host={KERNEL}/{PREFIX}", *options)
 
     def lost(self, device: Device) -> int:
         [link] = json.loads(self.ip("-j", "-s", "link", "show", self.own))
@@ -229,8 +253,11 @@ class TunnelPlace(TapPlace):
         if self.own not in self.near.links():
             netns.tap(self.near, f"{KERNEL}/{PREFIX}", name=self.own)
 
+    def name(self, *options: str) -> str:
+        return Place.name(self, *options)
+
     def open(self, *options: str) -> Device:
-        device = Place.open(self, *options)
+        device = super().open(*options)
         self.wait_for_carrier()
         return device
 

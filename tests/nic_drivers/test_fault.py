@@ -168,14 +168,14 @@ def test_a_corrupted_frame_carries_the_checksum_of_the_right_one() -> None:
 
 def test_rate_spaces_frames_and_its_queue_drops_at_the_tail() -> None:
     # 100-byte frames at 8 Mbit/s take 100 us each; 1000 bytes may wait.
-    arrived, counters = run(100, Faults(rate=8e6, queue=1000), gap=0)
+    arrived, counters = run(100, Faults(rate=8e6, backlog=1000), gap=0)
     assert [n for _, n in arrived] == list(range(10))
     assert [when for when, _ in arrived] == [100_000 * (i + 1) for i in range(10)]
     assert counters["fault.tx.queue_full"] == 90
 
 
 def test_rate_lets_a_slower_sender_through() -> None:
-    arrived, counters = run(100, Faults(rate=8e6, queue=0), gap=100_000)
+    arrived, counters = run(100, Faults(rate=8e6, backlog=0), gap=100_000)
     assert len(arrived) == 100 and counters["fault.tx.queue_full"] == 0
 
 
@@ -261,9 +261,9 @@ def test_the_chance_of_a_mark() -> None:
 
 def test_the_step_of_a_queue() -> None:
     """RFC 8257 section 4.1: every packet that finds more than K in the queue."""
-    found = marked([packet(2)] * 20, rate=8e6, queue=1500, mark_above=500)
+    found = marked([packet(2)] * 20, rate=8e6, backlog=1500, mark_above=500)
     assert found == [2] * 6 + [3] * 9, "the seventh finds 600 bytes; the queue is full after 15"
-    assert marked([packet(0)] * 20, rate=8e6, queue=1500, mark_above=500) == [0] * 15
+    assert marked([packet(0)] * 20, rate=8e6, backlog=1500, mark_above=500) == [0] * 15
 
 
 EVERYTHING = Faults(0.1, 0.1, 0.1, 0.1, MS, MS, MS, 1e8)
@@ -370,7 +370,7 @@ def test_by_name() -> None:
         {"jitter": 10**14},
         {"rate": 0.5},
         {"rate": float("inf")},
-        {"queue": -1},
+        {"backlog": -1},
         {"mark": 2.0},
         {"mark_above": -1},
     ],

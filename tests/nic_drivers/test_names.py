@@ -10,6 +10,7 @@ from barewire.nic_drivers import (
     DeviceError,
     DeviceSpec,
     available,
+    common_options,
     names,
     open_device,
     parse_device_name,
@@ -55,8 +56,8 @@ def test_a_spec_prints_as_its_name() -> None:
         ("tap:x?mtu=", None),
         ("tap:x?=1", "write options as"),
         ("tap:x?mtu=1&mtu=2", "gives option mtu twice"),
-        ("quic:x", "unknown kind of device 'quic': known are packet, pipe, tap, xdp"),
-        ("pipe:x?mtv=9000", "unknown option 'mtv' of device pipe:x: known are corrupt, .*, mtu, "),
+        ("quic:x", "unknown kind of device 'quic': known are .*packet, pipe, .*tap, .*xdp"),
+        ("pipe:x?mtv=9000", "unknown option 'mtv' of device pipe:x: known are .*, corrupt, .*, mtu, "),
         ("pipe:x?mtu=67", "option mtu=67 of device pipe:x: expected a whole number from 68 to"),
         ("pipe:x?mtu=-5", "expected a whole number"),
         ("pipe:x?ring=0", "expected a whole number from 1 to 65536"),
@@ -67,7 +68,7 @@ def test_a_spec_prints_as_its_name() -> None:
         ("pipe:x?delay=10", "expected a time"),
         ("pipe:x?delay=2h", "expected a time"),
         ("pipe:x?rate=fast", "expected bits per second"),
-        ("pipe:x?queue=1x", "expected bytes"),
+        ("pipe:x?backlog=1x", "expected bytes"),
         ("pipe:x?pcap=/dev/null/x", "cannot write the capture"),
     ],
 )  # fmt: skip
@@ -159,3 +160,10 @@ class TestPipeByName:
                 open_device("pipe:shape")
             with open_device("pipe:shape?mtu=9000") as b:
                 assert b.mtu == 9000
+
+
+def test_an_option_means_one_thing() -> None:
+    """What the wrappers read is theirs alone: a driver's option makes no fault."""
+    for info in available():
+        own = set(info.options) - {"cpu", "spin"}
+        assert own & set(common_options()) == set(), info.kind

@@ -36,7 +36,7 @@ def test_fifty_connections_over_one_lossy_link() -> None:
 def test_a_bottleneck_is_used_well(congestion: int) -> None:
     """10 Mbit/s, 20 ms each way, a queue of 64 KB: at least 80 % of the rate."""
     with World(3, buffer_bytes=64 << 20) as world:
-        a, b = lossy_pair(Faults(delay=20 * MS, rate=10e6, queue=64_000), seed=3)
+        a, b = lossy_pair(Faults(delay=20 * MS, rate=10e6, backlog=64_000), seed=3)
         one, two = world.stack(a, "198.18.0.1/24"), world.stack(b, "198.18.0.2/24")
         size = 6_000_000
         begin = world.clock.now
@@ -50,7 +50,7 @@ def test_a_bottleneck_is_used_well(congestion: int) -> None:
 
 def test_two_flows_share_a_bottleneck() -> None:
     with World(5, buffer_bytes=64 << 20) as world:
-        a, b = lossy_pair(Faults(delay=10 * MS, rate=20e6, queue=64_000), seed=5)
+        a, b = lossy_pair(Faults(delay=10 * MS, rate=20e6, backlog=64_000), seed=5)
         one, two = world.stack(a, "198.18.0.1/24"), world.stack(b, "198.18.0.2/24")
         talks = [
             Conversation(world, one, two, "198.18.0.2", upload=4_000_000, download=0, port=80 + i)

@@ -71,7 +71,7 @@ def test_dctcp_keeps_a_short_queue_at_full_rate(ecn: int) -> None:
     """RFC 8257 section 4.1 (K above a seventh of the bandwidth-delay product of 62 KB): the queue
     stays about K, the link is full, nothing is lost."""
     k = 15_000
-    found = transfer(DCTCP, ecn, Faults(rate=RATE, delay=DELAY, queue=1 << 20, mark_above=k))
+    found = transfer(DCTCP, ecn, Faults(rate=RATE, delay=DELAY, backlog=1 << 20, mark_above=k))
     assert found.share > 0.93
     assert found.queue < 1.5 * k
     assert (found.lost, found.retransmits) == (0, 0)
@@ -81,7 +81,7 @@ def test_dctcp_keeps_a_short_queue_at_full_rate(ecn: int) -> None:
 @pytest.mark.parametrize("ecn", [ON, ACCURATE])
 @pytest.mark.parametrize("congestion", [CUBIC, RENO])
 def test_with_ecn_nothing_is_lost(congestion: int, ecn: int) -> None:
-    bottleneck = Faults(rate=RATE, delay=DELAY, queue=200_000, mark_above=60_000)
+    bottleneck = Faults(rate=RATE, delay=DELAY, backlog=200_000, mark_above=60_000)
     found = transfer(congestion, ecn, bottleneck)
     assert (found.lost, found.retransmits) == (0, 0)
     assert found.marked > 0
@@ -90,7 +90,7 @@ def test_with_ecn_nothing_is_lost(congestion: int, ecn: int) -> None:
 
 
 def test_without_ecn_the_same_bottleneck_loses() -> None:
-    bottleneck = Faults(rate=RATE, delay=DELAY, queue=200_000, mark_above=60_000)
+    bottleneck = Faults(rate=RATE, delay=DELAY, backlog=200_000, mark_above=60_000)
     found = transfer(CUBIC, OFF, bottleneck)
     assert found.lost > 0 and found.marked == 0
 

@@ -26,7 +26,7 @@ def test_two_cubic_flows_share_a_bottleneck(seed: int) -> None:
     counts is the half minute that follows fifteen seconds later."""
     dice = random.Random(seed)
     with World(seed) as world:
-        a, b = lossy_pair(Faults(delay=10 * MS, jitter=MS, rate=RATE, queue=QUEUE), seed=seed)
+        a, b = lossy_pair(Faults(delay=10 * MS, jitter=MS, rate=RATE, backlog=QUEUE), seed=seed)
         one, two = world.stack(a, "198.18.0.1/24"), world.stack(b, "198.18.0.2/24")
         flows = [Bulk(world, one, two, "198.18.0.2", 80)]
         world.run(dice.randrange(500, 5000) * MS)

@@ -75,7 +75,7 @@ class Case:
 
     @property
     def faults(self) -> Faults:
-        shaped = {"rate": self.rate, "queue": 256_000} if self.rate else {}
+        shaped = {"rate": self.rate, "backlog": 256_000} if self.rate else {}
         return Faults(
             loss=self.loss,
             delay=self.delay * MS,

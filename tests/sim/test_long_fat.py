@@ -20,7 +20,7 @@ def test_one_flow_fills_ten_gigabits_with_default_settings(mtu: int) -> None:
     there by themselves. Half a second is slow start, which overshoots, and its repair."""
     with World(1) as world:
         a, b = pipe_pair(layer=3, mtu=mtu, ring=1024)
-        faults = Faults(delay=ONE_WAY, rate=RATE, queue=QUEUE)
+        faults = Faults(delay=ONE_WAY, rate=RATE, backlog=QUEUE)
         a = with_faults(a, faults, seed=1, held=4096 if mtu > 1500 else 40_000)
         one, two = world.stack(a, "198.18.0.1/24"), world.stack(b, "198.18.0.2/24")
         flow = Bulk(world, one, two, "198.18.0.2")

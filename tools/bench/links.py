@@ -17,7 +17,7 @@ RATE = 20e6  # bit/s
 DELAY = 10 * MS  # one way
 QUEUE = int(RATE / 8 * 2 * DELAY / SECOND)  # bytes: one bandwidth-delay product
 BUFFER = 1 << 20  # send and receive buffer of every socket, bytes: twenty such products
-CLEAN = Faults(delay=DELAY, rate=RATE, queue=QUEUE)
+CLEAN = Faults(delay=DELAY, rate=RATE, backlog=QUEUE)
 
 
 @dataclass(frozen=True)

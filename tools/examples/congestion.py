@@ -55,7 +55,7 @@ def run(seconds: float = 10, algorithm: Any = LowDelay) -> list[Point]:
 
     now = 0
     a, b = pipe_pair(layer=3)
-    link = with_faults(a, Faults(delay=DELAY, rate=RATE, queue=QUEUE))
+    link = with_faults(a, Faults(delay=DELAY, rate=RATE, backlog=QUEUE))
     with (
         Stack(link, addresses=["198.18.0.1/24"], clock=lambda: now, congestion=Recorded) as one,
         Stack(b, addresses=["198.18.0.2/24"], clock=lambda: now) as two,
