@@ -56,7 +56,7 @@ class UringOptions:
     frames, where the kernel can; `hugepages` refuses to run without them.
     """
 
-    ring: int = 256
+    ring: int = 128
     sqpoll: int = 0
     sqpoll_cpu: int | None = None
     dedicated: bool = False
@@ -141,7 +141,7 @@ def _prepare(sock: _socket.socket, size: int) -> None:
 
 _OPTIONS = {
     "over": "tap or packet (what the interface is; tap where there is none yet)",
-    "ring": "receive buffers, a power of two (256)",
+    "ring": "receive buffers, a power of two (128)",
     "sqpoll": "ms until a kernel thread that submits sleeps; 0: no such thread (0)",
     "sqpoll_cpu": "CPU that this thread is pinned to",
     "dedicated": "1: only the background thread drives (0)",
@@ -157,7 +157,7 @@ def _factory(spec: DeviceSpec) -> Device:
         if option in others.keys() - (TUN_OPTIONS if over == "tap" else PACKET_OPTIONS).keys():
             raise invalid(f"option {option} of {spec.kind}:{spec.name} is not for over={over}")
     options = UringOptions(
-        ring=spec.get("ring", parse_between(16, 4096), 256),
+        ring=spec.get("ring", parse_between(16, 4096), 128),
         sqpoll=spec.get("sqpoll", parse_between(0, 10_000), 0),
         sqpoll_cpu=spec.get("sqpoll_cpu", parse_between(0, 1023), None),
         dedicated=spec.get("dedicated", parse_flag, False),
