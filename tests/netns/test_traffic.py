@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import socket
 from collections.abc import Iterator
 
 import pytest
+from barewire import Batch
 
 from tests.netns.link import KERNEL, OURS, KindLink, ping, receive_exactly, receive_hash
 from tests.nic_drivers.kinds import MB, supported
@@ -44,6 +46,22 @@ def test_datagrams_of_all_sizes_are_answered(link: KindLink) -> None:
         assert (data, whence) == (message, ours.getsockname())
         kernels.sendto(message[::-1], whence)
         assert ours.recvfrom(65_536) == (message[::-1], kernels.getsockname())
+
+
+def test_batches_both_ways(link: KindLink) -> None:
+    """Bursts that the kernel's receive buffer has room for, whatever a frame costs there."""
+    ours, kernels = link.udp()
+    out, back = Batch(32, 64), Batch(32, 64)
+    out.set_address(kernels.getsockname())
+    for first in range(0, 3200, 32):
+        for i in range(32):
+            out[i] = b"%64d" % (first + i)
+        assert ours.send_batch(out) == 32
+        for _ in range(32):
+            data, whence = kernels.recvfrom(100)
+            kernels.sendto(data, whence)
+        assert ours.recv_batch(back, flags=socket.MSG_WAITALL) == 32
+        assert back.data == out.data, "all of them, in order"
 
 
 def test_bulk_out(link: KindLink) -> None:
