@@ -274,6 +274,8 @@ struct netdev *bw_loopback(struct bw_stack *st);
 void bw_input(struct bw_stack *st, int ifindex, struct rx_frame *frames, int n);
 void bw_run_timers(struct bw_stack *st);
 int64_t bw_next_deadline(struct bw_stack *st);
+/* 0: bw_output has nothing for any interface. */
+int bw_has_output(const struct bw_stack *st);
 /* Frames waiting for this interface, oldest first: up to max of them are shown in *frames (one
  * contiguous run; call again after bw_transmitted). */
 int bw_output(struct bw_stack *st, int ifindex, const struct tx_frame **frames, int max);

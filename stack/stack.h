@@ -379,6 +379,7 @@ void udp_error(struct bw_stack *st, const struct packet *sent, int err, int hard
 void tcp_error(struct bw_stack *st, const struct packet *sent, int err, int hard, uint32_t mtu);
 /* TCP's part of bw_output: fills the interface's queue from connections that want to send. */
 void tcp_fill(struct bw_stack *st, struct iface *out);
+int tcp_wants_output(const struct bw_stack *st); /* some connection may */
 void tcp_if_down(struct bw_stack *st, uint32_t ifindex, int err);
 void udp_if_down(struct bw_stack *st, uint32_t ifindex, int err);
 void udp_tx_ready(struct bw_stack *st); /* a transmit queue has room again */

@@ -94,6 +94,8 @@ static enum moved most(enum moved a, enum moved b)
 static enum moved transmit_all(struct host *h, int on_thread)
 {
     enum moved moved = QUIET;
+    if (!h->full && !bw_has_output(h->st))
+        return QUIET;
     for (int i = LOOPBACK; i <= h->devs; i++) {
         struct netdev *dev = usable(h, i, on_thread);
         if (dev)

@@ -282,6 +282,14 @@ int bw_output(struct bw_stack *st, int ifindex, const struct tx_frame **frames, 
     return n < (uint32_t)max ? (int)n : max;
 }
 
+int bw_has_output(const struct bw_stack *st)
+{
+    uint32_t queued = 0;
+    for (int i = 1; i <= st->ifaces; i++)
+        queued |= st->iface[i].txq_len;
+    return queued || tcp_wants_output(st);
+}
+
 static void tx_advance(struct bw_stack *st, struct iface *out, uint32_t n, int release)
 {
     for (uint32_t i = 0; unlikely(out->stateless > 0) && i < n; i++)

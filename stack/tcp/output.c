@@ -54,6 +54,11 @@ static int path_ready(struct tcb *t)
     return 1;
 }
 
+int tcp_wants_output(const struct bw_stack *st)
+{
+    return st->tcp->ready_head != NULL;
+}
+
 void tcp_fill(struct bw_stack *st, struct iface *out)
 {
     struct tcp_globals *g = st->tcp;
