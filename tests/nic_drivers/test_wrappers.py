@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from barewire.nic_drivers import DeviceError
 
+from tests.nic_drivers.kinds import drivers
 from tests.nic_drivers.links import RealLink
 from tests.nic_drivers.places import Place
 
@@ -65,6 +66,7 @@ def test_an_interface_that_goes_is_gone_for_the_wrappers_too(place: Place, tmp_p
         assert caught.value.errno in (errno.ENETDOWN, link.gone)
 
 
+@pytest.mark.parametrize("place", drivers(), indirect=True)
 @pytest.mark.parametrize(
     ("option", "number", "sentence"),
     [
