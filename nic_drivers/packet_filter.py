@@ -5,40 +5,65 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
+from .driving import ONE_QUEUE, Queues
+
 # linux/bpf_common.h: load word, half, byte at an absolute offset; jumps; return
-_LDW, _LDH, _LDB, _JA, _JEQ, _JSET, _RET = 0x20, 0x28, 0x30, 0x05, 0x15, 0x45, 0x06
+_LDW, _LDH, _LDB, _JEQ, _JSET, _RET = 0x20, 0x28, 0x30, 0x15, 0x45, 0x06
 _WHOLE = 0x40000
-_ETHERTYPE, _ARP_TARGET, _IP_DESTINATION = 12, 38, 30
-_IPV4, _ARP = 0x0800, 0x0806
+_ETHERTYPE, _IPV4 = 12, 0x0800
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, k
+Step = tuple[int, int | str, int | str, int]  # an instruction whose jumps may name a label
+_PKTTYPE, _OTHERHOST = 0xFFFF_F000 + 4, 3  # SKF_AD_OFF + SKF_AD_PKTTYPE
+_LDX_IHL, _LDB_X, _LDH_X, _JGT, _JGE = 0xB1, 0x50, 0x48, 0x25, 0x35
+_ICMP, _TCP, _UDP = 1, 6, 17
+_ICMP_REPLIES = (0, 3, 11, 12)  # echo reply, unreachable, time exceeded, parameter problem
+_MOD = 0x94  # by k
+_LINK, _FRAGMENT, _PROTOCOL, _ECHO = 14, 20, 23, 8
 
 
-def own_frames(mac: bytes) -> list[Instruction]:
-    """Frames to `mac`, and to groups (broadcast, multicast)."""
-    return [
-        (_LDW, 0, 0, 2),
-        (_JEQ, 0, 2, int.from_bytes(mac[2:], "big")),
-        (_LDH, 0, 0, 0),
-        (_JEQ, 2, 0, int.from_bytes(mac[:2], "big")),
-        (_LDB, 0, 0, 0),
-        (_JSET, 0, 1, 1),
-        (_RET, 0, 0, _WHOLE),
-        (_RET, 0, 0, 0),
+def own_frames(mac: bytes, queues: Queues = ONE_QUEUE) -> list[Instruction]:
+    """Frames to `mac`, and to groups (broadcast, multicast). In a group of stacks only TCP and UDP to
+    the stack's ports, and echo requests to the first stack; the rest (ARP, ICMP errors, fragments,
+    which have no ports) to each."""
+    port: list[Step | str] = [
+        (_LDH, 0, 0, _ETHERTYPE),
+        (_JEQ, 0, "accept", _IPV4),
+        (_LDH, 0, 0, _FRAGMENT),
+        (_JSET, "accept", 0, 0x3FFF),
+        (_LDX_IHL, 0, 0, _LINK),
+        (_LDB, 0, 0, _PROTOCOL),
+        (_JEQ, "port", 0, _TCP),
+        (_JEQ, "port", 0, _UDP),
+        (_JEQ, 0, "accept", _ICMP),
+        (_LDB_X, 0, 0, _LINK),
+        (_JEQ, "refuse" if queues.first else "accept", "accept", _ECHO),
+        "port",
+        (_LDH_X, 0, 0, _LINK + 2),
+        (_MOD, 0, 0, queues.group),
+        (_JEQ, "accept", "refuse", queues.first),
     ]
+    return _resolved(
+        (_LDW, 0, 0, 2),
+        (_JEQ, 0, "group", int.from_bytes(mac[2:], "big")),
+        (_LDH, 0, 0, 0),
+        (_JEQ, "own", 0, int.from_bytes(mac[:2], "big")),
+        "group",
+        (_LDB, 0, 0, 0),
+        (_JSET, 0, "refuse", 1),
+        "own",
+        *(port if queues.group > 1 else []),
+        "accept",
+        (_RET, 0, 0, _WHOLE),
+        "refuse",
+        (_RET, 0, 0, 0),
+    )
 
 
 def nothing() -> list[Instruction]:
     """No frame: until a stack that shares the interface's MAC address tells its IP addresses
     (packet_share.h)."""
     return [(_RET, 0, 0, 0)]
-
-
-Step = tuple[int, int | str, int | str, int]  # an instruction whose jumps may name a label
-_PKTTYPE, _OTHERHOST = 0xFFFF_F000 + 4, 3  # SKF_AD_OFF + SKF_AD_PKTTYPE
-_LDX_IHL, _LDB_X, _LDH_X, _JGT, _JGE = 0xB1, 0x50, 0x48, 0x25, 0x35
-_ICMP, _TCP, _UDP = 1, 6, 17
-_ICMP_REPLIES = (0, 3, 11, 12)  # echo reply, unreachable, time exceeded, parameter problem
 
 
 def own_ports(link: int, ports: Sequence[tuple[int, int]], tcp: bool) -> list[Instruction]:

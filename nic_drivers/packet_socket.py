@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .device import stable_mac
+from .driving import ONE_QUEUE, Queues
 from .errors import DeviceError, invalid
 from .helper_thread import in_thread
 from .interface import interface_up
@@ -55,7 +56,8 @@ class PacketRequest:
     `offload` leaves checksums and segmentation of what is sent to the interface; `filtered` copies
     only what is the stack's (a kernel BPF filter); `promiscuous` makes the interface take every
     frame; `qdisc_bypass` sends past the traffic control; `fanout` joins a group of sockets, of which
-    each gets a share by `fanout_mode`. `netns` is a named network namespace, or a path of one.
+    each gets a share by `fanout_mode`; with `queues` it is one of a group of stacks with the same
+    addresses, and gets what is for its ports. `netns` is a named network namespace, or a path of one.
     """
 
     name: str
@@ -68,6 +70,15 @@ class PacketRequest:
     qdisc_bypass: bool = False
     fanout: int | None = None
     fanout_mode: str = "hash"
+    queues: Queues = ONE_QUEUE
+
+    def __post_init__(self) -> None:
+        alone = self.share or not self.filtered or self.fanout is not None
+        if self.queues.group > 1 and alone:
+            raise invalid(
+                "queue= and queues= share an interface among stacks by their filters: leave out "
+                "share=, filter=0 and fanout="
+            )
 
 
 @dataclass(frozen=True)
@@ -173,7 +184,7 @@ def _configure(sock: _socket.socket, request: PacketRequest, layer: int, mac: by
     option(SOL_PACKET, _IGNORE_OUTGOING, 1)
     option(SOL_PACKET, _QDISC_BYPASS, int(request.qdisc_bypass))
     if request.filtered and layer == 2:
-        attach_filter(sock, nothing() if request.share else own_frames(mac))
+        attach_filter(sock, nothing() if request.share else own_frames(mac, request.queues))
     index = _socket.if_nametoindex(request.name)
     if request.promiscuous:
         option(SOL_PACKET, _ADD_MEMBERSHIP, struct.pack("iHH8x", index, _MR_PROMISC, 0))

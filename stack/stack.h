@@ -294,6 +294,11 @@ void bind_del(struct bw_sock *s);
 /* RFC 6056 algorithm 3: enters the socket under a free local port towards (raddr, rport) and returns
  * it. 0: none free. */
 uint16_t port_choose(struct bw_stack *st, struct bw_sock *s);
+/* Is the port one of another stack's that has the same addresses? What comes for it is not ours to refuse. */
+static inline int port_of_others(const struct bw_stack *st, uint16_t port)
+{
+    return st->cfg.port_mod > 1 && port % st->cfg.port_mod != st->cfg.port_value;
+}
 
 /* ---- IP (ip/) ----------------------------------------------------------------------------------- */
 void ip_input(struct bw_stack *st, struct iface *in, uint8_t *l3, uint32_t len, const struct rx_frame *f,

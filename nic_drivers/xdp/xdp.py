@@ -167,6 +167,12 @@ def _programs() -> dict[tuple[int, int], str]:
 
 
 def _factory(spec: DeviceSpec) -> Device:
+    queues = queues_of(spec, _QUEUES_MAX)
+    if queues.group > 1:
+        raise invalid(
+            f"device {spec}: stacks cannot share an interface by its queues, ARP would reach one of "
+            "them only: give queue= or queues="
+        )
     return open_xdp(
         spec.name,
         netns=spec.get("netns", parse_text, None),
@@ -174,7 +180,7 @@ def _factory(spec: DeviceSpec) -> Device:
         share=spec.get("share", parse_choice("address"), "") == "address",
         steer=spec.get("steer", parse_choice("own", "all"), "own"),
         mode=spec.get("mode", parse_choice(*_MODES), "auto"),
-        queues=queues_of(spec, _QUEUES_MAX),
+        queues=queues,
         ring=spec.get("ring", parse_between(64, 16_384), 2048),
         hugepages=spec.get("hugepages", parse_flag, False),
         busy_poll=spec.get("busy_poll", parse_between(0, 1000), 0),

@@ -42,7 +42,7 @@ void tcp_send_rst(struct bw_stack *st, const struct tcp_seg *seg)
     struct tcp_bare b = {
         .src = pkt->dst, .dst = pkt->src, .sport = seg->dport, .dport = seg->sport, .ttl = 64};
     struct ip_path path = {0};
-    if ((seg->flags & TCP_RST) || ip_path_find(st, b.dst, 0, &path))
+    if ((seg->flags & TCP_RST) || port_of_others(st, seg->dport) || ip_path_find(st, b.dst, 0, &path))
         return;
     if (seg->flags & TCP_ACK) {
         b.seq = seg->ack;

@@ -118,7 +118,7 @@ static void udp_one(struct bw_stack *st, struct packet *pkt)
         return;
     }
     drop(st, DROP_UDP_NO_SOCKET, total);
-    if (!pkt->l2_broadcast) {
+    if (!pkt->l2_broadcast && !port_of_others(st, dport)) {
         uint32_t len = (uint32_t)(pkt->l4 - pkt->l3) + total;
         punt(st, BW_PUNT_ERROR, pkt, 3 << 8 | 3, pkt->l3, len < UDP_ERROR_HEAD ? len : UDP_ERROR_HEAD);
     }

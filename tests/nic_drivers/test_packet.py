@@ -236,6 +236,8 @@ def test_a_killed_process_leaves_the_interface_as_it_was(wire: Wire) -> None:
         ("packet:", errno.ENODEV, "there is no interface '' here"),
         ("packet:veth0?share=nonsense", errno.EINVAL, "expected address"),
         ("packet:veth0?share=address&mac=02:00:00:00:00:01", errno.EINVAL, "exclude each"),
+        ("packet:veth0?queues=2", errno.EINVAL, "give queue= and queues= together"),
+        ("packet:veth0?queue=0&queues=2&fanout=1", errno.EINVAL, "leave out share=, filter=0"),
         ("packet:veth0?ring=7", errno.EINVAL, "from 8 to 16384"),
         ("packet:veth0?rx=fast", errno.EINVAL, "frame or block"),
         ("packet:veth0?fanout_mode=mine", errno.EINVAL, "expected hash or lb"),

@@ -260,6 +260,7 @@ def test_a_killed_process_leaves_nothing_attached(wire: Wire) -> None:
         ("xdp:veth0?queue=5", errno.EINVAL, "veth0 has no queue 5"),
         ("xdp:veth0?queues=2", errno.EINVAL, "veth0 has no queue 1"),
         ("xdp:veth0?queue=2&queues=2", errno.EINVAL, "queues are numbered from 0"),
+        ("xdp:veth0?queue=0&queues=2", errno.EINVAL, "cannot share an interface by its queues"),
         ("xdp:veth0?ring=1000", errno.EINVAL, "expected a power of two"),
         ("xdp:veth0?mode=fast", errno.EINVAL, "expected auto or native"),
         ("xdp:veth0?mode=zerocopy", errno.EOPNOTSUPP, "zero-copy"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 
 import barewire
 import pytest
-from barewire.nic_drivers import DeviceError, DeviceSpec, open_device, with_pcap
+from barewire.nic_drivers import DeviceError, DeviceSpec, open_device, pipe_pair, with_pcap
 from barewire.nic_drivers.driving import Driving, Queues, driving_of, queues_of
 
 HERE = sorted(os.sched_getaffinity(0))
@@ -88,3 +89,37 @@ def test_queues_are_numbered_from_zero() -> None:
     spec = DeviceSpec("tap", "tap0", {"queue": "2", "queues": "2"})
     with pytest.raises(DeviceError, match="numbered from 0, so at most 1"):
         queues_of(spec, 8)
+
+
+def test_a_stack_of_a_group_refuses_nothing_for_the_others() -> None:
+    """Local ports are its own; what comes for another's port gets no answer."""
+    now = 10**9
+    mine, other = pipe_pair()
+    mine.queues = Queues(1, 1, 2)
+    with (
+        barewire.Stack(mine, addresses=["198.18.0.1/24"], clock=lambda: now, seed=1) as ours,
+        barewire.Stack(other, addresses=["198.18.0.2/24"], clock=lambda: now, seed=2) as peer,
+    ):
+
+        def answer(port: int, kind: int) -> int:
+            """What the peer hears of a port where nobody is."""
+            with peer.socket(type=kind) as sock:
+                sock.setblocking(False)
+                if sock.connect_ex(("198.18.0.1", port)) == 0:
+                    sock.send(b"?")
+                while ours.poll() | peer.poll():
+                    pass
+                return int(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+        for kind, drop in (
+            (socket.SOCK_STREAM, "drop_tcp_no_socket"),
+            (socket.SOCK_DGRAM, "drop_udp_no_socket"),
+        ):
+            before = ours.counters()[drop]
+            assert answer(7001, kind) == errno.ECONNREFUSED
+            assert answer(7000, kind) == 0
+            assert ours.counters()[drop] == before + 2
+        for _ in range(10):
+            with ours.socket(type=socket.SOCK_DGRAM) as sock:
+                sock.bind(("198.18.0.1", 0))
+                assert sock.getsockname()[1] % 2 == 1
