@@ -17,6 +17,7 @@ import barewire
 import pytest
 from barewire.nic_drivers import Device, DeviceError, available, open_device
 
+from tests.netns.link import until
 from tests.nic_drivers.links import TRIES, RealLink
 from tests.nic_drivers.places import Place, TapPlace, VethPlace
 
@@ -45,6 +46,8 @@ def in_thread(work: Callable[[], T]) -> T:
     thread = threading.Thread(target=lambda: results.append(work()))
     thread.start()
     thread.join()
+    task = f"/proc/self/task/{thread.native_id}"
+    until(lambda: not os.path.exists(task), "the kernel's part of the thread has ended too")
     return results[0]
 
 
