@@ -106,16 +106,20 @@ def open_xdp(
 
 
 def _new(config: Any) -> Any:
-    """The kernel lets a closed device's queue go a little later: so a busy one is tried again."""
+    """The kernel lets a closed device's queue go a little later: so a busy one is tried again. The
+    first refusal is told: a later one may be of what our own attempt before left closing."""
     number, text = ffi.new("int *"), ffi.new("char[]", lib.XDP_ERROR_MAX)
+    refused: DeviceError | None = None
     for _ in range(_BUSY_TRIES):
         netdev = lib.xdp_new(config, number, text)
         if netdev != ffi.NULL:
             return netdev
+        refused = refused or DeviceError(number[0], ffi.string(text).decode())
         if number[0] != errno.EBUSY:
             break
         time.sleep(_BUSY_WAIT)
-    raise DeviceError(number[0], ffi.string(text).decode())
+    assert refused is not None
+    raise refused
 
 
 def _look_at(name: str) -> tuple[int, int, bytes]:
