@@ -15,7 +15,7 @@
 #include "dpdk_device.h"
 
 enum { TCP_FIELD = 16, UDP_FIELD = 6 };
-enum { LINK_LOOK = 100000000, LINK_SLEEP = 1000000000, RETRY = 1000000 }; /* ns */
+enum { LINK_SLEEP = 1000000000, RETRY = 1000000 }; /* ns */
 
 /* ---- receive ----------------------------------------------------------------------------------- */
 
@@ -98,6 +98,7 @@ int dpdk_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int 
             n++;
         } else {
             dev->stats.rx_dropped++;
+            d->rx_too_long++;
         }
     }
     dev->stats.rx_frames += (uint64_t)n;
@@ -110,7 +111,8 @@ int dpdk_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int 
 static int ask_port(const struct dpdk *d, struct rte_mbuf *m, const struct tx_frame *f, uint8_t *ip)
 {
     int v6 = ip[0] >> 4 == 6;
-    if (f->csum_start < f->l3_off || (f->csum_offset != TCP_FIELD && f->csum_offset != UDP_FIELD))
+    if ((!v6 && ip[0] >> 4 != 4) || f->csum_start < f->l3_off ||
+        (f->csum_offset != TCP_FIELD && f->csum_offset != UDP_FIELD))
         return 0;
     m->l2_len = f->l3_off;
     m->l3_len = (uint32_t)(f->csum_start - f->l3_off);
@@ -207,7 +209,7 @@ int dpdk_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames
     struct dpdk *d = (struct dpdk *)dev;
     struct rte_mbuf *mbufs[BW_TX_BURST];
     int origin[BW_TX_BURST], done;
-    uint16_t made = 0, sent, port = d->port->id;
+    uint16_t made = 0, fit, sent, port = d->port->id;
     if (d->failed)
         return -d->failed;
     n = n < BW_TX_BURST ? n : BW_TX_BURST;
@@ -216,12 +218,14 @@ int dpdk_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames
         return 0;
     }
     done = prepare(d, mbufs, origin, frames, n, &made);
-    sent = made;
-    if (d->port->tx_offloads)
-        sent = rte_eth_tx_prepare(port, d->queue, mbufs, made);
-    sent = rte_eth_tx_burst(port, d->queue, mbufs, sent);
+    fit = d->port->tx_offloads ? rte_eth_tx_prepare(port, d->queue, mbufs, made) : made;
+    sent = rte_eth_tx_burst(port, d->queue, mbufs, fit);
     if (sent < made)
         done = origin[sent];
+    if (sent == fit && fit < made) { /* never to be sent as it is */
+        d->tx_refused++;
+        done++;
+    }
     rte_pktmbuf_free_bulk(mbufs + sent, (unsigned)n - sent);
     for (uint16_t k = 0; k < sent; k++)
         dev->stats.tx_bytes += frames[origin[k]].len;
@@ -237,9 +241,9 @@ int dpdk_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames
 static void look_at_link(struct dpdk *d)
 {
     struct rte_eth_link link = {0};
-    int mtu, flags = IFF_UP;
+    int flags = IFF_UP;
     if (d->control >= 0)
-        flags = dpdk_kernel_flags(d->control, d->port->kernel_index, &mtu);
+        flags = dpdk_kernel_flags(d->control, d->port->kernel_index, NULL);
     if (flags < 0 || !(flags & IFF_UP) || rte_eth_dev_is_removed(d->port->id)) {
         d->failed = ENETDOWN;
         return;
@@ -306,10 +310,7 @@ int dpdk_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *ar
 {
     struct dpdk *d = (struct dpdk *)dev;
     dev->stats.wakeups++;
-    if (now >= d->link_look) {
-        look_at_link(d);
-        d->link_look = now + LINK_LOOK;
-    }
+    look_at_link(d);
     if (d->failed)
         return -d->failed;
     *arm = (struct netdev_arm){.fd = -1, .deadline = now + (want_tx ? RETRY : LINK_SLEEP)};

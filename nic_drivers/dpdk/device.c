@@ -9,6 +9,7 @@
 
 #include <rte_config.h>
 
+#include "../xstats.h"
 #include "dpdk_device.h"
 
 static void dpdk_close(struct netdev *dev)
@@ -36,7 +37,7 @@ static uint32_t caps_of(const struct dpdk_port *p)
     uint32_t caps = NETDEV_TX_CSUM; /* the driver's own, where the port has none */
     if (p->rx_offloads)
         caps |= NETDEV_RX_CSUM;
-    if (p->rx_offloads & RTE_ETH_RX_OFFLOAD_TCP_LRO)
+    if (p->rx_offloads & RTE_ETH_RX_OFFLOAD_TCP_LRO || strstr(p->devargs, ",tso=1")) /* net_vhost's word */
         caps |= NETDEV_RX_GSO;
     if (p->tx_offloads & RTE_ETH_TX_OFFLOAD_TCP_TSO)
         caps |= NETDEV_TSO4 | NETDEV_TSO6;
@@ -57,26 +58,31 @@ static void name_stat(char *out, size_t room, const char *name)
 }
 
 /* What rte_eth_stats and the port's driver count, of all its queues. */
-static int dpdk_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
+static int port_stats(uint16_t id, struct netdev_xstat *out, int n, int max)
 {
-    uint16_t id = ((struct dpdk *)dev)->port->id;
-    int n = 0, count = rte_eth_xstats_get(id, NULL, 0);
+    int count = rte_eth_xstats_get(id, NULL, 0);
     if (count <= 0)
-        return count;
+        return n;
     struct rte_eth_xstat *values = calloc((size_t)count, sizeof *values);
     struct rte_eth_xstat_name *names = calloc((size_t)count, sizeof *names);
-    if (!values || !names) {
-        n = -ENOMEM;
-    } else if (rte_eth_xstats_get(id, values, (unsigned)count) == count &&
-               rte_eth_xstats_get_names(id, names, (unsigned)count) == count) {
-        for (; n < count && n < max; n++) {
-            name_stat(out[n].name, sizeof out[n].name, names[values[n].id].name);
-            out[n].value = values[n].value;
+    if (values && names && rte_eth_xstats_get(id, values, (unsigned)count) == count &&
+        rte_eth_xstats_get_names(id, names, (unsigned)count) == count) {
+        for (int i = 0; i < count && n < max; i++, n++) {
+            name_stat(out[n].name, sizeof out[n].name, names[values[i].id].name);
+            out[n].value = values[i].value;
         }
     }
     free(values);
     free(names);
     return n;
+}
+
+static int dpdk_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
+{
+    static const char *const names[] = {"rx_too_long", "tx_bad_length", "tx_refused"};
+    struct dpdk *d = (struct dpdk *)dev;
+    uint64_t values[] = {d->rx_too_long, dev->stats.tx_dropped - d->tx_refused, d->tx_refused};
+    return port_stats(d->port->id, out, xstats_put(out, 0, max, names, values, 3), max);
 }
 
 /* ---- opening and looking -------------------------------------------------------------------------- */
@@ -95,7 +101,7 @@ struct netdev *dpdk_new(struct dpdk_eal *eal, const struct dpdk_config *cfg, int
     d->port = p;
     d->queue = (uint16_t)cfg->queue;
     d->queues = (uint16_t)cfg->queues;
-    d->longest = p->rx_offloads & RTE_ETH_RX_OFFLOAD_TCP_LRO ? DPDK_LONGEST : p->room;
+    d->longest = DPDK_LONGEST;
     d->control = p->kernel_index ? socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
     d->epoll = -1;
     d->may_sleep = p->irq;

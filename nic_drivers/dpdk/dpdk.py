@@ -22,6 +22,7 @@ from ..interface import interface_up
 from ..libraries import missing
 from ..names import DeviceSpec, parse_between, parse_flag, parse_mac, parse_text
 from ..registry import register
+from .inherited import close_on_exec, inheritable
 
 try:
     from . import eal
@@ -78,8 +79,10 @@ def open_dpdk(
 
     def open_here() -> Any:
         _look_at(name, devargs)
+        kept = inheritable()
         number, text = ffi.new("int *"), ffi.new("char[]", lib.DPDK_ERROR_MAX)
         netdev = lib.dpdk_new(handle, config, number, text)
+        close_on_exec(kept)
         if netdev == ffi.NULL:
             raise DeviceError(number[0], ffi.string(text).decode(errors="replace"))
         return netdev

@@ -60,7 +60,7 @@ struct dpdk {
     int epoll;   /* with receive interrupts, else -1 */
     uint16_t queue, queues, next_queue;
     uint8_t sleeping, was_up, may_sleep;
-    int64_t link_look; /* when the link is looked at again */
+    uint64_t rx_too_long, tx_refused;
     uint16_t lent_len, stash_len;
     struct rte_mbuf *lent[BW_RX_BURST];  /* of the last burst */
     struct rte_mbuf *stash[BW_RX_BURST]; /* came in while arm() looked */

@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import DeviceError, invalid
 from ..helper_thread import in_thread
 from ._dpdk import ffi, lib
+from .inherited import close_on_exec, inheritable
 
 MEMORY = 128  # megabytes, if the options do not say: room for some ten ports
 _NOBODY = "ffff:1f:1f.7"  # the only PCI card EAL may take by itself: none
@@ -101,7 +102,9 @@ def _start(options: EalOptions) -> _Eal:
     hugepages = enough if options.hugepages is None else options.hugepages
     words = [ffi.new("char[]", word.encode()) for word in arguments(options, hugepages)]
     number, text = ffi.new("int *"), ffi.new("char[]", lib.DPDK_ERROR_MAX)
+    kept = inheritable()
     handle = lib.dpdk_eal_start(len(words), [*words, ffi.NULL], number, text)
+    close_on_exec(kept)
     if handle == ffi.NULL:
         raise DeviceError(number[0], ffi.string(text).decode(errors="replace"))
     return _Eal(handle, os.getpid(), options, bool(lib.dpdk_eal_has_huge_pages()))

@@ -38,13 +38,14 @@ static const uint64_t JOINS = RTE_ETH_RX_OFFLOAD_TCP_LRO | RTE_ETH_RX_OFFLOAD_SC
 
 /* ---- the kernel's interface under a port ------------------------------------------------------- */
 
-/* Its flags (IFF_*) and MTU, or -errno when it is gone. */
+/* Its flags (IFF_*) and, if asked, MTU, or -errno when it is gone. */
 int dpdk_kernel_flags(int control, int index, int *mtu)
 {
     struct ifreq ifr = {.ifr_ifindex = index};
-    if (ioctl(control, SIOCGIFNAME, &ifr) || ioctl(control, SIOCGIFMTU, &ifr))
+    if (ioctl(control, SIOCGIFNAME, &ifr) || (mtu && ioctl(control, SIOCGIFMTU, &ifr)))
         return -errno;
-    *mtu = ifr.ifr_mtu;
+    if (mtu)
+        *mtu = ifr.ifr_mtu;
     return ioctl(control, SIOCGIFFLAGS, &ifr) ? -errno : (int)(uint16_t)ifr.ifr_flags;
 }
 
@@ -95,7 +96,7 @@ static void choose_offloads(struct dpdk_port *p, const struct rte_eth_dev_info *
 {
     uint64_t rx = info->rx_offload_capa, tx = info->tx_offload_capa;
     p->rx_offloads = p->tx_offloads = 0;
-    if (!offload)
+    if (!offload || strcmp(p->driver, "net_tap") == 0) /* its own are software, slower than the copy's */
         return;
     p->rx_offloads = all_of(CSUM_RX, rx);
     p->tx_offloads = all_of(CSUM_TX, tx);

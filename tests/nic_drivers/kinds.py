@@ -11,7 +11,7 @@ from functools import partial
 
 from barewire.nic_drivers.libraries import LIBRARIES
 
-from tests.nic_drivers.places import Place, SharedPlace, TapPlace, TunnelPlace, VethPlace
+from tests.nic_drivers.places import Place, PortPlace, SharedPlace, TapPlace, TunnelPlace, VethPlace
 
 MB = 1 << 20
 
@@ -53,6 +53,7 @@ KINDS: dict[str, Kind] = {
         "callback:tests.nic_drivers.tunnels:tap?argument=bw0", TunnelPlace, privileged=False
     ),
     "packet": Kind("packet:veth0", takes_an_interface=True),
+    "dpdk": Kind("dpdk:net_tap0,iface=bw0", PortPlace),  # its other ports: test_dpdk.py
     "packet-block": Kind("packet:veth0?rx=block"),
     "raw": Kind("raw:veth0?ports=7000,61000-65535", SharedPlace, takes_an_interface=True),
     "uring-tap": Kind("uring:bw0", TapPlace),

@@ -186,12 +186,15 @@ class RealLink(Link):
     def drained(self) -> list[bytes]:
         """Everything that waits for the device, until it is quiet."""
         found: list[bytes] = []
-        while True:
+        naps = 0
+        while naps < 20:  # of 1 ms, for a device without a descriptor
             frames = self.device.rx(64, self.now)
             found += [frame.data for frame in frames]
             armed = self.device.arm(self.now)
-            if not frames and not armed.ready and not sleep(armed, self.now, 0.02):
-                return found
+            naps = naps + 1 if not frames and not armed.ready else 0
+            if naps and not sleep(armed, self.now, 0.02):
+                break
+        return found
 
     def kernel_sends(self, kind: socket.SocketKind, payload: bytes) -> RxFrame:
         """The first packet that the kernel's own stack sends to the device on a socket of a kind,
@@ -233,7 +236,7 @@ def sleep(armed: Armed, now: int, seconds: float) -> bool:
 
 
 def readable(fd: int) -> bool:
-    return bool(select.select([fd], [], [], 0)[0])
+    return fd >= 0 and bool(select.select([fd], [], [], 0)[0])
 
 
 def _late(_: Path) -> Link:

@@ -207,6 +207,23 @@ class TapPlace(Place):
         return int(link["stats64"]["tx"]["dropped"])
 
 
+class PortPlace(TapPlace):
+    """DPDK's net_tap makes the interface, without an address. EAL starts, and stays."""
+
+    small_ring = "ring=64"
+    down_is_gone = True
+
+    def __init__(self, device: str) -> None:
+        super().__init__(device)
+        with open_device("dpdk:net_ring9?hugepages=0"):
+            pass
+
+    def open(self, *options: str) -> Device:
+        device = Place.open(self, *options)
+        self.ip("addr", "add", f"{KERNEL}/{PREFIX}", "dev", self.own)
+        return device
+
+
 class VethPlace(Place):
     """The device takes one end of a veth pair, the kernel of another namespace has the other."""
 

@@ -176,7 +176,7 @@ class TestBounds:
 class TestArm:
     def test_idle_then_woken_then_idle(self, link: Link) -> None:
         armed = link.device.arm(link.now)
-        assert not armed.ready and armed.events & select.POLLIN
+        assert not armed.ready and (armed.fd < 0 or armed.events & select.POLLIN)
         assert armed.deadline is None or not link.virtual
         assert not readable(armed.fd)
         link.sends(link.answer(1))

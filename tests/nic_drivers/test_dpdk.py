@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import random
 import select
 import socket
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from tests.nic_drivers.dpdk_ports import (
     received,
     start_eal,
 )  # fmt: skip
+from tests.nic_drivers.frames import AWAY, OURS
+from tests.nic_drivers.frames import segment as super_segment
 
 pytestmark = pytest.mark.netns
 SIZES = [60, 61, 64, 127, 1000, 1513, 1514]
@@ -200,6 +203,18 @@ def wait_for(device: Device) -> list[RxFrame]:
             return found
         nap()
     raise AssertionError("nothing came")
+
+
+def test_a_super_segment_from_virtio_to_vhost(tmp_path: Path) -> None:
+    """It comes as it is, in several mbufs, which the driver joins."""
+    payload = random.Random(3).randbytes(10_000)
+    whole = b"\xff" * 6 + b"\x02\0\0\0\0\x02\x08\0" + super_segment(OURS, AWAY, payload)
+    with pair("vhost", tmp_path, ",tso=1") as (vhost, virtio):
+        assert "tso4" in virtio.cap_names and "rx_gso" in vhost.cap_names
+        sent = TxFrame([whole[:54], whole[54:]], csum_start=34, csum_offset=16, gso_size=1000)
+        assert virtio.tx([sent]) == 1
+        [got] = [f for f in wait_for(vhost) if f.data[12:14] == b"\x08\0"]
+        assert (got.gso_size, got.data[54:]) == (1000, payload) and got.csum in (1, 2)
 
 
 # ---- waiting, and the end ------------------------------------------------------------------------
