@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 
 _ON_KERNEL = ("net_af_packet", "net_af_xdp")  # drivers of an interface of the kernel's
 
+_NEEDS = {
+    "net_tap": (12, "CAP_NET_ADMIN"),
+    "net_af_xdp": (12, "CAP_NET_ADMIN"),
+    "net_af_packet": (13, "CAP_NET_RAW"),
+}
+
 
 def open_dpdk(
     devargs: str,
@@ -95,6 +101,10 @@ def _look_at(name: str, devargs: str) -> None:
     """The kernel's interface under such a port is there and up; the socket where a server is to wait
     is nobody's."""
     arguments = dict(re.findall(r",([^=,]*)=([^,]*)", devargs))
+    for driver, (bit, capability) in _NEEDS.items():
+        if name.startswith(driver) and not _effective() >> bit & 1:
+            text = f"no permission to open port {name}: run as root, or with {capability}"
+            raise DeviceError(errno.EPERM, text)
     if name.startswith(_ON_KERNEL):
         if "iface" not in arguments:
             raise invalid(f"port {name} needs an interface: dpdk:{name},iface=eth1")
@@ -103,6 +113,12 @@ def _look_at(name: str, devargs: str) -> None:
         _remove_stale(arguments.get("iface", ""))
     if name.startswith("net_memif") and arguments.get("role") in ("server", "master"):
         _remove_stale(arguments.get("socket", ""))
+
+
+def _effective() -> int:
+    """The calling thread's capabilities (capabilities(7))."""
+    with open("/proc/thread-self/status", encoding="ascii") as status:
+        return next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
 
 
 def _remove_stale(path: str) -> None:

@@ -218,8 +218,11 @@ class PortPlace(TapPlace):
         with open_device("dpdk:net_ring9?hugepages=0"):
             pass
 
+    def name(self, *options: str) -> str:
+        return Place.name(self, *options)
+
     def open(self, *options: str) -> Device:
-        device = Place.open(self, *options)
+        device = super().open(*options)
         self.ip("addr", "add", f"{KERNEL}/{PREFIX}", "dev", self.own)
         return device
 
