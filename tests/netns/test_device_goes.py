@@ -21,6 +21,13 @@ pytestmark = pytest.mark.netns
 ROOT = str(Path(__file__).parents[2])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def what_stays() -> None:
+    """Threads of libraries, which no test leaves behind."""
+    for kind in supported().values():
+        kind.begin()
+
+
 @pytest.fixture(params=supported())
 def link(request: pytest.FixtureRequest) -> Iterator[KindLink]:
     made = KindLink(supported()[request.param])
@@ -82,6 +89,7 @@ def test_killed_in_the_middle_of_traffic_the_interface_is_as_it_was(place: Place
         command = [sys.executable, "-P", "-c", SENDER, place.name()]
         program = Program(place.near, command, env={**os.environ, "PYTHONPATH": ROOT})
         until(lambda: place.interface in place.far.links(), "the interface")
+        place.configure()
         kernel.bind(("0.0.0.0", 9000))
         kernel.settimeout(PATIENCE)
         for _ in range(200):

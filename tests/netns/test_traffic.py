@@ -30,7 +30,7 @@ def link(request: pytest.FixtureRequest) -> Iterator[KindLink]:
 
 
 def test_ping_both_ways(link: KindLink) -> None:
-    for size in (56, 1472, 8000):
+    for size in (56, 1472, 8000) if link.kind.fragments else (56, 1472):
         ping(link.ns, OURS, "-c", "3", "-i", "0.01", "-s", str(size))
         reply = link.ping(KERNEL, size)
         assert (reply.error, reply.size) == (None, size)
@@ -40,6 +40,8 @@ def test_datagrams_of_all_sizes_are_answered(link: KindLink) -> None:
     """Each in fragments where it is longer than the MTU."""
     ours, kernels = link.udp()
     for size in (0, 1, 2, 64, 511, 1472, 1473, 8973, 20_000, 65_507):
+        if size > 1472 and not link.kind.fragments:
+            break
         message = bytes(i * 7 & 255 for i in range(size))
         ours.sendto(message, kernels.getsockname())
         data, whence = kernels.recvfrom(65_536)

@@ -8,7 +8,7 @@ import struct
 OURS, AWAY = "198.18.0.2", "203.0.113.9"
 L2_HEADER = 14
 UDP, TCP = 17, 6
-UDP_CHECKSUM, TCP_CHECKSUM = 6, 16  # offsets in the headers
+CHECKSUM = {UDP: 6, TCP: 16}  # its offset in the header
 _TCP_HEADER = 20
 
 
@@ -45,10 +45,19 @@ def datagram(source: str, target: str, number: int, size: int) -> bytes:
 
 def segment(source: str, target: str, payload: bytes) -> bytes:
     """A packet with a TCP segment whose checksum is the pseudo header's sum alone."""
+    return unfinished(source, target, TCP, payload)
+
+
+def unfinished(source: str, target: str, protocol: int, payload: bytes) -> bytes:
+    """A packet with a datagram or segment whose checksum is the pseudo header's sum alone."""
+    length = len(payload) + (_TCP_HEADER if protocol == TCP else 8)
     ends = socket.inet_aton(source) + socket.inet_aton(target)
-    pseudo = ones(ends + struct.pack("!HH", TCP, _TCP_HEADER + len(payload)))
-    tcp = struct.pack("!HHIIBBHHH", 5000, 7000, 1, 1, 5 << 4, 0x10, 65535, pseudo, 0)
-    return packet(source, target, TCP, tcp + payload, 0)
+    pseudo = ones(ends + struct.pack("!HH", protocol, length))
+    if protocol == TCP:
+        head = struct.pack("!HHIIBBHHH", 5000, 7000, 1, 1, 5 << 4, 0x10, 65535, pseudo, 0)
+    else:
+        head = struct.pack("!HHHH", 5000, 7000, length, pseudo)
+    return packet(source, target, protocol, head + payload, 0)
 
 
 def transport_sum(ip: bytes) -> int:

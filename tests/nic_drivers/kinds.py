@@ -22,6 +22,7 @@ class Kind:
 
     device: its name; the registry's kind is the first word of it. place: the interfaces around it.
     bulk: bytes each way that the traffic test sends; fewer than 256 MB only with a reason beside.
+    begin: what a process does before its first device of the kind, and which stays.
     The rest is what bad input can be given to it: options that it has, and whether it needs an
     interface that is there.
     """
@@ -29,6 +30,8 @@ class Kind:
     device: str
     place: Callable[[str], Place] = VethPlace
     bulk: int = 256 * MB
+    fragments: bool = True
+    begin: Callable[[], object] = bool
     privileged: bool = True
     takes_an_interface: bool = False
     queues: bool = False
@@ -39,11 +42,22 @@ class Kind:
         return self.device.partition(":")[0]
 
     def make(self) -> Place:
+        self.begin()
         return self.place(self.device)
 
 
 # AF_XDP does not tell unfinished checksums: the veth peer, which is ours, finishes them.
 finishing = partial(VethPlace, offloads=False)
+
+
+def start_eal() -> None:
+    """DPDK's threads and memory."""
+    from barewire.nic_drivers.dpdk import eal
+
+    eal.start(eal.EalOptions())
+
+
+dpdk = partial(Kind, begin=start_eal)
 
 KINDS: dict[str, Kind] = {
     "tap": Kind("tap:bw0", TapPlace),
@@ -53,8 +67,12 @@ KINDS: dict[str, Kind] = {
         "callback:tests.nic_drivers.tunnels:tap?argument=bw0", TunnelPlace, privileged=False
     ),
     "packet": Kind("packet:veth0", takes_an_interface=True),
-    "dpdk": Kind("dpdk:net_tap0,iface=bw0", PortPlace),  # its other ports: test_dpdk.py
     "packet-block": Kind("packet:veth0?rx=block"),
+    "dpdk-tap": dpdk("dpdk:net_tap0,iface=dtap0", PortPlace),
+    # Its socket joins fragments (PACKET_FANOUT_FLAG_DEFRAG) and cuts the whole off at 2 KB.
+    "dpdk-packet": dpdk(
+        "dpdk:net_af_packet0,iface=veth0", finishing, fragments=False, takes_an_interface=True
+    ),
     "raw": Kind("raw:veth0?ports=7000,61000-65535", SharedPlace, takes_an_interface=True),
     "uring-tap": Kind("uring:bw0", TapPlace),
     "uring-packet": Kind("uring:veth0"),

@@ -26,6 +26,7 @@ from barewire.nic_drivers import (
 from tests.nic_drivers.frames import AWAY, L2_HEADER, OURS, TCP, UDP, datagram
 from tests.nic_drivers.places import FAR_MAC, PATIENCE, Place
 
+SECOND = 10**9
 TRIES = 1000  # looks at a device until a test fails
 
 
@@ -44,6 +45,11 @@ class Link:
     @property
     def l2(self) -> int:
         return L2_HEADER if self.device.layer == 2 else 0
+
+    @property
+    def ethernet(self) -> bytes:
+        """The link header of what the device sends, if it has one."""
+        return FAR_MAC + self.device.mac + b"\x08\x00" if self.l2 else b""
 
     @property
     def largest(self) -> int:
@@ -145,12 +151,12 @@ class RealLink(Link):
         self.end.close()
 
     def settle(self) -> None:
+        self.now += SECOND  # what a device looks after from time to time is due
         self.place.drive(self.device, self.now)
 
     def frame(self, number: int, size: int | None = None) -> bytes:
         size = self.l2 + 46 if size is None else size
-        link = FAR_MAC + self.device.mac + b"\x08\x00" if self.l2 else b""
-        return link + datagram(OURS, AWAY, number, size - self.l2)
+        return self.ethernet + datagram(OURS, AWAY, number, size - self.l2)
 
     def answer(self, number: int, size: int | None = None) -> bytes:
         size = self.l2 + 46 if size is None else size
@@ -181,19 +187,20 @@ class RealLink(Link):
         return found
 
     def woken(self, armed: Armed) -> bool:
-        return sleep(armed, self.now, PATIENCE)
+        if armed.fd >= 0:
+            return sleep(armed, self.now, PATIENCE)
+        return any(self.device.arm(self.now).ready or sleep(armed, 0, 0) for _ in range(TRIES))
 
     def drained(self) -> list[bytes]:
-        """Everything that waits for the device, until it is quiet."""
+        """Everything that waits for the device, until it is quiet for 20 ms."""
         found: list[bytes] = []
-        naps = 0
-        while naps < 20:  # of 1 ms, for a device without a descriptor
+        quiet = 0
+        while quiet < 20:
             frames = self.device.rx(64, self.now)
             found += [frame.data for frame in frames]
             armed = self.device.arm(self.now)
-            naps = naps + 1 if not frames and not armed.ready else 0
-            if naps and not sleep(armed, self.now, 0.02):
-                break
+            busy = frames or armed.ready or sleep(armed, self.now, 0.001)
+            quiet = 0 if busy else quiet + 1
         return found
 
     def kernel_sends(self, kind: socket.SocketKind, payload: bytes) -> RxFrame:
@@ -227,7 +234,7 @@ def sleep(armed: Armed, now: int, seconds: float) -> bool:
     """As a stack does between two looks at a device: on its descriptor, or in naps of 1 ms."""
     if armed.fd < 0:
         select.select([], [], [], 0.001)
-        return True
+        return False
     if armed.deadline is not None:
         seconds = min(seconds, (armed.deadline - now) / 1e9)
     poller = select.poll()

@@ -129,6 +129,9 @@ class Place:
     def prepare(self) -> None:
         """The interfaces are there and up, as new."""
 
+    def configure(self) -> None:
+        """What the kernel's side lacks when a device has made the interface."""
+
     def name(self, *options: str) -> str:
         """The device's name as the table has it, with more options."""
         mark = "&" if "?" in self.device else "?"
@@ -157,8 +160,11 @@ class Place:
         device.arm(now)
         device.reclaim()
 
-    def lost(self, device: Device) -> int:
-        """How many frames the kernel threw away for want of room, as the device counts them."""
+    def lost(self, device: Device) -> int | None:
+        """How many frames were thrown away for want of room, as the device counts them. None: it
+        does not (DPDK's net_af_packet and net_af_xdp)."""
+        if device.kind == "dpdk":
+            return None
         names = ("dropped", "full", "empty")
         return sum(
             value
@@ -205,26 +211,6 @@ class TapPlace(Place):
     def lost(self, device: Device) -> int:
         [link] = json.loads(self.ip("-j", "-s", "link", "show", self.own))
         return int(link["stats64"]["tx"]["dropped"])
-
-
-class PortPlace(TapPlace):
-    """DPDK's net_tap makes the interface, without an address. EAL starts, and stays."""
-
-    small_ring = "ring=64"
-    down_is_gone = True
-
-    def __init__(self, device: str) -> None:
-        super().__init__(device)
-        with open_device("dpdk:net_ring9?hugepages=0"):
-            pass
-
-    def name(self, *options: str) -> str:
-        return Place.name(self, *options)
-
-    def open(self, *options: str) -> Device:
-        device = super().open(*options)
-        self.ip("addr", "add", f"{KERNEL}/{PREFIX}", "dev", self.own)
-        return device
 
 
 class VethPlace(Place):
@@ -288,3 +274,23 @@ class TunnelPlace(TapPlace):
             assert within is not None
             within = within.inner
         within.deliver()
+
+
+class PortPlace(TapPlace):
+    """A DPDK port that makes its interface; the kernel's side gets its address afterwards."""
+
+    own = interface = "dtap0"
+    small_ring = "ring=64"
+    down_is_gone = True
+
+    def name(self, *options: str) -> str:
+        return Place.name(self, *options)
+
+    def open(self, *options: str) -> Device:
+        device = super().open(*options)
+        self.configure()
+        return device
+
+    def configure(self) -> None:
+        self.ip("address", "replace", f"{KERNEL}/{PREFIX}", "dev", self.own)
+        self.wait_for_carrier()

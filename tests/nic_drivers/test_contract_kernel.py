@@ -13,8 +13,9 @@ from barewire.nic_drivers import RxFrame, TxFrame, available
 
 from tests.nic_drivers.frames import (
     AWAY,
+    CHECKSUM,
     OURS,
-    TCP_CHECKSUM,
+    TCP,
     payloads,
     pseudo_sum,
     segment,
@@ -50,7 +51,7 @@ def finished_or_said(link: RealLink, frame: RxFrame) -> None:
     """A frame's checksum is right, or the device says that it is not finished."""
     ip = frame.data[link.l2 :]
     ip = ip[: int.from_bytes(ip[2:4], "big")]
-    at = 20 + (16 if ip[9] == 6 else 6)
+    at = 20 + CHECKSUM[ip[9]]
     if frame.csum == PARTIAL:
         assert "rx_csum" in link.device.cap_names
         assert int.from_bytes(ip[at : at + 2], "big") == pseudo_sum(ip)
@@ -70,13 +71,12 @@ def test_a_super_segment_out(real: RealLink) -> None:
         assert real.device.peek().tso_max == 0, "and so nobody gives it one"
         return
     ip = segment(OURS, AWAY, PAYLOAD)
-    link = FAR_MAC + real.device.mac + b"\x08\x00" if real.l2 else b""
     head = real.l2 + 40
-    frame = link + ip
+    frame = real.ethernet + ip
     sent = TxFrame(
         [frame[:head], frame[head : head + 777], frame[head + 777 :]],
         csum_start=real.l2 + 20,
-        csum_offset=TCP_CHECKSUM,
+        csum_offset=CHECKSUM[TCP],
         gso_size=MSS,
     )
     assert real.device.tx([sent], real.now) == 1
@@ -92,7 +92,7 @@ def test_a_super_segment_in(real: RealLink) -> None:
     """It comes whole to a device that says it takes such; any other gets its segments."""
     link = real.device.mac + FAR_MAC + b"\x08\x00" if real.l2 else b""
     frame = link + segment(AWAY, OURS, PAYLOAD)
-    real.end.send(frame, gso_size=MSS, csum_offset=TCP_CHECKSUM)
+    real.end.send(frame, gso_size=MSS, csum_offset=CHECKSUM[TCP])
     found: list[RxFrame] = []
     while len(payloads([f.data[real.l2 :] for f in found])) < len(PAYLOAD):
         found += real.delivered(1)
@@ -117,7 +117,8 @@ def test_a_full_receive_ring_drops_counts_and_recovers(place: Place) -> None:
         assert 0 < len(found) < len(frames)
         rest = iter(frames)
         assert all(frame in rest for frame in found), "whole, and in their order"
-        assert place.lost(link.device) - before >= len(frames) - len(found)
+        if before is not None:
+            assert place.lost(link.device) - before >= len(frames) - len(found)
         link.sends(frames[0])
         assert [frame.data for frame in link.delivered(1)] == [frames[0]]
 
