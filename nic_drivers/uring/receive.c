@@ -126,10 +126,12 @@ static int take(struct uring *u, struct rx_frame *frames, int max)
 
 /* ---- the request ---------------------------------------------------------------------------------- */
 
-/* The ring of requests is empty whenever one is made: there is always room. */
+/* Makes the request; if the kernel's thread (sqpoll) has left no room for it yet, the next look does. */
 static void prepare_receive(struct uring *u)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&u->rx);
+    if (!sqe)
+        return;
     if (u->packet) {
         u->message = (struct msghdr){.msg_controllen = URING_CONTROL};
         if (!u->multishot)
@@ -230,6 +232,8 @@ int uring_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *a
         return 1;
     if (u->failed || rc)
         return u->failed ? -u->failed : rc;
+    if (!u->armed)
+        return 1;
     if (want_tx && u->sqpoll) {
         uring_reap_slots(u);
         if (u->slots_len)

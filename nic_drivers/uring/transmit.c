@@ -153,7 +153,9 @@ static int hand_over(struct uring *u, const struct tx_frame *frames, int n)
             u->xstats[URING_TX_TOO_LONG]++;
             continue;
         }
-        if (!u->slots_len) {
+        /* A slot may be free while its request still fills the ring: the thread moves the head by batches. */
+        struct io_uring_sqe *sqe = u->slots_len ? io_uring_get_sqe(&u->tx) : NULL;
+        if (!sqe) {
             stats->tx_full++;
             break;
         }
@@ -163,7 +165,6 @@ static int hand_over(struct uring *u, const struct tx_frame *frames, int n)
         vnet_build(&hdr, f);
         memcpy(at, &hdr, u->vnet);
         bw_gather_plain(at + u->vnet, f);
-        struct io_uring_sqe *sqe = io_uring_get_sqe(&u->tx);
         if (u->packet)
             io_uring_prep_send(sqe, u->fd, at, u->vnet + f->len, MSG_DONTWAIT);
         else

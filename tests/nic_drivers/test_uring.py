@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TypeVar
@@ -191,6 +192,20 @@ def test_an_interface_that_is_shared() -> None:
         with pytest.raises(OSError) as caught:
             stack.add_address("198.18.0.3/24")
         assert caught.value.errno == errno.EADDRINUSE
+
+
+def test_the_kernels_thread_lags_behind_its_completions(place: Place) -> None:
+    """It moves the head of the ring by batches: a slot is free before there is room for its next
+    request, which is a full ring as any other."""
+    batch = barewire.Batch(1024, 1000)
+    batch.lengths[:] = memoryview(array("I", [1000] * 1024))
+    with barewire.Stack(place.open("sqpoll=2"), addresses=[f"{STACK}/24"]) as stack:
+        exchange(place, stack)
+        batch.set_address(("198.18.0.1", 9))
+        with closing(stack.socket(socket.AF_INET, socket.SOCK_DGRAM)) as ours:
+            assert sum(ours.send_batch(batch) for _ in range(30)) == 30 * 1024
+        stats = stack.interface_stats(stack.interfaces[1].name)
+        assert stats["tx_full"] > 0 == stats["tx_dropped"]
 
 
 def test_the_kernels_thread_submits(place: Place) -> None:
