@@ -16,6 +16,7 @@
 
 enum { TCP_FIELD = 16, UDP_FIELD = 6 };
 enum { LINK_SLEEP = 1000000000, RETRY = 1000000 }; /* ns */
+enum { DOWN_LOOKS = 100 };                         /* a RETRY apart */
 
 /* ---- receive ----------------------------------------------------------------------------------- */
 
@@ -237,7 +238,8 @@ int dpdk_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames
 
 /* ---- before a sleep ---------------------------------------------------------------------------- */
 
-/* A port that had a link and lost it is gone, and so is one whose interface was taken down. */
+/* A port that had a link and lost it is gone, if DOWN_LOOKS in a row find it so: vhost's goes down and up
+ * when its peer negotiates. Gone is also one whose interface was taken down. */
 static void look_at_link(struct dpdk *d)
 {
     struct rte_eth_link link = {0};
@@ -250,10 +252,12 @@ static void look_at_link(struct dpdk *d)
     }
     if (rte_eth_link_get_nowait(d->port->id, &link))
         return;
-    if (link.link_status == RTE_ETH_LINK_UP)
+    if (link.link_status == RTE_ETH_LINK_UP) {
         d->was_up = 1;
-    else if (d->was_up || d->dev.stats.rx_frames)
+        d->down_looks = 0;
+    } else if ((d->was_up || d->dev.stats.rx_frames) && ++d->down_looks >= DOWN_LOOKS) {
         d->failed = ENETDOWN;
+    }
 }
 
 static int something_came(struct dpdk *d)
@@ -313,7 +317,8 @@ int dpdk_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *ar
     look_at_link(d);
     if (d->failed)
         return -d->failed;
-    *arm = (struct netdev_arm){.fd = -1, .deadline = now + (want_tx ? RETRY : LINK_SLEEP)};
+    int soon = want_tx || d->down_looks;
+    *arm = (struct netdev_arm){.fd = -1, .deadline = now + (soon ? RETRY : LINK_SLEEP)};
     if (something_came(d))
         return 1;
     arm->fd = sleep_on(d);

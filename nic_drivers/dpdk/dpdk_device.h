@@ -59,7 +59,7 @@ struct dpdk {
     int control; /* a socket of the namespace, to look at the kernel's interface with; -1: none */
     int epoll;   /* with receive interrupts, else -1 */
     uint16_t queue, queues, next_queue;
-    uint8_t sleeping, was_up, may_sleep;
+    uint8_t sleeping, was_up, may_sleep, down_looks;
     uint64_t rx_too_long, tx_refused;
     uint16_t lent_len, stash_len;
     struct rte_mbuf *lent[BW_RX_BURST];  /* of the last burst */
