@@ -6,6 +6,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+from collections.abc import Sequence
 
 from cffi import FFI
 
@@ -49,17 +50,48 @@ def own_files(pattern: str) -> list[str]:
 
 HEADERS = ["nic_drivers/netdev.h", "nic_drivers/tally.h", *own_files("*.h")]
 
-ffi = FFI()
-for header in HEADERS:
-    ffi.cdef(cdef_part(header))
-ffi.set_source(
+
+def extension(
+    module: str,
+    headers: Sequence[str],
+    sources: Sequence[str],
+    *,
+    devices: FFI | None = None,
+    text: str = "",
+    libraries: Sequence[str] = (),
+    include_dirs: Sequence[str] = (),
+    depends: Sequence[str] = (),
+    flags: Sequence[str] = (),
+    link_flags: Sequence[str] = (),
+) -> FFI:
+    """The extension `module` of C `sources`, with what stands between the markers of `headers`.
+    `devices` is this file's `ffi`, for one that has to do with devices; `text` is C of its own;
+    `flags` are for compiler and linker."""
+    made = FFI()
+    if devices is not None:
+        made.include(devices)
+    for header in headers:
+        made.cdef(cdef_part(header))
+    # an included ffi's types are declared again
+    included = [*(HEADERS if devices is not None else ()), *headers]
+    made.set_source(
+        module,
+        "".join(f'#include "{header}"\n' for header in included) + text,
+        sources=list(sources),
+        include_dirs=[".", *include_dirs],
+        libraries=list(libraries),
+        depends=[*included, *depends],
+        extra_compile_args=[*CFLAGS, *flags],
+        extra_link_args=[*link_flags, *LDFLAGS, *flags],
+    )
+    return made
+
+
+ffi = extension(
     "barewire.nic_drivers._netdev",
-    "".join(f'#include "{header}"\n' for header in HEADERS),
-    sources=own_files("*.c"),
-    include_dirs=["."],
+    HEADERS,
+    own_files("*.c"),
     depends=glob.glob("nic_drivers/**/*.h", recursive=True),
-    extra_compile_args=CFLAGS,
-    extra_link_args=LDFLAGS,
 )
 
 if __name__ == "__main__":

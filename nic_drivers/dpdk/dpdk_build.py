@@ -5,8 +5,6 @@ from __future__ import annotations
 import runpy
 import subprocess
 
-from cffi import FFI
-
 _netdev = runpy.run_path("nic_drivers/netdev_build.py")
 HERE = "nic_drivers/dpdk"
 
@@ -19,18 +17,15 @@ def pkg_config(flag: str, prefix: str) -> list[str]:
     return [word.removeprefix(prefix) for word in words if word.startswith(prefix)]
 
 
-ffi = FFI()
-ffi.include(_netdev["ffi"])
-ffi.cdef(_netdev["cdef_part"](f"{HERE}/dpdk.h"))
-ffi.set_source(
+ffi = _netdev["extension"](
     "barewire.nic_drivers.dpdk._dpdk",
-    "".join(f'#include "{header}"\n' for header in [*_netdev["HEADERS"], f"{HERE}/dpdk.h"]),
-    sources=[f"{HERE}/{name}.c" for name in ("eal", "port", "burst", "device")],
-    include_dirs=[".", *pkg_config("--cflags-only-I", "-I")],
+    [f"{HERE}/dpdk.h"],
+    [f"{HERE}/{name}.c" for name in ("eal", "port", "burst", "device")],
+    devices=_netdev["ffi"],
     libraries=pkg_config("--libs-only-l", "-l"),
-    depends=["nic_drivers/netdev.h", f"{HERE}/dpdk.h", f"{HERE}/dpdk_device.h"],
-    extra_compile_args=_netdev["CFLAGS"],
-    extra_link_args=["-Wl,--as-needed", *_netdev["LDFLAGS"]],
+    include_dirs=pkg_config("--cflags-only-I", "-I"),
+    depends=[f"{HERE}/dpdk_device.h"],
+    link_flags=["-Wl,--as-needed"],
 )
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 /* Many threads on one host, without Python, for ThreadSanitizer: clients connect over the loopback,
  * echo, abort and close; others look on and send signals. Argument: connections of each client. */
 #include "stack/drive/drive.h"
+#include "tests/kit/check.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -19,14 +20,6 @@ static struct host *host;
 static struct bw_sock *listener;
 static long connections = 20;
 static atomic_int stop;
-
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            printf("line %d: %s\n", __LINE__, #condition); \
-            exit(1); \
-        } \
-    } while (0)
 
 static struct bw_addr loopback(uint16_t port)
 {

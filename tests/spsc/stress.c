@@ -2,6 +2,7 @@
 /* One writer, one reader, without Python, for ThreadSanitizer: numbers go through a small queue in bursts
  * of every size. Argument: how many. They come in order, and what is missing was counted. */
 #include "sockets_api/spsc/spsc.h"
+#include "tests/kit/check.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -13,14 +14,6 @@ enum { CAPACITY = 64, LONGEST = 100, SLOTS = 8, SLOT = 16 * sizeof(uint64_t) };
 
 static struct spsc *queue;
 static uint64_t total = 1000000;
-
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            printf("line %d: %s\n", __LINE__, #condition); \
-            exit(1); \
-        } \
-    } while (0)
 
 static uint32_t dice(uint32_t *state)
 {

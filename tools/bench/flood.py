@@ -21,13 +21,6 @@ from .compare import OURS, PEER, PREFIX
 from .report import Result, Samples
 from .worker import WorkerError
 
-TESTS = {  # test: device
-    "flood_packet": "packet",
-    "flood_tap": "tap",
-    "flood_tap_guard": "tap_guard",
-    "flood_xdp": "xdp",
-    "flood_xdp_guard": "xdp_guard",
-}
 DEVICES = {
     "packet": "packet:wire0",
     "tap": f"tap:wire0?host={PEER + PREFIX}",
@@ -36,6 +29,7 @@ DEVICES = {
     "xdp": "xdp:wire0?rx_checksum=pseudo",
     "xdp_guard": "xdp:wire0?rx_checksum=pseudo&syn_guard=20000",
 }
+TESTS = {f"flood_{device}": device for device in DEVICES}
 # at most so many rounds, at least so many seconds: a client that is passed over waits one
 ROUNDS, SECONDS = 5, 1.5
 RATE = 500_000  # SYNs a second that are asked for
