@@ -110,12 +110,11 @@ def open_device(device: str | DeviceSpec | Device) -> Device:
     if kind is None:
         known = ", ".join(sorted(_kinds))
         raise DeviceError(errno.ENODEV, f"unknown kind of device {spec.kind!r}: known are {known}")
-    known_options = {**kind.options, **common_options()}
     for option in spec.options:
-        if option not in known_options:
+        if option not in kind.options and option not in common_options():
             raise invalid(
                 f"unknown option {option!r} of device {spec.kind}:{spec.name}: known are "
-                f"{', '.join(sorted(known_options))}"
+                f"{', '.join(sorted(kind.options))}, and those of every kind (`barewire devices -v`)"
             )
     driven = driving.driving_of(spec)
     opened = kind.factory(spec)

@@ -376,6 +376,8 @@ def _configure(name: str, request: TunRequest, created: bool) -> None:
             route.link("set", index=index, state="up")
     except NetlinkError as error:
         text = f"cannot configure {request.mode}:{name}: {os.strerror(error.code)}"
+        if error.code == errno.EEXIST:
+            text = f"interface {name} has one of the addresses of host= already: leave it out there"
         if error.code == errno.EPERM:
             text += f": {_RUN_AS}"
         raise DeviceError(error.code, text) from None

@@ -6,11 +6,13 @@ import errno
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Interface
 from typing import Any, TypeVar
 
 from barewire.nic_drivers import Device, DeviceSpec, Limits, open_device
 from barewire.stack import ffi, lib
 from barewire.stack.control import Interface
+from barewire.stack.port import check_addrs, ip16
 
 from . import _config, _errors
 
@@ -78,9 +80,12 @@ class Attachments:
         self._check_mtu(device)
         return self._added(device, lib.host_add_netdev(self._host, self._take(device)))
 
-    def add_again(self, index: int, device: str | Device | None) -> Interface:
-        """Another device for an interface that is gone, by default opened by the same name. Raises
-        OSError EBUSY for an interface that is not gone, DeviceError."""
+    def add_again(
+        self, index: int, device: str | Device | None, addresses: Sequence[IPv4Interface]
+    ) -> Interface:
+        """Another device for an interface that is gone, by default opened by the same name, which is
+        to have these addresses. Raises OSError EBUSY for an interface that is not gone, EADDRINUSE
+        or EADDRNOTAVAIL for an address that the device refuses, DeviceError."""
         with self._lock:
             wanted = device or self._specs.get(index)
             if wanted is None:
@@ -90,6 +95,7 @@ class Attachments:
             again = open_device(wanted)
             self._check_mtu(again)
             self._check_limits(index, again)
+            _check_addresses(again, addresses)
             return self._added(again, lib.host_restore_netdev(self._host, index, self._take(again)))
 
     def _release(self, index: int) -> None:
@@ -141,6 +147,19 @@ class Attachments:
         for deliver in self._deliver.values():
             moved |= deliver()
         return moved
+
+
+def _check_addresses(device: Device, addresses: Sequence[IPv4Interface]) -> None:
+    """Before the stack takes it: a device that refuses them later would be half attached."""
+    netdev = device.peek()
+    if netdev.set_addrs == ffi.NULL:
+        return
+    table = ffi.new("uint8_t[][16]", [list(ip16(a.ip)) for a in addresses])
+    try:
+        check_addrs(int(netdev.set_addrs(netdev, table, len(addresses))))
+    except OSError:
+        device.close()
+        raise
 
 
 def counters(host: Any, index: int) -> dict[str, int]:

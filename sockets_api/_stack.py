@@ -348,7 +348,8 @@ class Stack:
         self._worker.drain()
         index = self._index(interface or next((i.name for i in self.interfaces if not i.up), None))
         with self._worker.locked() as plane:
-            plane.interface_up(self.now(), self._attached.add_again(index, device))
+            kept = plane.kept_addresses(index)
+            plane.interface_up(self.now(), self._attached.add_again(index, device, kept))
 
     def _index(self, name: str | None) -> int:
         interfaces = self.interfaces

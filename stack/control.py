@@ -134,6 +134,10 @@ class ControlPlane:
             self.routes.remove_address(ifindex, address.ip)
         self._publish()
 
+    def kept_addresses(self, ifindex: int) -> list[IPv4Interface]:
+        """Those that come back with an interface that is down."""
+        return self._away.get(ifindex, ([], []))[0]
+
     def interface_up(self, now: int, interface: Interface) -> None:
         """It has a device again: its addresses come back (probed, if they are), and the routes that
         went with them. Raises OSError for an address that the device refuses."""

@@ -34,6 +34,17 @@ def _prefix_len(length: int, version: int) -> int:
     return length + 96 if version == 4 else length
 
 
+def check_addrs(result: int) -> None:
+    """Raises OSError for what a device or the engine answered to a stack's addresses."""
+    if result == -errno.EADDRINUSE:
+        raise OSError(-result, "the kernel has one of the stack's addresses: give it another")
+    if result == -errno.EADDRNOTAVAIL:
+        text = "the kernel does not have one of the stack's addresses, which the device shares"
+        raise OSError(-result, f"{text}: see `ip address`")
+    if result < 0:
+        raise OSError(-result, f"the addresses cannot be set: {os.strerror(-result)}")
+
+
 class EnginePort:
     """Answers `barewire.stack.control.Port` for one host (`struct host *`), until it is detached."""
 
@@ -52,13 +63,8 @@ class EnginePort:
             entry.prefix_len = _prefix_len(a.address.network.prefixlen, a.address.version)
             entry.flags = lib.BW_ADDR_TENTATIVE if a.tentative else 0
         result = lib.host_set_addrs(self._host, table, len(addrs))
-        if result == -errno.EADDRINUSE:
-            raise OSError(-result, "the kernel has one of the stack's addresses: give it another")
-        if result == -errno.EADDRNOTAVAIL:
-            text = "the kernel does not have one of the stack's addresses, which the device shares"
-            raise OSError(-result, f"{text}: see `ip address`")
-        if result < 0 and result != -errno.EBADF:
-            raise OSError(-result, f"the addresses cannot be set: {os.strerror(-result)}")
+        if result != -errno.EBADF:
+            check_addrs(result)
 
     def set_routes(self, routes: Sequence[Route]) -> None:
         table = ffi.new("struct bw_route[]", len(routes))

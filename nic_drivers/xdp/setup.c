@@ -75,8 +75,14 @@ static int socket_error(const struct xdp_config *cfg, uint32_t queue, int err, c
         return fail(text, err,
                     "the limit of locked memory is too low for the frames: raise it (ulimit -l), or use "
                     "fewer (ring=)");
-    case EBUSY: return fail(text, err, "queue %u of %s has an XDP socket already", queue, cfg->name);
-    case EINVAL: return fail(text, err, "%s has no queue %u", cfg->name, queue);
+    case EBUSY:
+        return fail(text, err,
+                    "queue %u of %s has an XDP socket already: end the program that has it, or take another "
+                    "(queue=)",
+                    queue, cfg->name);
+    case EINVAL:
+        return fail(text, err, "%s has no queue %u: take one of those that `ethtool -l %s` shows (queue=)",
+                    cfg->name, queue, cfg->name);
     case EOPNOTSUPP:
         return fail(text, err, "%s cannot do what was asked (zero-copy, or frames of %u bytes)", cfg->name,
                     cfg->mtu);

@@ -128,7 +128,8 @@ def _look_at(name: str) -> tuple[int, int, bytes]:
     if link.hardware != _ARPHRD_ETHER:
         raise invalid(f"interface {name} does not carry Ethernet")
     if link.mtu > _MTU_MAX:
-        raise invalid(f"the MTU of {name} is {link.mtu}, and XDP devices carry at most {_MTU_MAX}")
+        text = f"the MTU of {name} is {link.mtu}, and XDP devices carry at most {_MTU_MAX}"
+        raise invalid(f"{text}: lower it (`ip link set {name} mtu {_MTU_MAX}`)")
     return link.index, link.mtu, link.mac
 
 

@@ -18,7 +18,7 @@ def holds_without_a_race(folder: Path, sources: Sequence[str], argument: str) ->
     sanitizer says nothing."""
     compiler = shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        pytest.skip("no C compiler")
+        pytest.fail("no C compiler: the build needs one too")
     program = folder / "stress"
     subprocess.run([compiler, *FLAGS, *sources, "-o", str(program)], cwd=ROOT, check=True)
     done = subprocess.run(

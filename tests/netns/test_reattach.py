@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -156,3 +157,40 @@ def test_a_tap_interface_that_is_down_for_a_while_is_not_gone(ns: Namespace) -> 
         assert ns.run(["ping", "-c1", "-W5", OURS], capture_output=True).returncode == 0
         with pytest.raises(OSError, match="not gone"):
             stack.reattach()
+
+
+def refused_until(wire: Wire, name: str, number: int, cause: list[str], cure: list[str]) -> None:
+    """A stack whose address the kernel refuses stays without its device, and takes it later."""
+    with barewire.Stack(name, addresses=[f"{OURS}/24"]) as stack:
+        addresses = stack.addresses
+        with stack.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.settimeout(20)
+            sock.connect((KERNEL, 9))
+            ip("link", "set", "veth0", "down")
+            fails_with_enetdown(stack, sock)
+        ip("link", "set", "veth0", "up")
+        ip(*cause)
+        held = []
+        for _ in range(2):
+            with pytest.raises(OSError, match="one of the stack's addresses") as caught:
+                stack.reattach()
+            assert caught.value.errno == number and not stack.interfaces[1].up
+            held.append(len(os.listdir("/proc/self/fd")))
+        assert held[0] == held[1]
+        ip(*cure)
+        stack.reattach()
+        assert stack.interfaces[1].up and stack.addresses == addresses
+
+
+def test_a_raw_device_whose_address_the_kernel_lost(wire: Wire) -> None:
+    own = [f"{OURS}/24", "dev", "veth0"]
+    ip("addr", "add", *own)
+    cause, cure = ["addr", "del", *own], ["addr", "add", *own]
+    refused_until(wire, "raw:veth0", errno.EADDRNOTAVAIL, cause, cure)
+
+
+@pytest.mark.parametrize("kind", ["xdp", "packet", "uring"])
+def test_a_shared_address_that_the_kernel_took(wire: Wire, kind: str) -> None:
+    own = [f"{OURS}/24", "dev", "veth0"]
+    cause, cure = ["addr", "add", *own], ["addr", "del", *own]
+    refused_until(wire, f"{kind}:veth0?share=address", errno.EADDRINUSE, cause, cure)
