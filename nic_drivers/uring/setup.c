@@ -30,9 +30,9 @@ enum {
 };
 
 static const char *const xstat_names[URING_XSTATS] = {
-    "rx_too_long",  "rx_malformed",      "tx_too_long",    "tx_down",
-    "tx_refused",   "rx_enters",         "rx_requests",    "rx_moved",
-    "rx_cancelled", "rx_out_of_buffers", "kernel_rx_seen", "kernel_rx_dropped"};
+    "rx_too_long",  "rx_malformed", "tx_too_long",    "tx_down",          "tx_refused",
+    "rx_enters",    "rx_requests",  "rx_moved",       "rx_cancelled",     "rx_out_of_buffers",
+    "rx_withdrawn", "rx_reads",     "kernel_rx_seen", "kernel_rx_dropped"};
 
 static int fail(char *text, int err, const char *format, ...)
 {
@@ -130,12 +130,13 @@ static size_t whole(size_t n, size_t unit)
     return (n + unit - 1) / unit * unit;
 }
 
-/* The ring of buffers, the buffers, and with sqpoll the slots, one behind the other. */
+/* The ring of buffers, the buffers, those of plain reads, and with sqpoll the slots, one behind the other. */
 static int make_buffers(struct uring *u, const struct uring_config *cfg, char *text)
 {
     size_t head = whole(cfg->ring * sizeof(struct io_uring_buf), PAGE);
+    size_t own = (size_t)URING_READS * u->stride;
     size_t slots = u->sqpoll ? (size_t)URING_SLOTS * u->stride : 0;
-    u->memory_len = whole(head + (size_t)cfg->ring * u->stride + slots, HUGEPAGE);
+    u->memory_len = whole(head + (size_t)cfg->ring * u->stride + own + slots, HUGEPAGE);
     u->memory = hugepages_map(u->memory_len);
     if (!u->memory && cfg->hugepages)
         return fail(text, ENOMEM,
@@ -150,7 +151,8 @@ static int make_buffers(struct uring *u, const struct uring_config *cfg, char *t
     madvise(u->memory, u->memory_len, MADV_DONTFORK);
     u->buffers = (struct io_uring_buf_ring *)u->memory;
     u->rx_base = u->memory + head;
-    u->tx_base = u->rx_base + (size_t)cfg->ring * u->stride;
+    u->own_base = u->rx_base + (size_t)cfg->ring * u->stride;
+    u->tx_base = u->own_base + own;
     struct io_uring_buf_reg reg = {
         .ring_addr = (uintptr_t)u->buffers, .ring_entries = cfg->ring, .bgid = URING_GROUP};
     int rc = io_uring_register_buf_ring(&u->rx, &reg, 0);

@@ -16,6 +16,7 @@
 
 enum {
     URING_IP_AT = 128, /* the IP header of a received frame starts a cache line */
+    URING_READS = 4,   /* most frames that a look reads one by one */
     URING_GROUP = 0,   /* of the ring of receive buffers */
     URING_SLOTS = 256, /* frames the kernel's thread may have, with sqpoll */
     URING_CONTROL = CMSG_SPACE(sizeof(struct tpacket_auxdata)),
@@ -33,6 +34,8 @@ enum {
     URING_MOVED,      /* of them, because another thread drives now */
     URING_CANCELLED,  /* receive requests that ended with the thread that made them */
     URING_NO_BUFFERS, /* or because no buffer was free */
+    URING_WITHDRAWN,  /* or because the thread spins, ... */
+    URING_READ_CALLS, /* ... and reads instead: looks by a system call of their own */
     URING_KERNEL_SEEN,
     URING_KERNEL_DROPPED,
     URING_XSTATS
@@ -60,12 +63,14 @@ struct uring {
     struct io_uring_buf_ring *buffers;
     uint8_t *memory; /* the ring of buffers, the buffers, the slots */
     size_t memory_len;
-    uint8_t *rx_base, *tx_base;
-    uint32_t ring, stride, prefix; /* prefix: bytes the kernel writes before the virtio-net header */
-    int armed;                     /* a receive request stands, ... */
-    uint64_t serial;               /* ... this one, ... */
-    pthread_t owner;               /* ... made by this thread */
-    int standing;                  /* requests that have not ended, the cancelled too */
+    uint8_t *rx_base, *own_base, *tx_base; /* the kernel fills these; plain reads do; frames to send */
+    uint32_t ring, stride, prefix;         /* prefix: bytes the kernel writes before the virtio-net header */
+    int armed;                             /* a receive request stands, ... */
+    uint64_t serial;                       /* ... this one, ... */
+    pthread_t owner;                       /* ... made by this thread */
+    int standing;                          /* requests that have not ended, the cancelled too */
+    int quiet;                             /* looks at nothing in a row, since the last sleep */
+    int reads; /* frames the next look may read one by one; 0: a request stands for all */
     uint16_t lent[BW_RX_BURST];
     int lent_len;
     struct msghdr message; /* RECVMSG: how much of which; it outlives the request */

@@ -75,6 +75,26 @@ def test_a_look_at_nothing_costs_no_system_call(link: RealLink) -> None:
     assert counted(link.device, "rx_enters") == before
 
 
+def test_a_thread_that_spins_reads_without_a_request(link: RealLink) -> None:
+    """Frames keep their order on the way there, under load and back to sleep."""
+    link.device.arm()
+    frames = [link.answer(i) for i in range(60)]
+    found: list[bytes] = []
+    for i in range(0, 60, 20):
+        for _ in range(100):
+            assert link.device.rx() == []
+        assert counted(link.device, "rx_withdrawn") == [i // 20 + 1]
+        link.sends(*frames[i : i + 10])
+        before = counted(link.device, "rx_requests")[0]
+        while len(found) < i + 10:
+            found += [f.data for f in link.device.rx()]
+        assert counted(link.device, "rx_requests")[0] == before + 1, "many: it stands again"
+        link.sends(*frames[i + 10 : i + 20])
+        found += [f.data for f in link.delivered(10)]
+    assert found == frames
+    assert counted(link.device, "rx_cancelled", "rx_moved") == [0, 0]
+
+
 def test_a_request_made_by_a_thread_that_exited_is_made_anew(link: RealLink) -> None:
     armed = in_thread(link.device.arm)
     link.sends(link.answer(1))
