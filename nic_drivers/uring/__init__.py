@@ -1,1 +1,1 @@
-"""AF_XDP: frames of an interface of the kernel's, before the kernel's stack sees them."""
+"""io_uring: the frames of a TAP interface or of a packet socket, many of them by one request."""

@@ -10,9 +10,9 @@
  *
  * That system call, the wake-up of the request in the sender's context and the second look at an empty queue
  * cost a frame 1.1 us more than a read does. So a thread that finds nothing SPIN_LOOKS times without sleeping
- * withdraws the request and reads, one frame a look. Before a sleep, and where looks find more and more, the
- * request stands again; so it does from a super-segment on. Once the kernel has taken the cancel no request posts a frame: those in the mapped
- * ring came before any that a read finds, and are taken first. */
+ * withdraws the request and reads, one frame a look. Before a sleep, from a super-segment on, and where
+ * looks find more and more, the request stands again. Once the kernel has taken the cancel no request posts a
+ * frame: those in the mapped ring came before any that a read finds, and are taken first. */
 #include <errno.h>
 #include <poll.h>
 #include <sys/eventfd.h>
