@@ -1,13 +1,13 @@
 """The package map: top-level folders become one package, `barewire` (see ARCHITECTURE.md).
 
-pyproject.toml holds the metadata; what stands here is what it cannot say: the cffi modules, and a
+pyproject.toml holds the metadata; what stands here is what it cannot say: the C extensions, and a
 package list that follows the folders.
 """
 
 import os
 import runpy
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 ROOTS = {
     "barewire": "sockets_api",
@@ -39,14 +39,28 @@ def driver_builds() -> list[str]:
     return found
 
 
+def direct() -> Extension:
+    """The socket calls without a step through Python: CPython's own interface, not cffi's."""
+    flags = runpy.run_path("nic_drivers/netdev_build.py")
+    return Extension(
+        "barewire._direct",
+        ["sockets_api/_direct.c"],
+        include_dirs=["."],
+        depends=["stack/engine.h", "stack/drive/drive.h", "nic_drivers/netdev.h"],
+        extra_compile_args=flags["CFLAGS"],
+        extra_link_args=flags["LDFLAGS"],
+    )
+
+
 setup(
     packages=packages(),
     package_dir=ROOTS,
     package_data={
-        "barewire": ["py.typed"],
+        "barewire": ["py.typed", "*.pyi"],
         "barewire.nic_drivers": ["*.h", "*.pyi"],
         "barewire.stack": ["*.pyi"],
     },
+    ext_modules=[direct()],
     cffi_modules=[
         "nic_drivers/netdev_build.py:ffi",
         "stack/engine_build.py:ffi",

@@ -117,6 +117,7 @@ class socket(Transfer, metaclass=SocketMeta):
         self._sock, self._type, self._proto = handle, kind, proto
         self._timeout = _timeout.getdefaulttimeout()
         self._spin = 0 if self._timeout == 0 else stack.spin_ns
+        self._retie()
 
     def _move_from(self, other: socket) -> None:
         """Takes over another object's connection; that object is then closed."""
@@ -124,6 +125,8 @@ class socket(Transfer, metaclass=SocketMeta):
         self._timeout, self._spin = other._timeout, other._spin
         self._fileno = other._fileno
         other._sock, other._closed, other._fileno = NULL, True, -1
+        self._retie()
+        other._tie()
         if self._fileno >= 0:
             _registry.by_fileno[self._fileno] = self
 
@@ -211,6 +214,7 @@ class socket(Transfer, metaclass=SocketMeta):
     ) -> None:
         # Uses no globals: it may run while the interpreter ends.
         handle, self._sock = self._sock, self._NULL
+        self._tie()
         if self._fileno >= 0:
             _forget(self._fileno, None)
             self._fileno = -1
@@ -297,6 +301,7 @@ class socket(Transfer, metaclass=SocketMeta):
         self._timeout = seconds
         check(lib.host_readiness(self._host, self._sock))  # EBADF once closed
         self._spin = 0 if seconds == 0 else self._stack.spin_ns
+        self._retie()
 
     def gettimeout(self) -> float | None:
         return self._timeout

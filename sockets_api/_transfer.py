@@ -2,7 +2,8 @@
 
 Each method is one call into C, which drives the stack for the calling thread; where C answers
 EAGAIN and the timeout allows it, a wait and another try. Blocking is decided in `_wait` and nowhere
-else.
+else. send, sendall, recv and recv_into begin in `_direct.c`; what it does not end itself goes on in the
+methods `_send`, `_sendall`, `_recv` and `_recv_into`, which are told what C has answered.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from barewire.stack import ffi, lib
 
 from . import _messages, _waiting, batch
 from ._address import argument, unpack
-from ._buffers import CHARS, KEEP, as_chars, fresh, give, not_writable, readable, take, writable
-from ._errors import check, error, would_block
+from ._buffers import KEEP, fresh, give, readable, take, writable
+from ._direct import Direct
+from ._errors import check, error
 from ._kernel import select as _poll
 from ._kernel import socket as _std
 
 IN, PRI, OUT = _poll.POLLIN, _poll.POLLPRI, _poll.POLLOUT
 EAGAIN, BW_WORK = -errno.EAGAIN, -lib.BW_WORK
 AGAIN_TEXT = os.strerror(errno.EAGAIN)
-NOT_ASKED = -(1 << 30)  # no answer of C
+NOT_ASKED = -lib.BW_NOT_ASKED  # no answer of C
 STREAM, DGRAM = int(_std.SOCK_STREAM), int(_std.SOCK_DGRAM)
 RECV_FLAGS: int = lib.BW_MSG_PEEK | lib.BW_MSG_TRUNC | lib.BW_MSG_OOB
 SEND_FLAGS: int = lib.BW_MSG_MORE | lib.BW_MSG_FASTOPEN | lib.BW_MSG_OOB
@@ -32,6 +34,7 @@ FASTOPEN: int = lib.BW_MSG_FASTOPEN
 _recv, _recvfrom = lib.host_recv, lib.host_recvfrom
 _send, _sendto = lib.host_send, lib.host_sendto
 _bytes = ffi.unpack
+_calls = int(ffi.cast("uintptr_t", lib.host_direct_calls()))
 
 
 def _received(data: Any, n: int, bufsize: int) -> bytes:
@@ -39,7 +42,7 @@ def _received(data: Any, n: int, bufsize: int) -> bytes:
     return bytes(_bytes(data, min(n, bufsize))).ljust(n, b"\0")
 
 
-class Transfer:
+class Transfer(Direct):
     """What a socket needs to move bytes, and the methods that do."""
 
     __slots__ = ("_host", "_sock", "_spin", "_stack", "_timeout", "_type")
@@ -50,6 +53,11 @@ class Transfer:
     _type: int  # SOCK_STREAM or SOCK_DGRAM
     _timeout: float | None  # seconds
     _spin: int  # ns a call may drive before it answers EAGAIN; 0 for non-blocking sockets
+
+    def _retie(self) -> None:
+        """Tells `_direct.c` what handle, spin and timeout are now."""
+        host, sock = ffi.cast("uintptr_t", self._host), ffi.cast("uintptr_t", self._sock)
+        self._tie(_calls, int(host), int(sock), self._spin, self._timeout == 0)
 
     # ---- waiting -----------------------------------------------------------------------------
 
@@ -73,19 +81,13 @@ class Transfer:
 
     # ---- receiving ---------------------------------------------------------------------------
 
-    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """Up to bufsize bytes; b"" at the end of the stream."""
+    def _recv(self, answer: int, bufsize: int, flags: int = 0, /) -> bytes:
         if flags or not 0 < bufsize <= KEEP:
             return self._recv_rare(bufsize, flags)
         scratch = take()
         try:
-            data = scratch[0]
-            n = _recv(self._host, self._sock, data, bufsize, 0, self._spin)
-            if n < 0:
-                if n == EAGAIN and self._timeout == 0:
-                    raise would_block()
-                n = self._receive(n, data, bufsize, 0)
-            return _bytes(data, n)  # type: ignore[no-any-return]
+            n = self._receive(answer, scratch.data, bufsize, 0)
+            return _bytes(scratch.data, n)  # type: ignore[no-any-return]
         finally:
             give(scratch)
 
@@ -98,12 +100,8 @@ class Transfer:
         n = self._receive(NOT_ASKED, data, bufsize, flags)
         return _received(data, n, bufsize)
 
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        """As recv, into a writable buffer (at most nbytes, 0: all of it); the number of bytes."""
-        try:
-            data = as_chars(CHARS, buffer, True)
-        except (TypeError, BufferError):
-            raise not_writable("recv_into", buffer) from None
+    def _recv_into(self, answer: int, /, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        data = writable("recv_into", buffer)
         size = len(data)
         if nbytes:
             if nbytes < 0:
@@ -111,16 +109,7 @@ class Transfer:
             if nbytes > size:
                 raise ValueError("buffer too small for requested bytes")
             size = nbytes
-        if not size:
-            return 0
-        if flags:
-            return self._receive(NOT_ASKED, data, size, flags)
-        n: int = _recv(self._host, self._sock, data, size, 0, self._spin)
-        if n >= 0:
-            return n
-        if n == EAGAIN and self._timeout == 0:
-            raise would_block()
-        return self._receive(n, data, size, 0)
+        return self._receive(answer, data, size, flags) if size else 0
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """(data, sender's address); a datagram longer than bufsize loses the rest."""
@@ -210,28 +199,14 @@ class Transfer:
 
     # ---- sending -----------------------------------------------------------------------------
 
-    def send(self, data: Any, flags: int = 0, /) -> int:
-        """Sends bytes and says how many were taken: all of them on a blocking socket."""
-        try:
-            raw = data if type(data) is bytes else as_chars(CHARS, data)
-        except TypeError:
-            raw = readable(data)
-        size = len(raw)
-        engine = self._send_flags(flags) if flags else 0
-        n: int = _send(self._host, self._sock, raw, size, engine, self._spin)
-        if n == size:
-            return n
+    def _send(self, answer: int, data: Any, flags: int = 0, /) -> int:
+        raw = readable(data)
         whole = self._timeout is None and not flags & _std.MSG_DONTWAIT
-        return self._send_on(n, raw, size, flags, whole)
+        return self._send_on(answer, raw, len(raw), flags, whole)
 
-    def sendall(self, data: Any, flags: int = 0, /) -> None:
-        """Sends all of the bytes within the timeout; after an error nobody knows how many went."""
-        raw = data if type(data) is bytes else readable(data)
-        size = len(raw)
-        engine = self._send_flags(flags) if flags else 0
-        n = _send(self._host, self._sock, raw, size, engine, self._spin)
-        if n != size and self._send_on(n, raw, size, flags, True, must=True) != size:
-            raise error(EAGAIN)
+    def _sendall(self, answer: int, data: Any, flags: int = 0, /) -> None:
+        raw = readable(data)
+        self._send_on(answer, raw, len(raw), flags, True, must=True)
 
     def sendto(self, data: Any, *flags_and_address: Any) -> int:
         """sendto(data[, flags], address): sends a datagram there; its number of bytes."""
@@ -289,7 +264,7 @@ class Transfer:
                 sent += answer
                 if sent == size or not whole:
                     return sent
-            else:
+            elif answer != NOT_ASKED:
                 try:
                     until = self._wait(answer, OUT, until, flags)
                 except OSError:

@@ -15,7 +15,9 @@
 struct host;
 struct waiter;
 
-enum { BW_FOREIGN = 10001, BW_WORK = 10002 };
+enum { BW_FOREIGN = 10001, BW_WORK = 10002, BW_NOT_ASKED = 10003 /* no answer of C's: Python's own */ };
+
+struct host_direct;
 
 struct host_config {
     struct bw_config engine;
@@ -104,6 +106,8 @@ int64_t host_send_batch(struct host *h, struct bw_sock *s, const struct bw_batch
                         uint32_t last, int begun, int64_t spin_ns);
 int64_t host_recv_batch(struct host *h, struct bw_sock *s, const struct bw_batch *b, uint32_t first,
                         uint32_t last, int begun, int64_t spin_ns);
+/* host_send and host_recv, for who calls them without cffi. */
+const struct host_direct *host_direct_calls(void);
 int host_shutdown(struct host *h, struct bw_sock *s, int how);
 int host_sock_close(struct host *h, struct bw_sock *s); /* waiters on it wake with POLLNVAL */
 int host_sock_abort(struct host *h, struct bw_sock *s);
@@ -175,5 +179,11 @@ const char *bw_cc_name(int i);
 /* 0: control blocks in bytes, 1: chunks in bytes, 2: sockets in use, 3: orphans among them */
 uint64_t host_memory_used(struct host *h, int what);
 /* cdef:end */
+
+struct host_direct {
+    int64_t (*send)(struct host *h, struct bw_sock *s, const void *buf, size_t len, int flags,
+                    int64_t spin_ns);
+    int64_t (*recv)(struct host *h, struct bw_sock *s, void *buf, size_t len, int flags, int64_t spin_ns);
+};
 
 #endif
