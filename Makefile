@@ -23,8 +23,10 @@ SOURCES := pyproject.toml setup.py README.md $(shell find $(PACKAGES) \( -name _
 	\( -type d -o -name '*.py' -o -name '*.[ch]' -o -name py.typed \) -print)
 C_SOURCES := $(shell find $(PACKAGES) -name '*.[ch]')
 # What is compiled: the engine is one translation unit that includes its other files.
-C_UNITS := $(filter-out %.bpf.c,$(wildcard stack/engine.c stack/drive/*.c nic_drivers/*.c nic_drivers/*/*.c sockets_api/*/*.c tools/*/*.c))
-C_FLAGS := -std=gnu11 -O2 -Wall -Wextra -Wno-unused-parameter -Werror -fsyntax-only -pthread -I. $(shell pkg-config --cflags-only-I libdpdk 2>/dev/null)
+C_UNITS := $(filter-out %.bpf.c,$(wildcard stack/engine.c stack/drive/*.c nic_drivers/*.c nic_drivers/*/*.c sockets_api/*.c sockets_api/*/*.c tools/*/*.c))
+C_FLAGS := -std=gnu11 -O2 -Wall -Wextra -Wno-unused-parameter -Werror -fsyntax-only -pthread -I. \
+	-I$(shell "$(PYTHON)" -c "import sysconfig; print(sysconfig.get_path('include'))") \
+	$(shell pkg-config --cflags-only-I libdpdk 2>/dev/null)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
