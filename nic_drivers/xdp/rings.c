@@ -115,9 +115,9 @@ int xdp_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int m
     int n = 0;
     if (max > BW_RX_BURST)
         max = BW_RX_BURST;
-    if (x->busy_poll) /* the device's own poll, in this thread */
-        recvfrom(x->queue[0].fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
     for (uint32_t i = 0; i < x->queues && !n; i++) { /* one queue a burst, each in its turn */
+        if (x->busy_poll)                            /* the device's own poll, in this thread */
+            recvfrom(x->queue[x->next_queue].fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
         n = receive_from(x, &x->queue[x->next_queue], frames, max);
         x->next_queue = x->next_queue + 1 == x->queues ? 0 : x->next_queue + 1;
     }

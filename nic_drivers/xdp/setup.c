@@ -2,6 +2,7 @@
 /* Opening and closing: memory, sockets, the program and its link; what is asked of them afterwards. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_packet.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,12 +96,17 @@ static int socket_error(const struct xdp_config *cfg, uint32_t queue, int err, c
     }
 }
 
-static void prefer_busy_poll(int fd, uint32_t us)
+static int prefer_busy_poll(int fd, const struct xdp_config *cfg, char *text)
 {
-    int on = 1, budget = BW_RX_BURST, time = (int)us;
-    setsockopt(fd, SOL_SOCKET, SO_PREFER_BUSY_POLL, &on, sizeof on);
-    setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL, &time, sizeof time);
-    setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL_BUDGET, &budget, sizeof budget);
+    int on = 1, budget = BW_RX_BURST, time = (int)cfg->busy_poll;
+    if (!setsockopt(fd, SOL_SOCKET, SO_PREFER_BUSY_POLL, &on, sizeof on) &&
+        !setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL, &time, sizeof time) &&
+        !setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL_BUDGET, &budget, sizeof budget))
+        return 0;
+    if (errno == EPERM)
+        return fail(text, EPERM, "no permission to poll %s: busy_poll= takes CAP_NET_ADMIN", cfg->name);
+    return fail(text, errno, "this kernel does not poll XDP sockets by itself: leave busy_poll= out (%s)",
+                strerror(errno));
 }
 
 static uint32_t power_of_two(uint32_t n)
@@ -129,9 +135,7 @@ static int make_socket(struct xdp *x, const struct xdp_config *cfg, uint32_t i, 
         return socket_error(cfg, cfg->queue + i, err, text);
     q->fd = xsk_socket__fd(q->socket);
     fcntl(q->fd, F_SETFD, FD_CLOEXEC); /* libxdp does not; a program started here would keep the queue */
-    if (cfg->busy_poll)
-        prefer_busy_poll(q->fd, cfg->busy_poll);
-    return 0;
+    return cfg->busy_poll ? prefer_busy_poll(q->fd, cfg, text) : 0;
 }
 
 static int make_sockets(struct xdp *x, const struct xdp_config *cfg, char *text)
@@ -238,6 +242,23 @@ static int attach_program(struct xdp *x, const struct xdp_config *cfg, char *tex
     }
 }
 
+/* ---- the interface ------------------------------------------------------------------------------------ */
+
+/* The socket that asks about the interface. While it is open the interface lets the stack's MAC address
+ * in: one more in its filter, or, where it has none, the kernel makes it take every frame. */
+static int make_control(struct xdp *x, const struct xdp_config *cfg, char *text)
+{
+    struct packet_mreq own = {.mr_ifindex = x->ifindex, .mr_type = PACKET_MR_UNICAST, .mr_alen = 6};
+    memcpy(own.mr_address, cfg->mac, 6);
+    x->control = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+    if (x->control < 0)
+        return fail(text, errno, "cannot open a packet socket: %s", strerror(errno));
+    if (!x->shares && setsockopt(x->control, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &own, sizeof own))
+        return fail(text, errno, "interface %s does not let the stack's MAC address in: %s", cfg->name,
+                    strerror(errno));
+    return 0;
+}
+
 /* ---- afterwards ------------------------------------------------------------------------------------- */
 
 static int is_among(uint32_t ip, const uint8_t (*ips)[16], int n)
@@ -315,8 +336,7 @@ struct netdev *xdp_new(const struct xdp_config *cfg, int *err, char *text)
         return NULL;
     }
     libbpf_set_print(quiet); /* what fails is told in our words */
-    x->link = x->fd = x->guard = -1;
-    x->control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    x->link = x->fd = x->control = x->guard = -1;
     x->ifindex = (int)cfg->ifindex;
     x->queues = cfg->queues;
     x->ring = cfg->ring;
@@ -339,7 +359,8 @@ struct netdev *xdp_new(const struct xdp_config *cfg, int *err, char *text)
     memcpy(x->dev.mac, cfg->mac, 6);
     snprintf(x->dev.name, sizeof x->dev.name, "%s", cfg->name);
     if ((*err = make_memory(x, cfg, text)) || (*err = make_sockets(x, cfg, text)) ||
-        (*err = load_program(x, cfg, text)) || (*err = attach_program(x, cfg, text))) {
+        (*err = load_program(x, cfg, text)) || (*err = attach_program(x, cfg, text)) ||
+        (*err = make_control(x, cfg, text))) {
         xdp_close(&x->dev);
         return NULL;
     }

@@ -66,8 +66,8 @@ def open_xdp(
 ) -> Device:
     """Opens the given queues of an interface that is up.
 
-    The stack gets what is sent to its MAC address (`mac`, by default a stable one of the name; an
-    interface that filters addresses must let it in) and ARP for its addresses. With `share` it has
+    The stack gets what is sent to its MAC address (`mac`, by default a stable one of the name; the
+    interface lets it in while the device is open) and ARP for its addresses. With `share` it has
     the interface's MAC address, and gets IPv4 to its addresses, which the kernel must not have. With
     steer="all" it gets every frame. All else goes to the kernel.
 

@@ -32,7 +32,7 @@ struct xdp {
     uint64_t count[XDP_COUNTS];
     int failed;  /* positive errno; 0: none */
     int fd;      /* to sleep on: the socket's, or an epoll of all */
-    int control; /* a socket of the namespace, to look at the interface with */
+    int control; /* a packet socket, to look at the interface with and hold its filter open */
     int ifindex;
     uint32_t queues, ring, chunk, room, slot_chunks, next_queue;
     uint8_t pseudo, shares, frags, native, zerocopy, hugepages, busy_poll;

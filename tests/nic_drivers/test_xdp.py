@@ -24,6 +24,8 @@ KERNEL, STACK = "198.18.0.1", "198.18.0.2"
 OWN = b"\x02\x00\x00\x00\x00\x01"
 OTHER = b"\x02\x00\x00\x00\x00\x99"
 TYPE = b"\x88\xb5"
+AF_XDP = 44
+BUSY_POLL = [46, 69]  # SO_BUSY_POLL, SO_PREFER_BUSY_POLL
 
 
 @dataclass
@@ -283,6 +285,35 @@ def test_without_huge_pages(make_wire: Callable[..., Wire]) -> None:
         open_device("xdp:veth0?hugepages=1&ring=16384")
     assert caught.value.errno == errno.ENOMEM
     assert "xdp" not in wire.link()
+
+
+def test_busy_polling_is_the_kernels_too(wire: Wire) -> None:
+    with wire.open("busy_poll=20") as device:
+        with socket.socket(AF_XDP, socket.SOCK_RAW, 0, os.dup(device.arm().fd)) as queue:
+            asked = [queue.getsockopt(socket.SOL_SOCKET, option) for option in BUSY_POLL]
+        assert asked == [20, 1]
+        wire.send(frame(OWN, 1))
+        assert received(device, 1) == [frame(OWN, 1)]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("?busy_poll=20", "no permission to poll veth0: busy_poll= takes CAP_NET_ADMIN"),
+        ("", "no permission to load an XDP program: run as root, with CAP_BPF and CAP_NET_ADMIN"),
+    ],
+)
+def test_without_the_right_to_administer(wire: Wire, options: str, sentence: str) -> None:
+    before = wire.link()
+    program = (
+        "import barewire.nic_drivers as nic\n"
+        f"try: nic.open_device('xdp:veth0{options}')\n"
+        "except nic.DeviceError as error: print(error.errno, error)\n"
+    )
+    without = ["setpriv", "--bounding-set=-net_admin,-sys_admin", sys.executable, "-P", "-c"]
+    done = wire.near.run([*without, program], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{errno.EPERM} {sentence}\n"
+    assert wire.link() == before
 
 
 def test_an_interface_that_is_down(wire: Wire) -> None:
