@@ -19,8 +19,9 @@ import pytest
 from barewire.nic_drivers import Device, DeviceError, available, open_device
 
 from tests.netns.link import until
+from tests.nic_drivers.frames import AWAY, CHECKSUM, OURS, TCP, segment
 from tests.nic_drivers.links import TRIES, RealLink
-from tests.nic_drivers.places import Place, TapPlace, VethPlace
+from tests.nic_drivers.places import FAR_MAC, Place, TapPlace, VethPlace
 
 pytestmark = pytest.mark.netns
 
@@ -93,6 +94,24 @@ def test_a_thread_that_spins_reads_without_a_request(link: RealLink) -> None:
         found += [f.data for f in link.delivered(10)]
     assert found == frames
     assert counted(link.device, "rx_cancelled", "rx_moved") == [0, 0]
+
+
+def test_after_a_super_segment_the_request_stands_for_long(link: RealLink) -> None:
+    """More of such a stream follows, if not at once: 4,096 more looks at nothing are borne."""
+    link.device.arm()
+    for _ in range(100):
+        assert link.device.rx() == []
+    requests, withdrawn = counted(link.device, "rx_requests", "rx_withdrawn")
+    frame = link.device.mac + FAR_MAC + b"\x08\x00" + segment(AWAY, OURS, bytes(5000))
+    link.end.send(frame, gso_size=1000, csum_offset=CHECKSUM[TCP])
+    (found,) = next(filter(None, (link.device.rx() for _ in range(TRIES))))
+    assert (found.data[54:], found.gso_size) == (bytes(5000), 1000)
+    for _ in range(4096):
+        assert link.device.rx() == []
+    assert counted(link.device, "rx_requests", "rx_withdrawn") == [requests + 1, withdrawn]
+    for _ in range(100):
+        assert link.device.rx() == []
+    assert counted(link.device, "rx_requests", "rx_withdrawn") == [requests + 1, withdrawn + 1]
 
 
 def test_a_request_made_by_a_thread_that_exited_is_made_anew(link: RealLink) -> None:
