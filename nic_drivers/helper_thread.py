@@ -27,7 +27,8 @@ def enter_namespace(netns: str) -> None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        text = f"no network namespace {netns}: {path}: {error.strerror}"
+        reason = f"{path}: {error.strerror}: `ip netns` lists those that have a name"
+        text = f"no network namespace {netns}: {reason}"
         raise DeviceError(error.errno or 0, text) from None
     try:
         libc = ctypes.CDLL(None, use_errno=True)

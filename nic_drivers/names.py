@@ -123,6 +123,19 @@ def parse_between(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def parse_power_of_two(low: int, high: int) -> Callable[[str], int]:
+    """A parser of powers of two in low..high."""
+    between = parse_between(low, high)
+
+    def parse(text: str) -> int:
+        value = between(text)
+        if value & (value - 1):
+            raise ValueError(f"expected a power of two from {low} to {high}")
+        return value
+
+    return parse
+
+
 def parse_mac(text: str) -> bytes:
     """A unicast MAC address, `02:00:00:00:00:01`."""
     if re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", text):

@@ -38,10 +38,11 @@ if TYPE_CHECKING:
 _ON_KERNEL = ("net_af_packet", "net_af_xdp")  # drivers of an interface of the kernel's
 
 _NEEDS = {
-    "net_tap": (12, "CAP_NET_ADMIN"),
-    "net_af_xdp": (12, "CAP_NET_ADMIN"),
-    "net_af_packet": (13, "CAP_NET_RAW"),
+    "net_tap": ("CAP_NET_ADMIN",),
+    "net_af_xdp": ("CAP_NET_ADMIN", "CAP_NET_RAW"),
+    "net_af_packet": ("CAP_NET_ADMIN", "CAP_NET_RAW"),  # it sets the interface's own MAC address
 }
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}  # linux/capability.h
 
 
 def open_dpdk(
@@ -101,9 +102,11 @@ def _look_at(name: str, devargs: str) -> None:
     """The kernel's interface under such a port is there and up; the socket where a server is to wait
     is nobody's."""
     arguments = dict(re.findall(r",([^=,]*)=([^,]*)", devargs))
-    for driver, (bit, capability) in _NEEDS.items():
-        if name.startswith(driver) and not _effective() >> bit & 1:
-            text = f"no permission to open port {name}: run as root, or with {capability}"
+    for driver, needs in _NEEDS.items():
+        able = _effective()
+        if name.startswith(driver) and not all(able >> _CAPABILITIES[one] & 1 for one in needs):
+            words = " and ".join(needs)
+            text = f"no permission to open port {name}: run as root, or with {words}"
             raise DeviceError(errno.EPERM, text)
     if name.startswith(_ON_KERNEL):
         if "iface" not in arguments:

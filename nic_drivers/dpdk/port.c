@@ -79,7 +79,8 @@ static uint32_t choose_mtu(struct dpdk_eal *eal, struct dpdk_port *p, const stru
     }
     uint32_t mtu = cfg->mtu ? cfg->mtu : foreign(p) && kernel ? (uint32_t)kernel : RTE_ETHER_MTU;
     if (mtu > (uint32_t)most) {
-        dpdk_fail(eal, text, EINVAL, "port %s carries an MTU of at most %d, not %u", p->name, most, mtu);
+        dpdk_fail(eal, text, EINVAL, "port %s carries an MTU of at most %d, not %u: %s %d", p->name, most,
+                  mtu, cfg->mtu ? "ask for no more than" : "lower that of its interface to", most);
         return 0;
     }
     return mtu;
@@ -116,6 +117,7 @@ static int make_pool(struct dpdk_eal *eal, struct dpdk_port *p, char *text)
     while (n < wanted)
         n = 2 * n + 1;
     snprintf(name, sizeof name, "barewire%u", eal->pools++);
+    dpdk_log_clear(&eal->log); /* what the port said before is not the reason */
     /* Last in, first out: the buffers of the next burst are still in the cache. No thread of ours is one
      * of EAL's, so a cache by thread would never be used. */
     p->pool = rte_pktmbuf_pool_create_by_ops(name, n, 0, 0, (uint16_t)(p->room + RTE_PKTMBUF_HEADROOM),
@@ -123,8 +125,9 @@ static int make_pool(struct dpdk_eal *eal, struct dpdk_port *p, char *text)
     if (p->pool)
         return 0;
     return dpdk_fail(eal, text, rte_errno ? rte_errno : ENOMEM,
-                     "no memory for %u packet buffers of port %s: raise memory=, or reserve more huge pages",
-                     n, p->name);
+                     "no memory for %u packet buffers of port %s with %u queues: use fewer, lower ring=, "
+                     "raise memory=, or reserve more huge pages",
+                     n, p->name, p->queues);
 }
 
 static int make_queues(struct dpdk_eal *eal, struct dpdk_port *p, const struct rte_eth_dev_info *info,
@@ -190,6 +193,21 @@ static void listen_to(struct dpdk_port *p, const struct dpdk_config *cfg)
     rte_eth_allmulticast_enable(p->id);
 }
 
+/* Some ports have as many queues as their arguments say. */
+static int too_many_queues(struct dpdk_eal *eal, struct dpdk_port *p, unsigned most, char *text)
+{
+    const char *more = strcmp(p->driver, "net_af_packet") == 0 ? "qpairs"
+                       : strcmp(p->driver, "net_af_xdp") == 0  ? "queue_count"
+                                                               : NULL;
+    dpdk_log_clear(&eal->log);
+    if (more)
+        return dpdk_fail(eal, text, EINVAL,
+                         "port %s has %u of the %u queues asked for: give it more by its argument %s=%u",
+                         p->name, most, p->queues, more, p->queues);
+    return dpdk_fail(eal, text, EINVAL, "port %s has %u of the %u queues asked for, and no more: use fewer",
+                     p->name, most, p->queues);
+}
+
 static int start(struct dpdk_eal *eal, struct dpdk_port *p, const struct dpdk_config *cfg, char *text)
 {
     struct rte_eth_dev_info info;
@@ -201,8 +219,7 @@ static int start(struct dpdk_eal *eal, struct dpdk_port *p, const struct dpdk_co
     snprintf(p->driver, sizeof p->driver, "%s", info.driver_name);
     uint16_t most = info.max_rx_queues < info.max_tx_queues ? info.max_rx_queues : info.max_tx_queues;
     if (p->queues > most)
-        return dpdk_fail(eal, text, EINVAL, "port %s has %u queues at most, and %u are asked for", p->name,
-                         most, p->queues);
+        return too_many_queues(eal, p, most, text);
     p->mtu = choose_mtu(eal, p, cfg, &info, text);
     if (!p->mtu)
         return EINVAL;

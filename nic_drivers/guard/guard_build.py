@@ -14,7 +14,10 @@ ffi = _netdev["extension"](
     [f"{HERE}/load.c"],
     text=_bpf_array(f"{HERE}/tun.bpf.c", "guard_object"),
     libraries=["bpf"],
-    depends=[f"{HERE}/{name}" for name in ("guard.h", "guard.bpf.h", "guard_setup.h", "tun.bpf.c")],
+    depends=[
+        *(f"{HERE}/{name}" for name in ("guard.h", "guard.bpf.h", "guard_setup.h", "tun.bpf.c")),
+        "nic_drivers/libbpf_quiet.h",
+    ],
 )
 
 if __name__ == "__main__":

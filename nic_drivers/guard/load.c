@@ -5,15 +5,10 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <unistd.h>
 
+#include "../libbpf_quiet.h"
 #include "guard_setup.h"
-
-static int quiet(enum libbpf_print_level level, const char *format, va_list args)
-{
-    return 0;
-}
 
 /* Copies of what the object holds: it goes, they stay. */
 static int copy_fds(struct bpf_object *object, struct guard_fds *fds)
@@ -33,7 +28,7 @@ static int copy_fds(struct bpf_object *object, struct guard_fds *fds)
 
 int guard_load(const struct guard_config *cfg, struct guard_fds *fds)
 {
-    libbpf_set_print(quiet);
+    libbpf_quiet();
     LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "barewire");
     struct bpf_object *object = bpf_object__open_mem(guard_object, guard_object_len, &opts);
     if (!object)

@@ -17,7 +17,14 @@ from ..errors import DeviceError, invalid
 from ..helper_thread import in_thread
 from ..interface import interface_driver
 from ..libraries import missing
-from ..names import DeviceSpec, parse_between, parse_choice, parse_flag, parse_text
+from ..names import (
+    DeviceSpec,
+    parse_between,
+    parse_choice,
+    parse_flag,
+    parse_power_of_two,
+    parse_text,
+)
 from ..packet_socket import (
     PACKET_OPTIONS,
     SOL_PACKET,
@@ -157,7 +164,7 @@ def _factory(spec: DeviceSpec) -> Device:
         if option in others.keys() - (TUN_OPTIONS if over == "tap" else PACKET_OPTIONS).keys():
             raise invalid(f"option {option} of {spec.kind}:{spec.name} is not for over={over}")
     options = UringOptions(
-        ring=spec.get("ring", parse_between(16, 4096), 128),
+        ring=spec.get("ring", parse_power_of_two(16, 4096), 128),
         sqpoll=spec.get("sqpoll", parse_between(0, 10_000), 0),
         sqpoll_cpu=spec.get("sqpoll_cpu", parse_between(0, 1023), None),
         dedicated=spec.get("dedicated", parse_flag, False),

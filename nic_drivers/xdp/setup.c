@@ -15,6 +15,7 @@
 #include "../guard/guard_setup.h"
 #include "../hugepages.h"
 #include "../kernel_address.h"
+#include "../libbpf_quiet.h"
 #include "xdp_device.h"
 
 enum { SMALL_CHUNK = 2048, KERNEL_ROOM = 256 + 320 }; /* head room, skb_shared_info */
@@ -227,7 +228,7 @@ static int attach_program(struct xdp *x, const struct xdp_config *cfg, char *tex
         return 0;
     switch (errno) {
     case EBUSY:
-        return fail(text, errno,
+        return fail(text, EEXIST, /* EBUSY is a queue's */
                     "interface %s has an XDP program already: take it off first (`ip link set %s xdp off`)",
                     cfg->name, cfg->name);
     case EPERM:
@@ -323,11 +324,6 @@ static void xdp_close(struct netdev *dev)
     free(x);
 }
 
-static int quiet(enum libbpf_print_level level, const char *format, va_list args)
-{
-    return 0;
-}
-
 struct netdev *xdp_new(const struct xdp_config *cfg, int *err, char *text)
 {
     struct xdp *x = calloc(1, sizeof *x);
@@ -335,7 +331,7 @@ struct netdev *xdp_new(const struct xdp_config *cfg, int *err, char *text)
         *err = fail(text, ENOMEM, "no memory");
         return NULL;
     }
-    libbpf_set_print(quiet); /* what fails is told in our words */
+    libbpf_quiet();
     x->link = x->fd = x->control = x->guard = -1;
     x->ifindex = (int)cfg->ifindex;
     x->queues = cfg->queues;

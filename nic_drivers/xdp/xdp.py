@@ -23,7 +23,15 @@ from ..guard.guard import GUARD_HELP, GUARD_RATE_MAX
 from ..helper_thread import in_thread
 from ..interface import interface_up
 from ..libraries import missing
-from ..names import DeviceSpec, parse_between, parse_choice, parse_flag, parse_mac, parse_text
+from ..names import (
+    DeviceSpec,
+    parse_between,
+    parse_choice,
+    parse_flag,
+    parse_mac,
+    parse_power_of_two,
+    parse_text,
+)
 from ..registry import RunningDevice, register
 
 try:
@@ -107,19 +115,21 @@ def open_xdp(
 
 def _new(config: Any) -> Any:
     """The kernel lets a closed device's queue go a little later: so a busy one is tried again. The
-    first refusal is told: a later one may be of what our own attempt before left closing."""
+    first refusal is told, since a later one may be of what our own attempt before left closing; but
+    before all another program on the interface (EEXIST), which is found once the queue is had."""
     number, text = ffi.new("int *"), ffi.new("char[]", lib.XDP_ERROR_MAX)
-    refused: DeviceError | None = None
+    refused: dict[int, str] = {}
     for _ in range(_BUSY_TRIES):
         netdev = lib.xdp_new(config, number, text)
         if netdev != ffi.NULL:
             return netdev
-        refused = refused or DeviceError(number[0], ffi.string(text).decode())
-        if number[0] != errno.EBUSY:
+        refused.setdefault(int(number[0]), ffi.string(text).decode())
+        if number[0] not in (errno.EBUSY, errno.EEXIST):
             break
         time.sleep(_BUSY_WAIT)
-    assert refused is not None
-    raise refused
+    if errno.EEXIST in refused:
+        raise DeviceError(errno.EBUSY, refused[errno.EEXIST])
+    raise DeviceError(*next(iter(refused.items())))
 
 
 def _look_at(name: str) -> tuple[int, int, bytes]:
@@ -186,7 +196,7 @@ def _factory(spec: DeviceSpec) -> Device:
         steer=spec.get("steer", parse_choice("own", "all"), "own"),
         mode=spec.get("mode", parse_choice(*_MODES), "auto"),
         queues=queues,
-        ring=spec.get("ring", parse_between(64, 16_384), 2048),
+        ring=spec.get("ring", parse_power_of_two(64, 16_384), 2048),
         hugepages=spec.get("hugepages", parse_flag, False),
         busy_poll=spec.get("busy_poll", parse_between(0, 1000), 0),
         rx_checksum=spec.get("rx_checksum", parse_choice("full", "pseudo"), "full"),

@@ -23,8 +23,6 @@ class Kind:
     device: its name; the registry's kind is the first word of it. place: the interfaces around it.
     bulk: bytes each way that the traffic test sends; fewer than 256 MB only with a reason beside.
     begin: what a process does before its first device of the kind, and which stays.
-    The rest is what bad input can be given to it: options that it has, and whether it needs an
-    interface that is there.
     """
 
     device: str
@@ -32,10 +30,6 @@ class Kind:
     bulk: int = 256 * MB
     fragments: bool = True
     begin: Callable[[], object] = bool
-    privileged: bool = True
-    takes_an_interface: bool = False
-    queues: bool = False
-    huge_pages: bool = False
 
     @property
     def registered(self) -> str:
@@ -63,25 +57,19 @@ KINDS: dict[str, Kind] = {
     "tap": Kind("tap:bw0", TapPlace),
     "tap-plain": Kind("tap:bw0?vnet=0", TapPlace),
     "tun": Kind("tap:bw0?mode=tun", TapPlace),
-    "callback": Kind(
-        "callback:tests.nic_drivers.tunnels:tap?argument=bw0", TunnelPlace, privileged=False
-    ),
-    "packet": Kind("packet:veth0", takes_an_interface=True),
+    "callback": Kind("callback:tests.nic_drivers.tunnels:tap?argument=bw0", TunnelPlace),
+    "packet": Kind("packet:veth0"),
     "packet-block": Kind("packet:veth0?rx=block"),
     "dpdk-tap": dpdk("dpdk:net_tap0,iface=dtap0", PortPlace),
     # Its socket joins fragments (PACKET_FANOUT_FLAG_DEFRAG) and cuts the whole off at 2 KB.
-    "dpdk-packet": dpdk(
-        "dpdk:net_af_packet0,iface=veth0", finishing, fragments=False, takes_an_interface=True
-    ),
-    "raw": Kind("raw:veth0?ports=7000,61000-65535", SharedPlace, takes_an_interface=True),
+    "dpdk-packet": dpdk("dpdk:net_af_packet0,iface=veth0", finishing, fragments=False),
+    "raw": Kind("raw:veth0?ports=7000,61000-65535", SharedPlace),
     "uring-tap": Kind("uring:bw0", TapPlace),
     "uring-packet": Kind("uring:veth0"),
     "uring-single": Kind("uring:bw0?multishot=0", TapPlace),
     "uring-dedicated": Kind("uring:bw0?dedicated=1", TapPlace),
     "uring-sqpoll": Kind("uring:bw0?sqpoll=2", TapPlace),
-    "xdp-native": Kind(
-        "xdp:veth0?mode=native", finishing, takes_an_interface=True, queues=True, huge_pages=True
-    ),
+    "xdp-native": Kind("xdp:veth0?mode=native", finishing),
     "xdp-generic": Kind("xdp:veth0?mode=generic", finishing),
     "xdp-pseudo": Kind("xdp:veth0?rx_checksum=pseudo"),
     "xdp-jumbo": Kind("xdp:veth0", partial(finishing, mtu=9000)),

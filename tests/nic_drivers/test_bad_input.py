@@ -4,96 +4,65 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import json
 import mmap
 import os
+import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from barewire.nic_drivers import DeviceError, open_device
 from barewire.nic_drivers.libraries import LIBRARIES
-from barewire.tools.netns import Namespace
 
-from tests.nic_drivers.frames import OURS
-from tests.nic_drivers.kinds import KINDS, drivers, supported
-from tests.nic_drivers.places import KERNEL, Place
+from tests.nic_drivers.kinds import KINDS, unsupported
+from tests.nic_drivers.places import Place, VethPlace
 
 pytestmark = pytest.mark.netns
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-XDP = [name for name in supported() if supported()[name].registered == "xdp"][:1]
-TAKERS = [name for name, kind in supported().items() if kind.takes_an_interface]
-HUGE = [name for name, kind in supported().items() if kind.huge_pages]
-PRIVILEGED = [name for name in drivers() if supported()[name].privileged]
-QUEUES = [name for name, kind in supported().items() if kind.queues]
+COMMANDS = Path(__file__).with_name("three_commands.py")
+
+# Kinds of devices; {} is the interface's name.
+TAKERS = {
+    "packet": "packet:{}",
+    "xdp": "xdp:{}",
+    "uring-packet": "uring:{}?over=packet",
+    "raw": "raw:{}?ports=61000-65535",
+    "dpdk-packet": "dpdk:net_af_packet0,iface={}",
+    "dpdk-xdp": "dpdk:net_af_xdp0,iface={}",
+}
+MAKERS = {
+    "tap": "tap:{}",
+    "uring-tap": "uring:{}?over=tap",
+    "dpdk-tap": "dpdk:net_tap0,iface={}",
+}
+DEVICES = TAKERS | MAKERS
 
 
-def refused(place: Place, device: str, number: int, sentence: str) -> None:
-    """The device does not open, in a program and on the command line, and nothing has changed."""
-    state, descriptors = place.state(), os.listdir("/proc/self/fd")
-    with place.near.entered(), pytest.raises(DeviceError, match=sentence) as caught:
-        open_device(device).close()
-    assert caught.value.errno == number
-    assert len(os.listdir("/proc/self/fd")) == len(descriptors)
-    assert place.state() == state
-    said = on_the_command_line(place.near, device)
-    assert str(caught.value) in said
-    assert place.state() == state
+# ---- what is wrong with the interface, or with the machine ---------------------------------------
 
 
-def on_the_command_line(ns: Namespace, device: str, *prefix: str) -> str:
-    """What `barewire ping` prints that cannot open a device: one line."""
-    words = ["ping", "--device", device, "--address", f"{OURS}/24", "-c", "1", KERNEL]
-    command = [*prefix, sys.executable, "-P", "-m", "barewire", *words]
-    done = ns.run(command, capture_output=True, text=True, check=False, timeout=20, env=ENVIRONMENT)
-    assert done.returncode == 2 and done.stdout == "", done.stderr
-    [line] = done.stderr.splitlines()
-    assert line.startswith("barewire ping: ")
-    return str(line)
-
-
-# ---- the interface -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("place", TAKERS, indirect=True)
-def test_an_interface_that_does_not_exist(place: Place) -> None:
-    place.prepare()
-    name = place.name().replace(place.own, "nowhere")
-    refused(place, name, errno.ENODEV, "there is no interface 'nowhere'")
-
-
-@pytest.mark.parametrize("place", TAKERS, indirect=True)
-def test_an_interface_that_is_down(place: Place) -> None:
-    place.prepare()
+@contextmanager
+def down(place: Place) -> Iterator[None]:
     place.ip("link", "set", place.own, "down")
     try:
-        refused(place, place.name(), errno.ENETDOWN, f"interface {place.own} is down: bring it up")
+        yield
     finally:
         place.ip("link", "set", place.own, "up")
 
 
-@pytest.mark.parametrize("place", QUEUES, indirect=True)
-def test_an_interface_with_too_few_queues(place: Place) -> None:
-    place.prepare()
-    refused(place, place.name("queue=7"), errno.EINVAL, "queue 7")
-
-
-@pytest.mark.parametrize("place", XDP, indirect=True)
-def test_an_mtu_that_the_mode_cannot_carry(place: Place) -> None:
-    place.prepare()
+@contextmanager
+def large(place: Place) -> Iterator[None]:
     place.ip("link", "set", place.own, "mtu", "16000")
     try:
-        refused(place, place.name(), errno.EINVAL, "the MTU of veth0 is 16000, and XDP devices")
+        yield
     finally:
         place.ip("link", "set", place.own, "mtu", "1500")
 
-
-# ---- another XDP program -------------------------------------------------------------------------
 
 _SYS_BPF = 321
 _PROG_LOAD, _LINK_CREATE, _TYPE_XDP, _ATTACH_XDP = 5, 28, 6, 37
@@ -125,29 +94,8 @@ def another_program(place: Place) -> Iterator[None]:
         os.close(program)
 
 
-@pytest.mark.parametrize("place", XDP, indirect=True)
-def test_an_interface_with_another_xdp_program(place: Place) -> None:
-    place.prepare()
-    with another_program(place):
-        sentence = "interface veth0 has an XDP program already: take it off first"
-        refused(place, place.name(), errno.EBUSY, sentence)
-
-
-# ---- the machine ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("place", PRIVILEGED, indirect=True)
-def test_no_permission(place: Place) -> None:
-    """A user namespace that maps nobody has no capability over the network namespace."""
-    place.prepare()
-    state = place.state()
-    said = on_the_command_line(place.near, place.name(), "unshare", "-U")
-    assert "permission" in said and "root" in said
-    assert place.state() == state
-
-
 @contextmanager
-def no_huge_pages() -> Iterator[None]:
+def no_huge_pages(_: Place) -> Iterator[None]:
     """This process holds all that are free (none, on most machines), without touching them."""
     with ExitStack() as stack:
         try:
@@ -158,12 +106,155 @@ def no_huge_pages() -> Iterator[None]:
             yield
 
 
-@pytest.mark.parametrize("place", HUGE, indirect=True)
-def test_no_huge_pages(place: Place) -> None:
-    place.prepare()
-    with no_huge_pages():
-        refused(place, place.name("hugepages=1"), errno.ENOMEM, r"huge pages.*vm\.nr_hugepages=")
+# ---- the table -----------------------------------------------------------------------------------
 
+
+@dataclass(frozen=True)
+class Mistake:
+    """How a device of a kind is refused: its errno, and a regular expression of what is said. It is
+    on `interface`, or makes that."""
+
+    kind: str
+    number: int
+    sentence: str
+    options: str = ""
+    interface: str = "veth0"
+
+    @property
+    def device(self) -> str:
+        name = DEVICES[self.kind].format(self.interface)
+        mark = "&" if "?" in name else "?"
+        return name + (mark + self.options if self.options else "")
+
+
+QUEUES = {
+    "packet": "device packet:veth0.queue=7: .*give queue= and queues= together",
+    "xdp": "veth0 has no queue 7: take one of those that `ethtool -l veth0` shows",
+    "dpdk-packet": "port net_af_packet0 has 1 of the 8 queues asked for: .*qpairs=8",
+    "dpdk-xdp": "port net_af_xdp0 has 1 of the 8 queues asked for: .*queue_count=8",
+    "tap": "option queue=7 of device tap:new0.*: use queues= alone",
+}
+MTUS = {
+    "xdp": "the MTU of veth0 is 16000, and XDP devices carry at most .*: lower it",
+    "dpdk-packet": "port net_af_packet0 carries an MTU of at most 1500, not 16000: lower that",
+    "dpdk-xdp": "port net_af_xdp0 carries an MTU of at most [0-9]+, not 16000: lower that",
+}
+PERMISSION = {
+    "packet": "open a packet socket: .*CAP_NET_RAW",
+    "xdp": "open XDP sockets: .*CAP_NET_RAW and CAP_BPF",
+    "uring-packet": "open a packet socket: .*CAP_NET_RAW",
+    "raw": "open raw sockets: .*CAP_NET_RAW",
+    "dpdk-packet": "open port net_af_packet0: .*CAP_NET_ADMIN and CAP_NET_RAW",
+    "dpdk-xdp": "open port net_af_xdp0: .*CAP_NET_ADMIN and CAP_NET_RAW",
+    "tap": "create or attach tap interface new0: .*CAP_NET_ADMIN",
+    "uring-tap": "create or attach tap interface new0: .*CAP_NET_ADMIN",
+    "dpdk-tap": "open port net_tap0: .*CAP_NET_ADMIN",
+}
+HUGE = ("xdp", "uring-packet", "uring-tap", "dpdk-packet", "dpdk-xdp", "dpdk-tap")
+
+
+def own(kind: str) -> str:
+    return "veth0" if kind in TAKERS else "new0"
+
+
+def plain(kind: str) -> Iterator[Mistake]:
+    """With an interface and a machine that are as they should be."""
+    name = DEVICES[kind].format(own(kind)).partition("?")[0]
+    unknown = f"unknown option 'nonsense' of device {name}: known are "
+    ring = f"{'unknown' if kind == 'tap' else 'option ring=7 of device ' + name}.*"
+    yield Mistake(kind, errno.EINVAL, unknown, "nonsense=1", own(kind))
+    yield Mistake(kind, errno.EINVAL, ring, "ring=7", own(kind))
+    if kind in QUEUES:
+        yield Mistake(kind, errno.EINVAL, QUEUES[kind], "queue=7", own(kind))
+    if kind in TAKERS:
+        sentence = "there is no interface 'nowhere' here"
+        yield Mistake(kind, errno.ENODEV, sentence, interface="nowhere")
+
+
+def refused(
+    place: Place,
+    mistakes: list[Mistake],
+    wrong: Callable[[Place], AbstractContextManager[object]] = nullcontext,
+    prefix: tuple[str, ...] = (),
+) -> None:
+    """None of the devices opens, neither in a program nor on the command line: status 2 and one
+    line that says it; and nothing has changed."""
+    command = [*prefix, sys.executable, "-P", str(COMMANDS), *(m.device for m in mistakes)]
+    with wrong(place):
+        before = place.state(), place.near.links()
+        done = place.near.run(command, capture_output=True, text=True, check=False, timeout=30)
+        assert (place.state(), place.near.links()) == before
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    for mistake, answer in zip(mistakes, json.loads(done.stdout), strict=True):
+        assert (answer["errno"], answer["left"]) == (mistake.number, 0), (mistake, answer)
+        for command, status, out, err in answer["said"]:
+            assert (status, out) == (2, "") and err.count("\n") == 1, (mistake, answer)
+            assert re.match(f"barewire {command}: {mistake.sentence}", err), (mistake, answer)
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Place]:
+    made = VethPlace("packet:veth0")
+    made.prepare()
+    yield made
+    made.close()
+
+
+def here(kinds: Iterable[str]) -> list[str]:
+    return [kind for kind in kinds if not unsupported(DEVICES[kind].partition(":")[0])]
+
+
+def test_every_kind_is_in_the_table() -> None:
+    """Those of other test files: callback (Python's own), and what is no real device."""
+    table = {DEVICES[kind].partition(":")[0] for kind in DEVICES}
+    assert table == {kind.registered for kind in KINDS.values()} - {"callback"}
+    assert set(PERMISSION) == set(DEVICES)
+
+
+@pytest.mark.parametrize("kind", here(DEVICES))
+def test_options_queues_and_an_interface_that_does_not_exist(kind: str, place: Place) -> None:
+    refused(place, list(plain(kind)))
+
+
+@pytest.mark.parametrize("kind", here(TAKERS))
+def test_an_interface_that_is_down(kind: str, place: Place) -> None:
+    sentence = "interface veth0 is down: bring it up"
+    refused(place, [Mistake(kind, errno.ENETDOWN, sentence)], down)
+
+
+@pytest.mark.parametrize("kind", here(MTUS))
+def test_an_mtu_that_the_mode_cannot_carry(kind: str, place: Place) -> None:
+    refused(place, [Mistake(kind, errno.EINVAL, MTUS[kind])], large)
+
+
+@pytest.mark.parametrize("kind", here(["xdp"]))
+def test_an_interface_with_another_xdp_program(kind: str, place: Place) -> None:
+    sentence = "interface veth0 has an XDP program already: take it off first"
+    refused(place, [Mistake(kind, errno.EBUSY, sentence)], another_program)
+
+
+@pytest.mark.parametrize("kind", here(PERMISSION))
+def test_no_permission(kind: str, place: Place) -> None:
+    """A user namespace that maps nobody has no capability over the network namespace."""
+    sentence = f"no permission to {PERMISSION[kind]}"
+    mistake = Mistake(kind, errno.EPERM, sentence, interface=own(kind))
+    refused(place, [mistake], prefix=("unshare", "-U"))
+
+
+@pytest.mark.parametrize("kind", here(HUGE))
+def test_no_huge_pages(kind: str, place: Place) -> None:
+    sentence = r".*huge pages.*reserve them with .sysctl vm\.nr_hugepages="
+    mistake = Mistake(kind, errno.ENOMEM, sentence, "hugepages=1", own(kind))
+    refused(place, [mistake], no_huge_pages)
+
+
+@pytest.mark.parametrize("kind", here(["dpdk-tap"]))
+def test_more_queues_than_there_is_memory_for(kind: str, place: Place) -> None:
+    sentence = "no memory for .* of port net_tap0 with 8 queues: use fewer, .*huge pages$"
+    refused(place, [Mistake(kind, errno.ENOMEM, sentence, "queue=7", "new0")])
+
+
+# ---- the libraries -------------------------------------------------------------------------------
 
 WITHOUT_LIBRARY = """
 import sys
