@@ -20,6 +20,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 from pyroute2 import IPRoute, NetlinkError
 
+from ._netdev import lib
 from .device import stable_mac
 from .driving import ONE_QUEUE, Queues
 from .errors import DeviceError, invalid
@@ -41,7 +42,6 @@ _TUNSETFILTEREBPF = 0x800454E1
 _IFF_TUN, _IFF_TAP, _IFF_MULTI_QUEUE = 0x1, 0x2, 0x100
 _IFF_NO_PI, _IFF_VNET_HDR, _IFF_TUN_EXCL = 0x1000, 0x4000, 0x8000
 _TUN_F_CSUM, _TUN_F_TSO4 = 0x1, 0x2
-_TUN_F_USO4, _TUN_F_USO6 = 0x20, 0x40  # since Linux 6.2, and only both together
 _IFA_F_NODAD = 2  # usable at once
 _VNET_HDR_LEN = 10  # struct virtio_net_hdr
 
@@ -331,7 +331,7 @@ def _set_offload(fd: int, offload: bool, gso: bool) -> None:
     flags = (_TUN_F_CSUM if offload else 0) | (_TUN_F_TSO4 if gso else 0)
     if gso:
         try:
-            fcntl.ioctl(fd, _TUNSETOFFLOAD, flags | _TUN_F_USO4 | _TUN_F_USO6)
+            fcntl.ioctl(fd, _TUNSETOFFLOAD, flags | int(lib.tap_uso))
             return
         except OSError as error:  # EINVAL: an older kernel
             if error.errno != errno.EINVAL:

@@ -12,6 +12,12 @@
 #define XDP_PKT_CONTD (1 << 0)
 #endif
 
+/* linux/if_tun.h, Linux 6.2: UDP super-segments, and only both together */
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
 /* linux/io_uring.h, Linux 6.7: an operation, there a name of an enum */
 #define BW_IORING_OP_READ_MULTISHOT 49
 

@@ -2,6 +2,7 @@
 #include "tap.h"
 
 #include <errno.h>
+#include <linux/if_tun.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "../guard/guard_xstats.h"
+#include "../uapi_compat.h"
 #include "../vnet.h"
 #include "../xstats.h"
 
@@ -21,6 +23,8 @@ enum {
     IP_MAX = 65535,     /* the longest IP packet: a super-segment with its headers */
     GSO_LENT = 1 << 18, /* with super-segments, a burst ends when it has lent this many bytes */
 };
+
+const unsigned tap_uso = TUN_F_USO4 | TUN_F_USO6;
 
 /* Why a frame was dropped. */
 enum { RX_TOO_LONG, RX_MALFORMED, TX_TOO_LONG, TX_DOWN, TX_REFUSED, DROPS };

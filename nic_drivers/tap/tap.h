@@ -29,6 +29,7 @@ struct tap_config {
     uint8_t queues;         /* used entries of fd[] */
     int fd[TAP_QUEUES_MAX]; /* non-blocking, attached by TUNSETIFF */
 };
+extern const unsigned tap_uso; /* TUN_F_USO4 and TUN_F_USO6, for TUNSETOFFLOAD */
 /* The descriptors are the device's from now on. NULL: errno says why, the caller keeps them. */
 struct netdev *tap_new(const struct tap_config *cfg);
 /* cdef:end */

@@ -36,10 +36,10 @@ def packet(source: str, target: str, protocol: int, content: bytes, number: int)
     return head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + content
 
 
-def datagram(source: str, target: str, number: int, size: int) -> bytes:
+def datagram(source: str, target: str, number: int, size: int, *, source_port: int = 5000) -> bytes:
     """A packet of so many bytes with a UDP datagram, without a checksum."""
     payload = number.to_bytes(4, "big") + bytes((number + i) & 0xFF for i in range(size))
-    udp = struct.pack("!HHHH", 5000, 7000, size - 20, 0) + payload
+    udp = struct.pack("!HHHH", source_port, 7000, size - 20, 0) + payload
     return packet(source, target, UDP, udp[: size - 20], number)
 
 

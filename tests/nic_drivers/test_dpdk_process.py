@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.nic_drivers.huge_pages import huge_pages
 
 pytestmark = pytest.mark.netns
 
@@ -48,18 +49,6 @@ def test_the_process_is_left_as_it_was() -> None:
         [sys.executable, "-P", "-c", UNTOUCHED], capture_output=True, text=True, timeout=20
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-@contextlib.contextmanager
-def huge_pages(n: int) -> Iterator[None]:
-    """n huge pages more than there are."""
-    path = Path("/proc/sys/vm/nr_hugepages")
-    before = path.read_text()
-    path.write_text(str(int(before) + n))
-    try:
-        yield
-    finally:
-        path.write_text(before)
 
 
 @pytest.mark.parametrize(

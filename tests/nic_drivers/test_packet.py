@@ -156,6 +156,28 @@ def test_an_address_of_the_kernel_is_not_shared(wire: Wire) -> None:
     assert caught.value.errno == errno.EADDRINUSE
 
 
+@pytest.mark.parametrize("mode", ["hash", "lb", "cpu", "rollover", "rnd", "qm"])
+def test_a_frame_reaches_one_of_a_group(wire: Wire, mode: str) -> None:
+    group = f"&fanout=7&fanout_mode={mode}"
+    with wire.open(group) as one, wire.open(group) as two:
+        wire.send(*[frame(OWN, i) for i in range(10)])
+        assert sum(d.xstats["kernel_rx_seen"] for d in (one, two)) == 10
+        assert len(one.rx() + two.rx()) == 10
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_it_sends_past_the_traffic_control(wire: Wire, asked: int) -> None:
+    with wire.open(f"&qdisc_bypass={asked}") as device:
+        with socket.socket(fileno=os.dup(device.arm().fd)) as own:
+            assert own.getsockopt(263, 20) == asked  # SOL_PACKET, PACKET_QDISC_BYPASS
+        wire.near.run(["tc", "qdisc", "replace", "dev", "veth0", "root", "pfifo"], check=True)
+        assert device.tx([frame(OTHER, 1)]) == 1
+        sent = wire.near.run(
+            ["tc", "-s", "qdisc", "show", "dev", "veth0"], capture_output=True, text=True
+        )
+        assert ("Sent 0 bytes" in sent.stdout) == bool(asked)
+
+
 def test_fanout_shares_the_flows(wire: Wire) -> None:
     with wire.open("&fanout=7&fanout_mode=lb") as one, wire.open("&fanout=7&fanout_mode=lb") as two:
         wire.send(*[frame(OWN, i) for i in range(10)])
@@ -169,6 +191,7 @@ def test_a_full_ring_drops_counts_and_recovers(wire: Wire, options: str) -> None
         stats = device.xstats
         seen, dropped = stats["kernel_rx_seen"], stats["kernel_rx_dropped"]
         assert seen == 4000 and dropped > 0
+        assert (stats["kernel_rx_freezes"] > 0) == ("block" in options)
         assert device.xstats == stats, "the kernel's counters go on, though it resets them"
         assert len(received(device, seen - dropped)) > 0
         assert device.rx() == [], "which gives the lent frames back"

@@ -18,6 +18,8 @@ from barewire.nic_drivers import Device, DeviceError, TxFrame, open_device
 from barewire.tools import netns
 from barewire.tools.netns import Namespace
 
+from tests.nic_drivers.frames import datagram
+
 pytestmark = pytest.mark.netns
 
 KERNEL, STACK = "198.18.0.1", "198.18.0.2"
@@ -161,6 +163,7 @@ def test_the_stack_beside_the_kernel_on_one_interface(wire: Wire, options: str) 
             server.sendto(data.upper(), address)
             assert client.recv(100) == b"TO THE STACK"
         assert stack.interface_stats()["rx_csum_unfinished"] >= 1
+        assert stack.interface_stats()["arp_to_stack"] >= 1
         with wire.near.socket(socket.AF_INET, socket.SOCK_DGRAM) as kernel:
             kernel.bind(("198.18.0.3", 7000))
             kernel.settimeout(5)
@@ -168,6 +171,43 @@ def test_the_stack_beside_the_kernel_on_one_interface(wire: Wire, options: str) 
                 client.sendto(b"to the kernel", ("198.18.0.3", 7000))
             assert kernel.recv(100) == b"to the kernel"
         server.close()
+
+
+def test_several_queues_over_one_memory(wire: Wire) -> None:
+    """Flows come by both: each queue alone has some of them, and the two together all."""
+    wire.ip(*["link", "add", "veth0q", "numrxqueues", "2", "numtxqueues", "2", "type", "veth"],
+            *["peer", "name", "veth1q", "numrxqueues", "2", "numtxqueues", "2"])  # fmt: skip
+    for name in ("veth0q", "veth1q"):
+        wire.ip("link", "set", name, "up")
+    both = Wire(wire.near, wire.near, "veth0q")
+    head = OWN + OTHER + b"\x08\x00"
+    flows = [head + datagram(KERNEL, STACK, i, 46, source_port=5000 + i) for i in range(64)]
+
+    def arrived(options: str) -> tuple[list[bytes], int]:
+        with both.open(options) as device:
+            Wire(wire.near, wire.near, "veth1q").send(*flows)
+            found: list[bytes] = []
+            for _ in range(10):
+                found += [f.data for f in device.rx() if f.data[:14] == head]
+            assert device.tx([frame(OTHER, 1)] * 64) == 64
+            return sorted(found), device.xstats["no_socket"]
+
+    (first, elsewhere), (second, _) = arrived("queue=0"), arrived("queue=1")
+    assert first and second and elsewhere >= len(second)
+    assert sorted(first + second) == sorted(flows)
+    assert arrived("queues=2")[0] == sorted(flows)
+
+
+def test_what_the_driver_and_the_kernel_count(wire: Wire) -> None:
+    with wire.open() as device:
+        assert device.tx([frame(OTHER, 1)]) == 1
+        device.arm()
+        assert device.xstats["kernel_tx_ring_empty"] > 0
+        for ns in (wire.near, wire.far):
+            ns.run(["ip", "link", "set", "veth0", "mtu", "1600"], check=True)
+        wire.send(frame(OWN, 1, 1614), frame(OWN, 2))
+        assert received(device, 1) == [frame(OWN, 2)]
+        assert device.xstats["rx_too_long"] == device.stats["rx_dropped"] == 1
 
 
 def test_unfinished_checksums_are_wrong_unless_asked_for(wire: Wire) -> None:
