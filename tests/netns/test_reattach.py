@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import barewire
 import pytest
@@ -54,12 +55,28 @@ def wire(make_netns: Callable[..., Namespace]) -> Iterator[Wire]:
         yield Wire(near, far)
 
 
-def fails_with_enetdown(stack: barewire.Stack, sock: barewire.socket.socket) -> None:
-    """A call that waits while its interface goes gets ENETDOWN."""
-    with pytest.raises(OSError) as caught:
-        sock.recv(1)
-    assert caught.value.errno == errno.ENETDOWN
-    until(lambda: not stack.interfaces[1].up, "the control plane knows")
+@contextmanager
+def loses_its_interface(stack: barewire.Stack) -> Iterator[None]:
+    """What is done takes the interface away: a call that waits then gets ENETDOWN."""
+    with stack.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.settimeout(20)
+        sock.connect((KERNEL, 9))
+        yield
+        with pytest.raises(OSError) as caught:
+            sock.recv(1)
+        assert caught.value.errno == errno.ENETDOWN
+        until(lambda: not stack.interfaces[1].up, "the control plane knows")
+
+
+def is_served(ns: Namespace, listener: barewire.socket.socket, port: int) -> None:
+    """A client of the kernel's connects to the stack and hears from it."""
+    with ns.socket() as client:
+        client.settimeout(20)
+        client.connect((OURS, port))
+        server, _ = listener.accept()
+        server.sendall(b"again")
+        assert client.recv(10) == b"again"
+        server.close()
 
 
 @pytest.mark.parametrize("name", INTERFACES)
@@ -69,11 +86,8 @@ def test_an_interface_of_the_kernels(wire: Wire, name: str, how: str) -> None:
         routes = stack.routes
         assert wire.answers()
         for _ in range(2):
-            with stack.socket(type=socket.SOCK_DGRAM) as sock:
-                sock.settimeout(20)
-                sock.connect((KERNEL, 9))
+            with loses_its_interface(stack):
                 ip("link", "set", "veth0", "down") if how == "down" else wire.delete()
-                fails_with_enetdown(stack, sock)
             with pytest.raises(DeviceError) as caught:
                 stack.reattach()
             assert caught.value.errno == (errno.ENETDOWN if how == "down" else errno.ENODEV)
@@ -93,31 +107,19 @@ def test_some_ports_of_the_kernels_address(wire: Wire, how: str) -> None:
         stack.create_server((OURS, 61_000)) as listener,
     ):
         for _ in range(2):
-            with stack.socket(type=socket.SOCK_DGRAM) as sock:
-                sock.settimeout(20)
-                sock.connect((KERNEL, 9))
+            with loses_its_interface(stack):
                 ip("link", "set", "veth0", "down") if how == "down" else wire.delete()
-                fails_with_enetdown(stack, sock)
             ip("link", "set", "veth0", "up") if how == "down" else wire.create()
             ip("addr", "replace", f"{OURS}/24", "dev", "veth0")
             stack.reattach()
-            with wire.far.socket() as client:
-                client.settimeout(20)
-                client.connect((OURS, 61_000))
-                server, _ = listener.accept()
-                server.sendall(b"again")
-                assert client.recv(10) == b"again"
-                server.close()
+            is_served(wire.far, listener, 61_000)
 
 
 def test_a_device_that_leaves_other_ports_is_not_the_same(wire: Wire) -> None:
     ip("addr", "add", f"{OURS}/24", "dev", "veth0")
     with barewire.Stack("raw:veth0", addresses=[f"{OURS}/24"]) as stack:
-        with stack.socket(type=socket.SOCK_DGRAM) as sock:
-            sock.settimeout(20)
-            sock.connect((KERNEL, 9))
+        with loses_its_interface(stack):
             ip("link", "set", "veth0", "down")
-            fails_with_enetdown(stack, sock)
         ip("link", "set", "veth0", "up")
         with pytest.raises(OSError, match=r"leaves other ports than .*61000, 65535") as caught:
             stack.reattach(device="raw:veth0?ports=62000")
@@ -133,19 +135,10 @@ def test_a_tap_interface(ns: Namespace, name: str) -> None:
         with barewire.Stack(name, addresses=[f"{OURS}/24"]) as stack:
             listener = stack.create_server((OURS, 80))
             for _ in range(3):
-                with stack.socket(type=socket.SOCK_DGRAM) as sock:
-                    sock.settimeout(20)
-                    sock.connect((KERNEL, 9))
+                with loses_its_interface(stack):
                     ip("link", "del", "tap0")
-                    fails_with_enetdown(stack, sock)
                 stack.reattach()
-                with ns.socket() as client:
-                    client.settimeout(20)
-                    client.connect((OURS, 80))
-                    server, _ = listener.accept()
-                    server.sendall(b"again")
-                    assert client.recv(10) == b"again"
-                    server.close()
+                is_served(ns, listener, 80)
             listener.close()
 
 
@@ -163,11 +156,8 @@ def refused_until(wire: Wire, name: str, number: int, cause: list[str], cure: li
     """A stack whose address the kernel refuses stays without its device, and takes it later."""
     with barewire.Stack(name, addresses=[f"{OURS}/24"]) as stack:
         addresses = stack.addresses
-        with stack.socket(type=socket.SOCK_DGRAM) as sock:
-            sock.settimeout(20)
-            sock.connect((KERNEL, 9))
+        with loses_its_interface(stack):
             ip("link", "set", "veth0", "down")
-            fails_with_enetdown(stack, sock)
         ip("link", "set", "veth0", "up")
         ip(*cause)
         held = []
