@@ -50,9 +50,10 @@ def test_the_interface_goes_and_sockets_get_enetdown(link: KindLink, how: str) -
     ours, _ = link.tcp("we connect")
     waiting = Thread(link.udp()[0].recv, 100)
     reading = Thread(ours.recv, 100)
-    link.place.ip(
-        "link", *(["set", link.place.own, "down"] if how == "down" else ["del", link.place.own])
-    )
+    if how == "down":
+        link.place.ip("link", "set", link.place.own, "down")
+    else:
+        link.place.breaks()
     for thread in (waiting, reading):
         with pytest.raises(OSError) as caught:
             thread.result()

@@ -12,6 +12,7 @@ from functools import partial
 from barewire.nic_drivers.libraries import LIBRARIES
 
 from tests.nic_drivers.places import Place, PortPlace, SharedPlace, TapPlace, TunnelPlace, VethPlace
+from tests.nic_drivers.port_places import MemifPlace, VirtioPlace
 
 MB = 1 << 20
 
@@ -63,6 +64,20 @@ KINDS: dict[str, Kind] = {
     "dpdk-tap": dpdk("dpdk:net_tap0,iface=dtap0", PortPlace),
     # Its socket joins fragments (PACKET_FANOUT_FLAG_DEFRAG) and cuts the whole off at 2 KB.
     "dpdk-packet": dpdk("dpdk:net_af_packet0,iface=veth0", finishing, fragments=False),
+    # Their other ends, memif's server and vhost, stand in dpdk's own tests: there is one of them for
+    # all that come, and here it is the process with the kernel's end.
+    "dpdk-memif": dpdk(
+        "dpdk:net_memif0,role=client,socket={},socket-abstract=no",
+        partial(
+            MemifPlace,
+            peer="dpdk:net_memif1,role=server,socket={},socket-abstract=no",
+            vnet=False,
+        ),
+    ),
+    "dpdk-virtio": dpdk(
+        "dpdk:net_virtio_user0,path={}",
+        partial(VirtioPlace, peer="dpdk:net_vhost0,iface={},tso=1", vnet=True),
+    ),
     "raw": Kind("raw:veth0?ports=7000,61000-65535", SharedPlace),
     "uring-tap": Kind("uring:bw0", TapPlace),
     "uring-packet": Kind("uring:veth0"),

@@ -7,6 +7,7 @@ In virtual time the other end is a second device (`Link`); for a real one it is 
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 from collections.abc import Callable
@@ -36,6 +37,8 @@ class Link:
     virtual = True
     smallest = 1
     gone = errno.ENETDOWN
+    looks = 3  # after so many at most a device says so
+    closes_on_exec = True
 
     def __init__(self, device: Device, peer: Device, *, ordered: bool = True, patience: int = 0):
         self.device, self.peer = device, peer
@@ -137,6 +140,8 @@ class RealLink(Link):
 
     def __init__(self, place: Place, *options: str) -> None:
         self.place = place
+        self.looks, self.closes_on_exec = place.looks, place.closes_on_exec
+        self._descriptors = len(os.listdir("/proc/self/fd"))
         self.device = place.open(*options)
         self.smallest = self.l2 + 28
         self.ordered, self.patience, self.now = True, 0, 1_000_000_000
@@ -149,6 +154,7 @@ class RealLink(Link):
     def close(self) -> None:
         self.device.close()
         self.end.close()
+        self.place.closed(self._descriptors)
 
     def settle(self) -> None:
         self.now += SECOND  # what a device looks after from time to time is due
@@ -227,7 +233,7 @@ class RealLink(Link):
         return self.place.gone
 
     def breaks(self) -> None:
-        self.place.ip("link", "del", self.place.own)
+        self.place.breaks()
 
 
 def sleep(armed: Armed, now: int, seconds: float) -> bool:

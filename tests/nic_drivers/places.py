@@ -111,6 +111,9 @@ class Place:
     small_ring = "ring=64"  # the option for a ring that a few frames fill
     down_is_gone = True  # an interface that goes down ends the device
     gone = errno.ENETDOWN  # what a device says whose interface was deleted
+    looks = 3  # after so many at most it says so
+    sends_whole = True  # super-segments of the kernel's, to a device that takes them
+    closes_on_exec = True  # all that a device opens, whenever it does
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -141,6 +144,14 @@ class Place:
         self.prepare()
         with self.near.entered():
             return open_device(self.name(*options))
+
+    def breaks(self) -> None:
+        """The interface goes for good."""
+        self.ip("link", "del", self.own)
+
+    def closed(self, descriptors: int) -> None:
+        """A device was closed, before which so many descriptors were open: waits for what goes by
+        itself."""
 
     def wait_for_carrier(self) -> None:
         """An interface that found its other end drops what it should send until the kernel has
