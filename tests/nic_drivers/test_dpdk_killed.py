@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import barewire
 import pytest
 from barewire.nic_drivers import Device, DeviceError, open_device
 
@@ -35,9 +36,9 @@ def eal_runs(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @contextlib.contextmanager
-def flooding(name: str) -> Iterator[subprocess.Popen[str]]:
+def flooding(name: str, program: str = PEER) -> Iterator[subprocess.Popen[str]]:
     """A process with a port that sends as fast as it can; killed at the end."""
-    command = [sys.executable, "-P", "-c", PEER, name]
+    command = [sys.executable, "-P", "-c", program, name]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as peer:
         assert peer.stdout is not None
         try:
@@ -81,7 +82,13 @@ def descriptors() -> int:
 
 
 def listens(fd: int) -> bool:
-    with socket.socket(fileno=os.dup(fd)) as sock:
+    twin = os.dup(fd)
+    try:
+        sock = socket.socket(fileno=twin)
+    except OSError:  # one without a name, as XDP's
+        os.close(twin)
+        return False
+    with sock:
         return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
@@ -117,3 +124,59 @@ def test_a_server_killed_in_a_burst_takes_its_client_down(kind: str, tmp_path: P
         assert open_ports() == 0
         left.append(descriptors())
     assert left[1] == left[2]
+
+
+STACK = """
+import socket, sys, barewire
+with barewire.Stack(sys.argv[1] + "?hugepages=0", addresses=["198.18.0.2/24"]) as stack:
+    sock = stack.socket(type=socket.SOCK_DGRAM)
+    sock.bind(("198.18.0.2", 7))
+    print("open", flush=True)
+    while True:
+        sock.sendto(*sock.recvfrom(100))
+"""
+
+
+def answered(stack: barewire.Stack) -> None:
+    """A datagram to the other end's stack comes back, once the two have found each other."""
+    with stack.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.05)
+        for _ in range(200):
+            with contextlib.suppress(TimeoutError):
+                sock.sendto(b"there?", ("198.18.0.2", 7))
+                assert sock.recv(100) == b"there?"
+                return
+    raise AssertionError("no answer")
+
+
+@pytest.mark.parametrize("kind", ["memif", "vhost"])
+@pytest.mark.parametrize("server", [True, False])
+def test_a_stack_whose_peer_was_killed_takes_it_again(
+    kind: str, server: bool, tmp_path: Path
+) -> None:
+    """Who waits gets ENETDOWN; reattach() opens the port anew, and the next peer is there."""
+    first, second = names(kind, tmp_path)
+    ours, theirs = (first, second) if server else (second, first)
+    with contextlib.ExitStack() as peers:
+        if not server:
+            peer = peers.enter_context(flooding(theirs, STACK))
+        with barewire.Stack(ours, addresses=["198.18.0.1/24"]) as stack:
+            for _ in range(2):
+                if server:
+                    peer = peers.enter_context(flooding(theirs, STACK))
+                answered(stack)
+                with stack.socket(type=socket.SOCK_DGRAM) as sock:
+                    sock.settimeout(20)
+                    sock.bind(("198.18.0.1", 9))
+                    peer.kill()
+                    peer.wait()
+                    with pytest.raises(OSError) as caught:
+                        sock.recv(1)
+                    assert caught.value.errno == errno.ENETDOWN
+                if not server:
+                    peer = peers.enter_context(flooding(theirs, STACK))
+                stack.reattach()
+                assert stack.interfaces[1].up
+            if not server:
+                answered(stack)
+    assert open_ports() == 0
