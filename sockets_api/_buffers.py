@@ -14,8 +14,7 @@ from barewire.stack import ffi
 KEEP = 256 * 1024  # bytes of a pooled buffer; committed by the kernel only as far as used
 POOLED = 64  # buffers kept for later
 
-CHARS: Any = ffi.typeof("char[]")
-as_chars = ffi.from_buffer  # as_chars(CHARS, object[, writable]): what the hot calls use themselves
+_CHARS: Any = ffi.typeof("char[]")
 _new = ffi.new_allocator(should_clear_after_alloc=False)
 
 
@@ -56,7 +55,7 @@ def give(scratch: Scratch) -> None:
 def readable(data: Any) -> Any:
     """The bytes of a bytes-like object as a C array; len() of it is their number."""
     try:
-        return as_chars(CHARS, data)
+        return ffi.from_buffer(_CHARS, data)
     except TypeError:
         kind = type(data).__name__
         raise TypeError(f"a bytes-like object is required, not '{kind}'") from None
@@ -65,11 +64,8 @@ def readable(data: Any) -> Any:
 def writable(caller: str, buffer: Any) -> Any:
     """The bytes of a writable buffer as a C array."""
     try:
-        return as_chars(CHARS, buffer, True)
+        return ffi.from_buffer(_CHARS, buffer, True)
     except (TypeError, BufferError):
-        raise not_writable(caller, buffer) from None
-
-
-def not_writable(caller: str, buffer: Any) -> TypeError:
-    kind = type(buffer).__name__
-    return TypeError(f"{caller}() argument 1 must be read-write bytes-like object, not {kind}")
+        kind = type(buffer).__name__
+        text = f"{caller}() argument 1 must be read-write bytes-like object, not {kind}"
+        raise TypeError(text) from None

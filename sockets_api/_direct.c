@@ -69,11 +69,15 @@ static PyObject *send_with(PyObject *self, const char *name, int all, PyObject *
         PyErr_Clear();
         return long_way(self, name, -BW_NOT_ASKED, args, n, keywords);
     }
-    Py_BEGIN_ALLOW_THREADS sent = d.calls->send(d.host, d.sock, view.buf, (size_t)view.len, 0, d.spin);
-    Py_END_ALLOW_THREADS if (sent == view.len) result = all ? Py_NewRef(Py_None)
-                                                            : PyLong_FromSsize_t(view.len);
-    else if (sent >= 0 && d.nonblocking && !all) result = PyLong_FromLongLong(sent);
-    else result = long_way(self, name, sent, args, n, keywords); /* the buffer keeps its size meanwhile */
+    PyThreadState *state = PyEval_SaveThread();
+    sent = d.calls->send(d.host, d.sock, view.buf, (size_t)view.len, 0, d.spin);
+    PyEval_RestoreThread(state);
+    if (sent == view.len)
+        result = all ? Py_NewRef(Py_None) : PyLong_FromSsize_t(view.len);
+    else if (sent >= 0 && d.nonblocking && !all)
+        result = PyLong_FromLongLong(sent);
+    else
+        result = long_way(self, name, sent, args, n, keywords); /* the buffer keeps its size meanwhile */
     PyBuffer_Release(&view);
     return result;
 }
@@ -101,8 +105,9 @@ static PyObject *direct_recv(PyObject *self, PyObject *const *args, Py_ssize_t n
         size = PyLong_AsLongAndOverflow(args[0], &overflow);
     }
     if (size > 0 && size <= ROOM) {
-        Py_BEGIN_ALLOW_THREADS got = d.calls->recv(d.host, d.sock, room, (size_t)size, 0, d.spin);
-        Py_END_ALLOW_THREADS
+        PyThreadState *state = PyEval_SaveThread();
+        got = d.calls->recv(d.host, d.sock, room, (size_t)size, 0, d.spin);
+        PyEval_RestoreThread(state);
     }
     if (got >= 0)
         return PyBytes_FromStringAndSize(room, (Py_ssize_t)got);
@@ -127,10 +132,15 @@ static PyObject *direct_recv_into(PyObject *self, PyObject *const *args, Py_ssiz
         PyBuffer_Release(&view);
         return PyLong_FromLong(0);
     }
-    Py_BEGIN_ALLOW_THREADS got = d.calls->recv(d.host, d.sock, view.buf, (size_t)view.len, 0, d.spin);
-    Py_END_ALLOW_THREADS if (got >= 0) result = PyLong_FromLongLong(got);
-    else if (got == -EAGAIN && d.nonblocking) result = would_block();
-    else result = long_way(self, "_recv_into", got, args, n, keywords);
+    PyThreadState *state = PyEval_SaveThread();
+    got = d.calls->recv(d.host, d.sock, view.buf, (size_t)view.len, 0, d.spin);
+    PyEval_RestoreThread(state);
+    if (got >= 0)
+        result = PyLong_FromLongLong(got);
+    else if (got == -EAGAIN && d.nonblocking)
+        result = would_block();
+    else
+        result = long_way(self, "_recv_into", got, args, n, keywords);
     PyBuffer_Release(&view);
     return result;
 }

@@ -10,8 +10,6 @@ from barewire.stack import lib
 
 FOREIGN = "this socket belongs to the process that made its stack, and this process is a fork of it"
 
-AGAIN = os.strerror(errno.EAGAIN)
-
 _ending = False
 
 
@@ -32,11 +30,6 @@ def error(answer: int) -> OSError:
     if answer == -lib.BW_FOREIGN:
         return OSError(errno.EBADF, FOREIGN)
     return OSError(-answer, os.strerror(-answer))
-
-
-def would_block() -> BlockingIOError:
-    """What a non-blocking call raises again and again while it is polled."""
-    return BlockingIOError(errno.EAGAIN, AGAIN)
 
 
 def check(answer: int) -> int:

@@ -102,8 +102,8 @@ def _look_at(name: str, devargs: str) -> None:
     """The kernel's interface under such a port is there and up; the socket where a server is to wait
     is nobody's."""
     arguments = dict(re.findall(r",([^=,]*)=([^,]*)", devargs))
+    able = _effective()
     for driver, needs in _NEEDS.items():
-        able = _effective()
         if name.startswith(driver) and not all(able >> _CAPABILITIES[one] & 1 for one in needs):
             words = " and ".join(needs)
             text = f"no permission to open port {name}: run as root, or with {words}"

@@ -70,6 +70,13 @@ def gone(device: Device) -> None:
     assert caught.value.errno == errno.ENETDOWN
 
 
+def goes_with(device: Device, peer: subprocess.Popen[str]) -> None:
+    exchange(device)
+    peer.kill()
+    peer.wait()
+    gone(device)
+
+
 def descriptors() -> int:
     """Open ones, but for those that listen: DPDK keeps a net_memif server's (docs/devices.md)."""
     found = 0
@@ -102,10 +109,7 @@ def test_a_peer_killed_in_a_burst_takes_the_device_down_and_may_come_again(
     for _ in range(3):
         with open_device(ours) as device:
             with flooding(theirs) as peer:
-                exchange(device)
-                peer.kill()
-                peer.wait()
-                gone(device)
+                goes_with(device, peer)
         assert open_ports() == 0
         left.append(descriptors())
     assert left[1] == left[2]
@@ -117,10 +121,7 @@ def test_a_server_killed_in_a_burst_takes_its_client_down(kind: str, tmp_path: P
     left = []
     for _ in range(3):
         with flooding(theirs) as peer, open_device(ours) as device:
-            exchange(device)
-            peer.kill()
-            peer.wait()
-            gone(device)
+            goes_with(device, peer)
         assert open_ports() == 0
         left.append(descriptors())
     assert left[1] == left[2]
