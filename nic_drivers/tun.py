@@ -39,7 +39,7 @@ _TUNSETIFF, _TUNSETPERSIST = 0x400454CA, 0x400454CB
 _TUNSETOWNER, _TUNSETGROUP = 0x400454CC, 0x400454CE
 _TUNSETOFFLOAD, _TUNSETVNETHDRSZ = 0x400454D0, 0x400454D8
 _TUNSETFILTEREBPF = 0x800454E1
-_IFF_TUN, _IFF_TAP, _IFF_MULTI_QUEUE = 0x1, 0x2, 0x100
+_IFF_TUN, _IFF_TAP, _IFF_NAPI, _IFF_MULTI_QUEUE = 0x1, 0x2, 0x10, 0x100
 _IFF_NO_PI, _IFF_VNET_HDR, _IFF_TUN_EXCL = 0x1000, 0x4000, 0x8000
 _TUN_F_CSUM, _TUN_F_TSO4 = 0x1, 0x2
 _IFA_F_NODAD = 2  # usable at once
@@ -54,6 +54,7 @@ TUN_OPTIONS = {
     "vnet": "0: no virtio-net header before each frame (1)",
     "offload": "0: finish checksums in software (1)",
     "gso": "0: no TCP or UDP super-segments (1)",
+    "napi": "1: the kernel takes frames in by NAPI: a shorter tail, less bulk (0)",
     "persist": "1: the interface stays after close; 0: it goes",
     "owner": "user, by name or number, who may attach to the interface without privilege",
     "group": "group, by name or number, whose members may (with owner= it takes both)",
@@ -65,15 +66,16 @@ class TunRequest:
     """What to open.
 
     `name` "" lets the kernel choose; `mode` is "tap" (layer 2) or "tun" (layer 3); `host` are
-    addresses for the kernel's side, which is then brought up, as is an interface made here; `mtu` is
-    set on the interface, and otherwise read from it; `netns` is a named network namespace, or a path
-    of one; `mac` is the stack's address, by default a stable one of the name; `vnet` carries a
+    addresses for the kernel's side, which is then brought up, as is an interface made here; `mtu`
+    is set on the interface, and otherwise read from it; `netns` is a named network namespace, or a
+    path of one; `mac` is the stack's address, by default a stable one of the name; `vnet` carries a
     virtio-net header before each frame, `offload` leaves checksums unfinished through it, and `gso`
-    lets TCP travel in super-segments of up to 64 KB; `persist` keeps the interface after close, or
-    lets it go; `owner` and `group` are the numbers of a user and a group who may attach to it;
-    `queues` has a descriptor for each queue; `syn_guard` is how many SYNs a second are let in at
-    first sight, more only when they are repeated (0: all), on an interface made here. Raises
-    DeviceError, EINVAL, for a name that no interface can have.
+    lets TCP travel in super-segments of up to 64 KB; `napi` has the kernel take frames in as it
+    does a network card's (IFF_NAPI, Linux 4.15); `persist` keeps the interface after close, or lets
+    it go; `owner` and `group` are the numbers of a user and a group who may attach to it; `queues`
+    has a descriptor for each queue; `syn_guard` is how many SYNs a second are let in at first
+    sight, more only when they are repeated (0: all), on an interface made here. Raises DeviceError,
+    EINVAL, for a name that no interface can have.
     """
 
     name: str = ""
@@ -85,6 +87,7 @@ class TunRequest:
     vnet: bool = True
     offload: bool = True
     gso: bool = True
+    napi: bool = False
     persist: bool | None = None
     owner: int | None = None
     group: int | None = None
@@ -142,6 +145,7 @@ def tun_request(spec: DeviceSpec) -> TunRequest:
         vnet=spec.get("vnet", parse_flag, True),
         offload=spec.get("offload", parse_flag, True),
         gso=spec.get("gso", parse_flag, True),
+        napi=spec.get("napi", parse_flag, False),
         persist=spec.get("persist", parse_flag, None),
         owner=spec.get("owner", _parse_user, None),
         group=spec.get("group", _parse_group, None),
@@ -267,6 +271,7 @@ def _attach_all(fds: list[int], request: TunRequest) -> tuple[str, bool]:
 
 def _flags(request: TunRequest) -> int:
     flags = _IFF_NO_PI | (_IFF_TAP if request.mode == "tap" else _IFF_TUN)
+    flags |= _IFF_NAPI if request.napi else 0
     return flags | (_IFF_VNET_HDR if request.vnet else 0)
 
 

@@ -88,7 +88,10 @@ def ones(data: bytes) -> int:
 # ---- traffic -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", ["", "&vnet=0", "&offload=0", "&mode=tun", "&mode=tun&vnet=0"])
+@pytest.mark.parametrize(
+    "options",
+    ["", "&vnet=0", "&offload=0", "&mode=tun", "&mode=tun&vnet=0", "&napi=1", "&mode=tun&napi=1"],
+)
 def test_datagrams_in_and_out(inside: Namespace, options: str) -> None:
     with open_device(f"tap:bw0?host={KERNEL}/24{options}") as device:
         assert device.layer == (3 if "tun" in options else 2) and device.mtu == 1500
@@ -120,6 +123,17 @@ def test_the_checksum_state_of_what_the_kernel_sends(inside: Namespace) -> None:
             assert select.select([device.arm().fd], [], [], 5)[0]
             [frame] = [f for f in device.rx() if f.data[23] == 17]
             assert frame.csum == state
+
+
+@pytest.mark.parametrize("napi", [False, True])
+def test_napi(inside: Namespace, napi: bool) -> None:
+    tungetiff, iff_napi = 0x800454D2, 0x10
+    opened = tun.open_tun(tun.TunRequest("bw0", napi=napi))
+    try:
+        _, flags = struct.unpack("16sH22x", fcntl.ioctl(opened.fd, tungetiff, bytes(40)))
+        assert bool(flags & iff_napi) == napi
+    finally:
+        opened.close()
 
 
 def test_bursts(inside: Namespace) -> None:
