@@ -26,6 +26,7 @@ _CAPS = {
     "thread_bound": lib.NETDEV_THREAD_BOUND,
     "vnet_hdr": lib.NETDEV_VNET_HDR,
     "loopback": lib.NETDEV_LOOPBACK,
+    "uso4": lib.NETDEV_USO4,
 }
 
 

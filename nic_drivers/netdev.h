@@ -51,7 +51,7 @@ struct tx_frame {
     uint32_t len;         /* sum of the pieces */
     uint32_t token;       /* names the reference; only TX_ASYNC devices look at it */
     uint16_t pieces;      /* used entries of piece[] */
-    uint16_t gso_size;    /* payload bytes per segment if the device must cut it (NETDEV_TSO); else 0 */
+    uint16_t gso_size;    /* payload bytes per segment if the device must cut it (NETDEV_TSO, _USO); else 0 */
     uint16_t l3_off;      /* offset of the IP header (14 at layer 2 untagged, 0 at layer 3) */
     uint16_t csum_start;  /* only if csum_partial: sum from here to the end ... */
     uint16_t csum_offset; /* ... and store it at csum_start + csum_offset (virtio-net's words) */
@@ -70,6 +70,7 @@ enum {
     NETDEV_THREAD_BOUND = 64, /* only the background thread may call it */
     NETDEV_VNET_HDR = 128,    /* each frame travels with a virtio-net header (the driver handles it) */
     NETDEV_LOOPBACK = 256,    /* what is sent comes back in: checksums are skipped */
+    NETDEV_USO4 = 512,        /* takes IPv4 UDP super-segments: each gso_size bytes become a datagram */
 };
 
 /* Drops a device counts itself, and its traffic. Every driver has these, in this form. */
@@ -121,7 +122,7 @@ struct netdev {
 
     uint32_t caps;    /* NETDEV_* */
     uint32_t mtu;     /* largest IP packet, bytes */
-    uint32_t tso_max; /* largest TCP payload of a super-segment; 0 without NETDEV_TSO* */
+    uint32_t tso_max; /* largest payload of a super-segment; 0 without NETDEV_TSO* and NETDEV_USO4 */
     uint8_t layer;    /* 2: Ethernet frames; 3: bare IP packets */
     uint8_t mac[6];   /* own address at layer 2 */
     uint8_t pad;

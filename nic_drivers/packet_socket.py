@@ -10,6 +10,7 @@ import _socket
 import ctypes
 import errno
 import os
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -124,6 +125,12 @@ def packet_probe() -> str:
             return f"no permission to open packet sockets: {_RUN_AS}"
         return f"this kernel has no packet sockets: {error.strerror}"
     return ""
+
+
+def vnet_has_uso() -> bool:
+    """Does this kernel know UDP super-segments in a virtio-net header (Linux 6.2)? Nothing on a packet socket
+    can be asked: a kernel that does not refuses the frame, as one that is malformed."""
+    return tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 2)
 
 
 # ---- in the helper thread: the namespace is the interface's ----------------------------------

@@ -114,6 +114,7 @@ class OpenedTun:
     vnet: bool
     offload: bool
     gso: bool
+    uso: bool
     guard: int = -1
 
     @property
@@ -201,7 +202,7 @@ def _open(request: TunRequest) -> OpenedTun:
         for fd in fds:
             if request.vnet:
                 fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", _VNET_HDR_LEN))
-            _set_offload(fd, offload, gso)
+            uso = _set_offload(fd, offload, gso)
         _configure(name, request, created)
         _hand_over(fds[0], request)
         link = interface(name)
@@ -214,6 +215,7 @@ def _open(request: TunRequest) -> OpenedTun:
             vnet=request.vnet,
             offload=offload,
             gso=gso,
+            uso=uso,
             guard=_set_guard(fds[0], request, created),
         )
     except BaseException as error:
@@ -331,17 +333,18 @@ def _is_of_one_queue(request: TunRequest) -> bool:
     return False
 
 
-def _set_offload(fd: int, offload: bool, gso: bool) -> None:
-    """What the kernel may leave undone in the frames it hands us."""
+def _set_offload(fd: int, offload: bool, gso: bool) -> bool:
+    """What the kernel may leave undone in the frames it hands us. Are UDP super-segments among it?"""
     flags = (_TUN_F_CSUM if offload else 0) | (_TUN_F_TSO4 if gso else 0)
     if gso:
         try:
             fcntl.ioctl(fd, _TUNSETOFFLOAD, flags | int(lib.tap_uso))
-            return
+            return True
         except OSError as error:  # EINVAL: an older kernel
             if error.errno != errno.EINVAL:
                 raise
     fcntl.ioctl(fd, _TUNSETOFFLOAD, flags)
+    return False
 
 
 def _set_guard(fd: int, request: TunRequest, created: bool) -> int:

@@ -18,6 +18,9 @@
 #define TUN_F_USO6 0x40
 #endif
 
+/* linux/virtio_net.h, Linux 6.2: one of them, to be cut into datagrams */
+#define BW_VIRTIO_NET_HDR_GSO_UDP_L4 5
+
 /* linux/io_uring.h, Linux 6.7: an operation, there a name of an enum */
 #define BW_IORING_OP_READ_MULTISHOT 49
 

@@ -8,8 +8,12 @@
 #include <linux/virtio_net.h>
 
 #include "netdev.h"
+#include "uapi_compat.h"
 
-enum { VNET_HDR_LEN = 10 }; /* struct virtio_net_hdr */
+enum {
+    VNET_HDR_LEN = 10, /* struct virtio_net_hdr */
+    VNET_UDP_SUM = 6,  /* where UDP has its checksum; TCP at 16 */
+};
 
 /* 0: a super-segment that was not agreed on, or without its segment size. */
 static inline int vnet_parse(const uint8_t *p, uint32_t caps, struct rx_frame *f)
@@ -37,7 +41,8 @@ static inline void vnet_build(struct virtio_net_hdr *hdr, const struct tx_frame 
         hdr->csum_offset = f->csum_offset;
     }
     if (f->gso_size) {
-        hdr->gso_type = VIRTIO_NET_HDR_GSO_TCPV4;
+        hdr->gso_type = f->csum_offset == VNET_UDP_SUM ? BW_VIRTIO_NET_HDR_GSO_UDP_L4
+                                                       : VIRTIO_NET_HDR_GSO_TCPV4;
         hdr->gso_size = f->gso_size;
         hdr->hdr_len = (uint16_t)f->piece[0].len;
     }

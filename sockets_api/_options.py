@@ -27,9 +27,11 @@ _UINT_MAX = 2**32 - 1
 _SO_MAX_PACING_RATE = getattr(sockets, "SO_MAX_PACING_RATE", 47)
 
 SOCKET, IP, TCP = sockets.SOL_SOCKET, sockets.IPPROTO_IP, sockets.IPPROTO_TCP
+UDP = sockets.IPPROTO_UDP
 
 # Linux's numbers that not every version of the socket module has.
 TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_KEY, TCP_FASTOPEN_NO_COOKIE = 30, 33, 34
+UDP_SEGMENT = 103
 
 # 0 or 1, whatever was written.
 _FLAGS = {
@@ -61,6 +63,7 @@ _NUMBERS = {
     (TCP, getattr(sockets, "TCP_FASTOPEN", 23)): lib.BW_OPT_FASTOPEN,
     (TCP, TCP_FASTOPEN_CONNECT): lib.BW_OPT_FASTOPEN_CONNECT,
     (TCP, TCP_FASTOPEN_NO_COOKIE): lib.BW_OPT_FASTOPEN_NO_COOKIE,
+    (UDP, UDP_SEGMENT): lib.BW_OPT_UDP_SEGMENT,
 }
 
 # Linux keeps room for its own bookkeeping and says so: what is read is twice what was written.
@@ -197,7 +200,8 @@ _SETTERS: dict[tuple[int, int], Callable[[Any, bytes], None]] = {
 
 
 def _known_level(sock: Any, level: int) -> bool:
-    return level in (SOCKET, IP) or (level == TCP and sock._type == sockets.SOCK_STREAM)
+    own = TCP if sock._type == sockets.SOCK_STREAM else UDP
+    return level in (SOCKET, IP, own)
 
 
 def _read(sock: Any, level: int, name: int) -> bytes:

@@ -17,6 +17,7 @@
 #include "icmp/icmp.c"
 #include "udp/udp.c"
 #include "udp/batch.c"
+#include "udp/segments.c"
 #include "tcp/ranges.c"
 #include "tcp/txlog.c"
 #include "tcp/rate.c"

@@ -152,6 +152,7 @@ enum {
     BW_OPT_RECVERR,
     BW_OPT_BINDTOIF /* interface index */,
     BW_OPT_MAX_PACING_RATE /* bytes a second, 0: no limit */,
+    BW_OPT_UDP_SEGMENT /* bytes of each datagram that a longer message becomes, 0: one */,
     BW_OPT_NODELAY = 32,
     BW_OPT_MAXSEG,
     BW_OPT_CORK,

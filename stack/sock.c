@@ -270,7 +270,7 @@ int bw_setopt(struct bw_sock *s, int opt, int64_t value)
     }
     if (s->kind != KIND_UDP)
         return tcp_setopt(s, opt, value);
-    return opt == BW_OPT_KEEPALIVE || opt == BW_OPT_OOBINLINE ? 0 : -ENOPROTOOPT;
+    return udp_setopt(s, opt, value);
 }
 
 int bw_getopt(struct bw_sock *s, int opt, int64_t *value)
@@ -291,14 +291,7 @@ int bw_getopt(struct bw_sock *s, int opt, int64_t *value)
     }
     if (s->kind != KIND_UDP)
         return tcp_getopt(s, opt, value);
-    *value = 0;
-    switch (opt) {
-    case BW_OPT_KEEPALIVE:
-    case BW_OPT_OOBINLINE:
-    case BW_OPT_ATMARK:
-    case BW_OPT_ACCEPTCONN: return 0;
-    default: return -ENOPROTOOPT;
-    }
+    return udp_getopt(s, opt, value);
 }
 
 /* SO_ERROR: what ended the connection; else, as on Linux, the last error that did not (RFC 9293 MUST-47). */

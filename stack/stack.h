@@ -365,6 +365,15 @@ uint64_t ip_pseudo_sum(const uint8_t *src, const uint8_t *dst, uint8_t proto, ui
  * 0, -EMSGSIZE, -EAGAIN (transmit queue full), -ENOBUFS. */
 int ip_send_datagram(struct bw_stack *st, struct ip_path *path, const struct ip_send *ip, uint8_t *l4,
                      uint32_t l4_len, uint32_t csum_offset, const uint8_t *data, uint32_t n);
+/* Bytes of datagrams: `count` rows of `size` bytes, `stride` bytes apart; the last one has `last`. */
+struct ip_rows {
+    const uint8_t *data;
+    uint32_t stride, size, last, count;
+};
+/* Datagrams out as one super-segment: with df, on a path whose device cuts it (NETDEV_USO4) and whose next
+ * hop's address is known, of at most tso_max bytes. 0, -EAGAIN, -ENOBUFS. */
+int ip_send_super(struct bw_stack *st, struct ip_path *path, const struct ip_send *ip, uint8_t *l4,
+                  uint32_t l4_len, uint32_t csum_offset, const struct ip_rows *rows);
 
 /* ---- work for Python (punt.c) --------------------------------------------------------------- */
 void punt(struct bw_stack *st, int cls, const struct packet *pkt, uint32_t arg, const uint8_t *data,

@@ -445,7 +445,7 @@ struct netdev *fault_new(struct netdev *inner, const struct fault_way *ways, uin
     f->dev.xstats = fault_xstats;
     f->dev.set_addrs = fault_set_addrs;
     /* It reads all bytes at once, and a slot holds one MTU. */
-    f->dev.caps &= ~(uint32_t)(NETDEV_TX_ASYNC | NETDEV_TSO4 | NETDEV_TSO6 | NETDEV_RX_GSO);
+    f->dev.caps &= ~(uint32_t)(NETDEV_TX_ASYNC | NETDEV_TSO4 | NETDEV_TSO6 | NETDEV_USO4 | NETDEV_RX_GSO);
     f->dev.tso_max = 0;
     memset(&f->dev.stats, 0, sizeof f->dev.stats);
     return &f->dev;

@@ -343,7 +343,7 @@ struct netdev *packet_new(int fd, const struct packet_config *cfg)
                              .mtu = cfg->mtu,
                              .layer = cfg->layer};
     if (cfg->offload) {
-        p->dev.caps |= NETDEV_TX_CSUM | NETDEV_TSO4;
+        p->dev.caps |= NETDEV_TX_CSUM | NETDEV_TSO4 | (cfg->uso ? NETDEV_USO4 : 0);
         p->dev.tso_max = PACKET_TSO_MAX;
     }
     memcpy(p->dev.mac, cfg->mac, 6);

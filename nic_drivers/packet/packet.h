@@ -18,6 +18,7 @@ struct packet_config {
     uint8_t layer;   /* 2, or 3 where the interface has no link header */
     uint8_t version; /* TPACKET_V2 (1) or TPACKET_V3 (2) */
     uint8_t offload; /* 1: checksums and segmentation are left to the interface */
+    uint8_t uso;     /* 1: of UDP's super-segments too; needs offload */
     uint8_t share;   /* 1: the stack has the interface's MAC address; set_addrs sets the filter */
     uint8_t filter;  /* 1: the socket has a filter */
     uint8_t mac[6];

@@ -22,6 +22,7 @@ from ..packet_socket import (
     open_packet_socket,
     packet_probe,
     packet_request,
+    vnet_has_uso,
 )
 from ..registry import register
 
@@ -41,6 +42,7 @@ def open_packet(request: PacketRequest, *, block: bool = False, ring: int = 512)
     config = ffi.new("struct packet_config *")
     label = ffi.new("char[]", request.name.encode())
     config.name, config.mtu, config.layer, config.mac = label, opened.mtu, opened.layer, opened.mac
+    config.uso = vnet_has_uso()
     config.version, config.offload = (_V3 if block else _V2), request.offload
     config.share, config.filter = request.share, request.filtered
     config.rx_block_size = config.tx_block_size = _BLOCK

@@ -222,7 +222,7 @@ struct netdev *tap_new(const struct tap_config *cfg)
     if (t->vnet)
         t->dev.caps = NETDEV_VNET_HDR | (cfg->offload ? NETDEV_TX_CSUM | NETDEV_RX_CSUM : NETDEV_RX_CSUM);
     if (cfg->gso) {
-        t->dev.caps |= NETDEV_TSO4 | NETDEV_RX_GSO;
+        t->dev.caps |= NETDEV_TSO4 | NETDEV_RX_GSO | (cfg->uso ? NETDEV_USO4 : 0);
         t->dev.tso_max = TAP_TSO_MAX;
     }
     memcpy(t->dev.mac, cfg->mac, 6);

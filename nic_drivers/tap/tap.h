@@ -24,6 +24,7 @@ struct tap_config {
     uint8_t vnet;    /* 1: frames travel with a virtio-net header */
     uint8_t offload; /* 1: TUN_F_CSUM is set: checksums may be left unfinished; needs vnet */
     uint8_t gso;     /* 1: TUN_F_TSO4 is set too: super-segments both ways; needs offload */
+    uint8_t uso;     /* 1: TUN_F_USO4 too: so do UDP's; needs gso */
     uint8_t mac[6];
     int guard;              /* descriptor of the SYN guard's map, the device's from now on; -1: none */
     uint8_t queues;         /* used entries of fd[] */

@@ -23,6 +23,7 @@ def open_tap(request: TunRequest) -> Device:
     config.queues, config.fd = len(opened.fds), opened.fds
     config.name, config.mtu, config.mac, config.layer = name, opened.mtu, opened.mac, opened.layer
     config.vnet, config.offload, config.gso = opened.vnet, opened.offload, opened.gso
+    config.uso = opened.uso
     config.guard = opened.guard
     netdev = lib.tap_new(config)
     if netdev == ffi.NULL:

@@ -263,7 +263,7 @@ static void describe(struct uring *u, const struct uring_config *cfg)
     if (cfg->gso)
         u->dev.caps |= NETDEV_RX_GSO;
     if (cfg->gso && cfg->offload) {
-        u->dev.caps |= NETDEV_TSO4;
+        u->dev.caps |= NETDEV_TSO4 | (cfg->uso ? NETDEV_USO4 : 0);
         u->dev.tso_max = cfg->packet ? SOCKET_TSO_MAX : TAP_TSO_MAX;
     }
     if (cfg->dedicated)

@@ -25,6 +25,7 @@ struct uring_config {
     uint8_t vnet;      /* 1: frames travel with a virtio-net header */
     uint8_t offload;   /* 1: what is sent may leave checksums unfinished; needs vnet */
     uint8_t gso;       /* 1: super-segments come in, and with offload go out; needs vnet */
+    uint8_t uso;       /* 1: so do UDP's; needs gso */
     uint8_t multishot; /* 0: one request a frame, as on older kernels */
     uint8_t dedicated; /* 1: only the background thread drives */
     uint8_t hugepages; /* 1: only with buffers on huge pages */

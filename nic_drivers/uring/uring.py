@@ -32,6 +32,7 @@ from ..packet_socket import (
     open_packet_socket,
     packet_probe,
     packet_request,
+    vnet_has_uso,
 )
 from ..registry import register
 from ..tun import TUN_OPTIONS, TunRequest, open_tun, tun_probe, tun_request
@@ -120,6 +121,7 @@ def _open_tun(request: TunRequest, config: Any) -> tuple[int, str]:
     opened = open_tun(request)
     config.mtu, config.mac, config.layer = opened.mtu, opened.mac, opened.layer
     config.vnet, config.offload, config.gso = opened.vnet, opened.offload, opened.gso
+    config.uso = opened.uso
     return opened.fd, opened.name
 
 
@@ -127,6 +129,7 @@ def _open_packet(request: PacketRequest, config: Any, ring: int) -> tuple[int, s
     opened = open_packet_socket(request, lambda sock: _prepare(sock, ring * _WAITING))
     config.mtu, config.mac, config.layer = opened.mtu, opened.mac, opened.layer
     config.packet = config.vnet = config.gso = True  # a sender on this machine asks nobody
+    config.uso = vnet_has_uso()
     config.offload, config.share, config.filter = request.offload, request.share, request.filtered
     return opened.fd, request.name
 

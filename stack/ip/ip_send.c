@@ -19,6 +19,7 @@ struct outgoing {
     struct ip_path *path;
     const uint8_t *iph, *l4;
     uint32_t hlen, l4_len, n; /* n: bytes of data */
+    uint16_t gso_size;
     struct payload data;
 };
 
@@ -61,17 +62,23 @@ static void payload_put(struct bw_stack *st, struct payload *pl)
     pl->n = 0;
 }
 
-static int payload_take(struct bw_stack *st, struct payload *pl, const uint8_t *data, uint32_t len)
+/* What is copied end to end is one piece: 64 KB are at most five. 0, -ENOBUFS. */
+static int payload_append(struct bw_stack *st, struct payload *pl, const uint8_t *data, uint32_t len)
 {
-    pl->n = 0;
-    for (uint32_t at = 0; at < len; pl->n++) {
-        struct tx_piece *piece = &pl->piece[pl->n];
-        piece->len = tx_copy(st, data + at, len - at, &piece->data, &pl->chunk[pl->n]);
-        if (!piece->len) {
-            payload_put(st, pl);
+    for (uint32_t at = 0, n; at < len; at += n) {
+        const uint8_t *copy;
+        uint32_t chunk;
+        n = tx_copy(st, data + at, len - at, &copy, &chunk);
+        if (!n)
             return -ENOBUFS;
+        struct tx_piece *end = pl->n ? &pl->piece[pl->n - 1] : NULL;
+        if (end && pl->chunk[pl->n - 1] == chunk && end->data + end->len == copy) {
+            end->len += n;
+            chunk_put(&st->chunks, chunk);
+        } else {
+            pl->chunk[pl->n] = chunk;
+            pl->piece[pl->n++] = (struct tx_piece){.data = copy, .len = n};
         }
-        at += piece->len;
     }
     return 0;
 }
@@ -162,6 +169,7 @@ static int send_whole(struct bw_stack *st, struct outgoing *o, uint32_t csum_off
     struct tx_frame *f = outgoing_frame(st, o, 0, o->l4_len + o->n, &p, &hdr_len);
     if (!f)
         return -EAGAIN;
+    f->gso_size = o->gso_size;
     memcpy(p + hdr_len, small, small_len);
     if (partial) {
         f->csum_partial = 1;
@@ -193,9 +201,32 @@ int ip_send_datagram(struct bw_stack *st, struct ip_path *path, const struct ip_
     if (whole && HDR_IP + total <= HDR_ROOM)
         return send_whole(st, &o, csum_offset, partial, data, n);
     o.n = n;
-    int err = payload_take(st, &o.data, data, n);
+    int err = payload_append(st, &o.data, data, n);
     if (!err)
         err = whole ? send_whole(st, &o, csum_offset, partial, data, 0) : send_fragments(st, &o);
+    payload_put(st, &o.data);
+    return err;
+}
+
+int ip_send_super(struct bw_stack *st, struct ip_path *path, const struct ip_send *ip, uint8_t *l4,
+                  uint32_t l4_len, uint32_t csum_offset, const struct ip_rows *rows)
+{
+    uint8_t iph[20];
+    int err = 0;
+    struct outgoing o = {.out = &st->iface[path->ifindex],
+                         .path = path,
+                         .iph = iph,
+                         .l4 = l4,
+                         .l4_len = l4_len,
+                         .n = (rows->count - 1) * rows->size + rows->last,
+                         .gso_size = (uint16_t)rows->size};
+    l4_checksum(ip, l4, l4_len, csum_offset, NULL, o.n, 1);
+    o.hlen = ip4_header(o.out, iph, ip, 20 + l4_len + o.n);
+    for (uint32_t i = 0; i < rows->count && !err; i++)
+        err = payload_append(st, &o.data, rows->data + (size_t)i * rows->stride,
+                             i + 1 < rows->count ? rows->size : rows->last);
+    if (!err)
+        err = send_whole(st, &o, csum_offset, 1, rows->data, 0);
     payload_put(st, &o.data);
     return err;
 }
@@ -219,7 +250,7 @@ int bw_send_packet(struct bw_stack *st, const uint8_t *packet, uint32_t len)
     struct outgoing o = {
         .out = &st->iface[path.ifindex], .path = &path, .iph = packet, .hlen = hlen, .n = len - hlen};
     o.l4 = packet;
-    err = payload_take(st, &o.data, packet + hlen, o.n);
+    err = payload_append(st, &o.data, packet + hlen, o.n);
     if (!err)
         err = len <= path.mtu ? send_whole(st, &o, 0, 0, packet, 0) : send_fragments(st, &o);
     payload_put(st, &o.data);

@@ -125,7 +125,7 @@ struct netdev *loopback_new(void)
         .tx_burst = loopback_tx_burst,
         .arm = loopback_arm,
         .close = loopback_close,
-        .caps = NETDEV_LOOPBACK | NETDEV_TX_CSUM | NETDEV_RX_CSUM | NETDEV_TSO4 | NETDEV_RX_GSO,
+        .caps = NETDEV_LOOPBACK | NETDEV_TX_CSUM | NETDEV_RX_CSUM | NETDEV_TSO4 | NETDEV_USO4 | NETDEV_RX_GSO,
         .mtu = LOOP_MTU,
         .tso_max = LOOP_TSO_MAX,
         .layer = 3,

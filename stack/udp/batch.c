@@ -10,17 +10,28 @@ static const struct bw_addr *batch_target(const struct bw_batch *b, uint32_t i)
     return memcmp(to, &peer, sizeof peer) == 0 ? NULL : to;
 }
 
+/* 1, -errno. */
+static int64_t send_slot(struct bw_sock *s, const struct bw_batch *b, uint32_t i)
+{
+    uint32_t len = __atomic_load_n(&b->lengths[i], __ATOMIC_RELAXED); /* another thread may write it */
+    if (len > b->size)
+        return -EMSGSIZE;
+    int64_t n = udp_sendto(s, b->data + (size_t)i * b->size, len, 0, batch_target(b, i));
+    return n < 0 ? n : 1;
+}
+
 int64_t udp_send_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last)
 {
-    int64_t n = 0;
-    for (uint32_t i = first; i < last && n >= 0; i++) {
-        uint32_t len = __atomic_load_n(&b->lengths[i], __ATOMIC_RELAXED); /* another thread may write it */
-        n = len > b->size ? -EMSGSIZE
-                          : udp_sendto(s, b->data + (size_t)i * b->size, len, 0, batch_target(b, i));
-        if (n < 0 && i > first)
-            return i - first;
+    uint32_t i = first;
+    while (i < last) {
+        int64_t n = udp_send_run(udp_of(s), b, i, last);
+        if (!n)
+            n = send_slot(s, b, i);
+        if (n < 0)
+            return i > first ? i - first : n;
+        i += (uint32_t)n;
     }
-    return n < 0 ? n : last - first;
+    return last - first;
 }
 
 int64_t udp_recv_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last)

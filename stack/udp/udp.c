@@ -4,8 +4,6 @@
 #include "udp.h"
 
 enum {
-    UDP_HLEN = 8,
-    UDP_MAX = 65507,     /* what fits an IPv4 packet */
     UDP_BUF = 212992,    /* Linux's default */
     UDP_OVERHEAD = 256,  /* counted for each queued datagram beside its bytes */
     UDP_ERROR_HEAD = 548 /* of a packet that gets an ICMP error (RFC 1812 section 4.3.2.3) */
@@ -18,11 +16,6 @@ struct udp_record {
     uint32_t zone, ifindex, len;
     uint16_t port, pad;
 };
-
-static struct udp_sock *udp_of(struct bw_sock *s)
-{
-    return container_of(s, struct udp_sock, base);
-}
 
 static int udp_take_error(struct bw_sock *s)
 {
@@ -282,42 +275,56 @@ void udp_tx_ready(struct bw_stack *st)
 
 /* ---- out ------------------------------------------------------------------------------------------- */
 
-static int udp_transmit(struct udp_sock *u, const uint8_t *dst, uint16_t dport, const void *buf, uint32_t len)
+int udp_way(struct udp_sock *u, const uint8_t *dst, uint32_t len, struct udp_way *way)
 {
     struct bw_sock *s = &u->base;
-    struct iface *out = &s->st->iface[s->path.ifindex];
-    struct ip_path path = s->path;
-    struct ip_send ip = {.src = udp_source(s), .dst = dst, .proto = 17, .ttl = s->ttl, .tos = s->tos};
-    uint8_t head[UDP_HLEN];
-    if (ip.src[12] == 127 && path.ifindex != IF_LOOPBACK)
+    const struct iface *out = &s->st->iface[s->path.ifindex];
+    way->path = s->path;
+    way->ip = (struct ip_send){.src = udp_source(s), .dst = dst, .proto = 17, .ttl = s->ttl, .tos = s->tos};
+    if (way->ip.src[12] == 127 && way->path.ifindex != IF_LOOPBACK)
         return -EINVAL;
-    if (path.flags & PATH_MULTICAST)
-        ip.ttl = 1; /* RFC 1112 section 6.1 */
+    if (way->path.flags & PATH_MULTICAST)
+        way->ip.ttl = 1; /* RFC 1112 section 6.1 */
     if (s->mtu_discover == PMTUDISC_PROBE)
-        path.mtu = out->mtu;
+        way->path.mtu = out->mtu;
     if (s->mtu_discover == PMTUDISC_WANT)
-        ip.df = 20 + UDP_HLEN + len <= path.mtu;
+        way->ip.df = 20 + UDP_HLEN + len <= way->path.mtu;
     else
-        ip.df = s->mtu_discover == PMTUDISC_DO || s->mtu_discover == PMTUDISC_PROBE;
-    if (out->txq_len == TXQ_SIZE)
-        return -EAGAIN;
-    put16(head, s->lport);
+        way->ip.df = s->mtu_discover == PMTUDISC_DO || s->mtu_discover == PMTUDISC_PROBE;
+    return out->txq_len == TXQ_SIZE ? -EAGAIN : 0;
+}
+
+void udp_header(const struct udp_sock *u, uint8_t *head, uint16_t dport, uint32_t len)
+{
+    put16(head, u->base.lport);
     put16(head + 2, dport);
     put16(head + 4, (uint16_t)(UDP_HLEN + len));
-    int err = ip_send_datagram(s->st, &path, &ip, head, UDP_HLEN, 6, buf, len);
-    s->path.neigh = path.neigh;
-    s->path.neigh_gen = path.neigh_gen;
+}
+
+void udp_keep_neigh(struct udp_sock *u, const struct udp_way *way)
+{
+    u->base.path.neigh = way->path.neigh;
+    u->base.path.neigh_gen = way->path.neigh_gen;
+}
+
+int udp_transmit(struct udp_sock *u, const uint8_t *dst, uint16_t dport, const void *buf, uint32_t len)
+{
+    struct udp_way way;
+    uint8_t head[UDP_HLEN];
+    int err = udp_way(u, dst, len, &way);
+    if (err)
+        return err;
+    udp_header(u, head, dport, len);
+    err = ip_send_datagram(u->base.st, &way.path, &way.ip, head, UDP_HLEN, UDP_SUM, buf, len);
+    udp_keep_neigh(u, &way);
+    if (!err)
+        count(u->base.st, COUNT_UDP_TX);
     return err;
 }
 
-int64_t udp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to)
+int udp_begin(struct udp_sock *u, const struct bw_addr *to, uint8_t *dst)
 {
-    struct udp_sock *u = udp_of(s);
-    uint8_t dst[16];
-    if (len > 65535)
-        return -EMSGSIZE;
-    if (flags & BW_MSG_MORE)
-        return -EOPNOTSUPP;
+    struct bw_sock *s = &u->base;
     if (to && to->port == 0)
         return -EINVAL;
     if (!to && !(s->flags & SOCK_CONNECTED))
@@ -331,17 +338,59 @@ int64_t udp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, co
         err = udp_path(u, dst);
     if (!err && !(s->flags & SOCK_BOUND))
         err = bind_add(s, 0) ? -EAGAIN : 0;
+    return err;
+}
+
+int64_t udp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to)
+{
+    struct udp_sock *u = udp_of(s);
+    uint8_t dst[16];
+    if (len > 65535)
+        return -EMSGSIZE;
+    if (flags & BW_MSG_MORE)
+        return -EOPNOTSUPP;
+    int err = udp_begin(u, to, dst);
     if (!err && len > UDP_MAX)
         err = -EMSGSIZE;
     if (err)
         return err;
-    err = udp_transmit(u, dst, to ? to->port : s->rport, buf, (uint32_t)len);
+    uint16_t port = to ? to->port : s->rport;
+    if (unlikely(u->segment && len > u->segment))
+        err = udp_send_segments(u, dst, port, buf, (uint32_t)len);
+    else
+        err = udp_transmit(u, dst, port, buf, (uint32_t)len);
     if (err == -EAGAIN)
         udp_wait(u);
-    if (err)
-        return err;
-    count(s->st, COUNT_UDP_TX);
-    return (int64_t)len;
+    return err ? err : (int64_t)len;
+}
+
+/* ---- options ---------------------------------------------------------------------------------------- */
+
+int udp_setopt(struct bw_sock *s, int opt, int64_t value)
+{
+    switch (opt) {
+    case BW_OPT_KEEPALIVE:
+    case BW_OPT_OOBINLINE: return 0;
+    case BW_OPT_UDP_SEGMENT:
+        if (value < 0 || value > UINT16_MAX)
+            return -EINVAL;
+        udp_of(s)->segment = (uint16_t)value;
+        return 0;
+    default: return -ENOPROTOOPT;
+    }
+}
+
+int udp_getopt(const struct bw_sock *s, int opt, int64_t *value)
+{
+    const struct udp_sock *u = container_of(s, const struct udp_sock, base);
+    switch (opt) {
+    case BW_OPT_KEEPALIVE:
+    case BW_OPT_OOBINLINE:
+    case BW_OPT_ATMARK:
+    case BW_OPT_ACCEPTCONN: *value = 0; return 0;
+    case BW_OPT_UDP_SEGMENT: *value = u->segment; return 0;
+    default: return -ENOPROTOOPT;
+    }
 }
 
 /* ---- to the user ---------------------------------------------------------------------------------- */

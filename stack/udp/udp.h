@@ -5,16 +5,31 @@
 
 #include "../stack.h"
 
+enum {
+    UDP_HLEN = 8,
+    UDP_SUM = 6,            /* offset of the checksum in the header */
+    UDP_MAX = 65507,        /* bytes that fit an IPv4 packet */
+    UDP_MAX_SEGMENTS = 128, /* of one call or super-segment, as Linux */
+};
+
 struct udp_sock {
     struct bw_sock base;
     struct byteq rcvq; /* records: struct udp_record, then the datagram's bytes */
     uint32_t rcv_used; /* bytes that count against rcvbuf, overhead included */
     uint32_t path_if;  /* base.path leads to path_dst, restricted to this bound_if */
     uint8_t path_dst[16];
+    uint16_t segment; /* BW_OPT_UDP_SEGMENT: longer messages are several datagrams of so many bytes; 0: one */
     struct udp_sock *wait_next, **wait_prev; /* on st->udp_waiting; wait_prev NULL: not */
 };
 
+static inline struct udp_sock *udp_of(struct bw_sock *s)
+{
+    return container_of(s, struct udp_sock, base);
+}
+
 void udp_init(struct bw_sock *s);
+int udp_setopt(struct bw_sock *s, int opt, int64_t value);
+int udp_getopt(const struct bw_sock *s, int opt, int64_t *value);
 /* With ip all zero and port 0: dissolves the association. */
 int udp_connect(struct bw_sock *s, const struct bw_addr *addr);
 int64_t udp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to);
@@ -27,5 +42,31 @@ void udp_close(struct bw_sock *s);
 uint32_t udp_readiness(const struct bw_sock *s);
 /* which 0: length of the next datagram (FIONREAD), 1: bytes on their way (always 0). */
 int64_t udp_queued_bytes(const struct bw_sock *s, int which);
+
+/* ---- within udp/ ------------------------------------------------------------------------------------ */
+
+/* How a datagram of the socket travels. */
+struct udp_way {
+    struct ip_path path;
+    struct ip_send ip;
+};
+
+/* What sending begins with: dst (of 16 bytes) is to's, or the peer's (to NULL), and base.path leads there. */
+int udp_begin(struct udp_sock *u, const struct bw_addr *to, uint8_t *dst);
+/* The way of datagrams of up to len bytes along base.path. 0, -EINVAL, -EAGAIN (transmit queue full). */
+int udp_way(struct udp_sock *u, const uint8_t *dst, uint32_t len, struct udp_way *way);
+void udp_header(const struct udp_sock *u, uint8_t *head, uint16_t dport, uint32_t len);
+/* The way's look at the neighbour cache holds for the next one. */
+void udp_keep_neigh(struct udp_sock *u, const struct udp_way *way);
+/* One datagram out, along base.path. */
+int udp_transmit(struct udp_sock *u, const uint8_t *dst, uint16_t dport, const void *buf, uint32_t len);
+
+/* segments.c: a message longer than u->segment, whole or not at all. 0, -EMSGSIZE (a segment is longer than the
+ * path's MTU), -EINVAL (more than UDP_MAX_SEGMENTS), -EAGAIN, -ENOBUFS. */
+int udp_send_segments(struct udp_sock *u, const uint8_t *dst, uint16_t dport, const uint8_t *buf,
+                      uint32_t len);
+/* Slots of a batch from first on, before last, that go together in one super-segment: how many; 0: the first one
+ * is to go by itself; -errno. */
+int64_t udp_send_run(struct udp_sock *u, const struct bw_batch *b, uint32_t first, uint32_t last);
 
 #endif

@@ -7,6 +7,7 @@ import socket
 import struct
 
 import pytest
+from barewire import Batch
 
 from tests.netns.link import Link, Thread, pattern, receive_exactly
 
@@ -50,6 +51,28 @@ def test_faults_see_the_segments_that_a_super_segment_stands_for(make_link):
     for fault in ("lost", "reordered", "duplicated", "corrupted"):
         assert counters[f"fault.rx.{fault}"] > SEGMENTS / 200, counters
     assert counters["fault.rx.no_room"] == 0
+
+
+@pytest.mark.parametrize(
+    ("device", "frames"), [("", 2), ("delay=1ms", 21 + 64), ("gso=0", 21 + 64)]
+)
+def test_datagrams_leave_whole_where_the_kernel_cuts_them(make_link, device, frames):
+    link = make_link(device=device)
+    ours, kernels = link.udp()
+    payload, batch = pattern(20_500), Batch(64, 100)
+    ours.sendto(b"first", kernels.getsockname())  # the neighbour is known now
+    assert kernels.recvfrom(4000)[0] == b"first"
+    before = link.stack.interface_stats()["tx_frames"]
+    ours.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
+    ours.sendto(payload, kernels.getsockname())
+    for i in range(64):
+        batch[i] = b"%100d" % i
+    batch.set_address(kernels.getsockname())
+    assert ours.send_batch(batch) == 64
+    got = [kernels.recvfrom(4000)[0] for _ in range(21 + 64)]
+    assert got[:21] == [payload[at : at + 1000] for at in range(0, 20_500, 1000)]
+    assert got[21:] == [b"%100d" % i for i in range(64)]
+    assert link.stack.interface_stats()["tx_frames"] - before == frames
 
 
 @pytest.mark.parametrize("wrapped", ["", "delay=1ms"])

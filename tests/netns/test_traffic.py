@@ -66,6 +66,17 @@ def test_batches_both_ways(link: KindLink) -> None:
         assert back.data == out.data, "all of them, in order"
 
 
+def test_a_message_in_segments(link: KindLink) -> None:
+    """The device cuts it where it can (NETDEV_USO4), otherwise the engine: the kernel gets datagrams."""
+    ours, kernels = link.udp()
+    ours.setsockopt(socket.IPPROTO_UDP, 103, 1000)  # UDP_SEGMENT
+    message = bytes(i * 7 & 255 for i in range(20_500))
+    for _ in range(2):  # the first one asks for the neighbour
+        assert ours.sendto(message, kernels.getsockname()) == len(message)
+        for at in range(0, len(message), 1000):
+            assert kernels.recvfrom(9000) == (message[at : at + 1000], ours.getsockname())
+
+
 def test_bulk_out(link: KindLink) -> None:
     peer = link.peer("sink", "listen", KERNEL, 7000)
     peer.line()

@@ -9,7 +9,7 @@ OURS, AWAY = "198.18.0.2", "203.0.113.9"
 L2_HEADER = 14
 UDP, TCP = 17, 6
 CHECKSUM = {UDP: 6, TCP: 16}  # its offset in the header
-_TCP_HEADER = 20
+HEADER = {UDP: 8, TCP: 20}
 
 
 def ones(data: bytes) -> int:
@@ -43,14 +43,9 @@ def datagram(source: str, target: str, number: int, size: int, *, source_port: i
     return packet(source, target, UDP, udp[: size - 20], number)
 
 
-def segment(source: str, target: str, payload: bytes) -> bytes:
-    """A packet with a TCP segment whose checksum is the pseudo header's sum alone."""
-    return unfinished(source, target, TCP, payload)
-
-
 def unfinished(source: str, target: str, protocol: int, payload: bytes) -> bytes:
     """A packet with a datagram or segment whose checksum is the pseudo header's sum alone."""
-    length = len(payload) + (_TCP_HEADER if protocol == TCP else 8)
+    length = len(payload) + HEADER[protocol]
     ends = socket.inet_aton(source) + socket.inet_aton(target)
     pseudo = ones(ends + struct.pack("!HH", protocol, length))
     if protocol == TCP:
@@ -79,5 +74,5 @@ def finished(frame: bytes, start: int, offset: int) -> bytes:
 
 
 def payloads(packets: list[bytes]) -> bytes:
-    """What the TCP segments in these packets carry, in their order."""
-    return b"".join(ip[20 + _TCP_HEADER :] for ip in packets)
+    """What the datagrams or segments in these packets carry, in their order."""
+    return b"".join(ip[20 + HEADER[ip[9]] :] for ip in packets)

@@ -17,7 +17,16 @@ from barewire.nic_drivers import CallbackDevice, Device, open_device
 from barewire.tools import netns
 from barewire.tools.netns import Namespace
 
-from tests.nic_drivers.frames import AWAY, L2_HEADER, OURS, finished
+from tests.nic_drivers.frames import (
+    AWAY,
+    CHECKSUM,
+    HEADER,
+    L2_HEADER,
+    OURS,
+    TCP,
+    UDP,
+    finished,
+)
 
 KERNEL, PREFIX = "198.18.0.1", 24
 PATIENCE = 5.0  # seconds until a frame is missing; never how long something should take
@@ -25,7 +34,8 @@ FAR_MAC = b"\x02\0\0\0\0\x99"
 
 # linux/if_packet.h, linux/virtio_net.h, asm/socket.h
 _SOL_PACKET, _VNET_HDR, _IGNORE_OUTGOING, _ETH_P_IP = 263, 15, 23, 0x0800
-_NEEDS_CSUM, _GSO_TCPV4 = 1, 1
+_NEEDS_CSUM = 1
+_GSO = {CHECKSUM[TCP]: (1, HEADER[TCP]), CHECKSUM[UDP]: (5, HEADER[UDP])}  # by csum_offset
 _VNET = struct.Struct("=BBHHHH")
 _SO_RCVBUFFORCE = 33
 # linux/ethtool.h: receive and transmit checksums, scatter-gather, TSO, GSO, GRO
@@ -63,9 +73,9 @@ class KernelEnd:
         """One frame; with csum_offset its transport checksum is still to be finished."""
         header = (0, 0, 0, 0, 0, 0)
         if csum_offset:
-            kind = _GSO_TCPV4 if gso_size else 0
+            kind, length = _GSO[csum_offset] if gso_size else (0, 0)
             start = self._l2 + 20
-            header = (_NEEDS_CSUM, kind, start + 20 * kind, gso_size, start, csum_offset)
+            header = (_NEEDS_CSUM, kind, start + length, gso_size, start, csum_offset)
         self._socket.send(_VNET.pack(*header) + frame)
 
     def received(self, most: int) -> list[Seen]:

@@ -14,12 +14,14 @@ from barewire.nic_drivers import RxFrame, TxFrame, available
 from tests.nic_drivers.frames import (
     AWAY,
     CHECKSUM,
+    HEADER,
     OURS,
     TCP,
+    UDP,
     payloads,
     pseudo_sum,
-    segment,
     transport_sum,
+    unfinished,
 )
 from tests.nic_drivers.kinds import KINDS, VIRTUAL, drivers, unsupported
 from tests.nic_drivers.links import RealLink
@@ -66,17 +68,19 @@ def test_an_unfinished_checksum_is_told(real: RealLink, kind: socket.SocketKind)
         finished_or_said(real, real.kernel_sends(kind, (bytes(range(256)) * 4)[:size]))
 
 
-def test_a_super_segment_out(real: RealLink) -> None:
-    if "tso4" not in real.device.cap_names:
-        assert real.device.peek().tso_max == 0, "and so nobody gives it one"
-        return
-    ip = segment(OURS, AWAY, PAYLOAD)
-    head = real.l2 + 40
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+def test_a_super_segment_out(real: RealLink, protocol: int) -> None:
+    caps = real.device.cap_names
+    assert bool(real.device.peek().tso_max) == bool({"tso4", "uso4"} & set(caps))
+    if {TCP: "tso4", UDP: "uso4"}[protocol] not in caps:
+        return  # and so nobody gives it one
+    ip = unfinished(OURS, AWAY, protocol, PAYLOAD)
+    head = real.l2 + 20 + HEADER[protocol]
     frame = real.ethernet + ip
     sent = TxFrame(
         [frame[:head], frame[head : head + 777], frame[head + 777 :]],
         csum_start=real.l2 + 20,
-        csum_offset=CHECKSUM[TCP],
+        csum_offset=CHECKSUM[protocol],
         gso_size=MSS,
     )
     assert real.device.tx([sent], real.now) == 1
@@ -88,11 +92,12 @@ def test_a_super_segment_out(real: RealLink) -> None:
     assert payloads(found) == PAYLOAD
 
 
-def test_a_super_segment_in(real: RealLink) -> None:
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+def test_a_super_segment_in(real: RealLink, protocol: int) -> None:
     """It comes whole to a device that says it takes such; any other gets its segments."""
     link = real.device.mac + FAR_MAC + b"\x08\x00" if real.l2 else b""
-    frame = link + segment(AWAY, OURS, PAYLOAD)
-    real.end.send(frame, gso_size=MSS, csum_offset=CHECKSUM[TCP])
+    frame = link + unfinished(AWAY, OURS, protocol, PAYLOAD)
+    real.end.send(frame, gso_size=MSS, csum_offset=CHECKSUM[protocol])
     found: list[RxFrame] = []
     while len(payloads([f.data[real.l2 :] for f in found])) < len(PAYLOAD):
         found += real.delivered(1)

@@ -26,8 +26,7 @@ from tests.nic_drivers.dpdk_ports import (
     received,
     start_eal,
 )  # fmt: skip
-from tests.nic_drivers.frames import AWAY, OURS, datagram
-from tests.nic_drivers.frames import segment as super_segment
+from tests.nic_drivers.frames import AWAY, OURS, TCP, datagram, unfinished
 
 pytestmark = pytest.mark.netns
 SIZES = [60, 61, 64, 127, 1000, 1513, 1514]
@@ -208,7 +207,7 @@ def wait_for(device: Device) -> list[RxFrame]:
 def test_a_super_segment_from_virtio_to_vhost(tmp_path: Path) -> None:
     """It comes as it is, in several mbufs, which the driver joins."""
     payload = random.Random(3).randbytes(10_000)
-    whole = b"\xff" * 6 + b"\x02\0\0\0\0\x02\x08\0" + super_segment(OURS, AWAY, payload)
+    whole = b"\xff" * 6 + b"\x02\0\0\0\0\x02\x08\0" + unfinished(OURS, AWAY, TCP, payload)
     with pair("vhost", tmp_path, ",tso=1") as (vhost, virtio):
         assert "tso4" in virtio.cap_names and "rx_gso" in vhost.cap_names
         sent = TxFrame([whole[:54], whole[54:]], csum_start=34, csum_offset=16, gso_size=1000)

@@ -19,7 +19,7 @@ import pytest
 from barewire.nic_drivers import Device, DeviceError, available, open_device
 
 from tests.netns.link import until
-from tests.nic_drivers.frames import AWAY, CHECKSUM, OURS, TCP, segment
+from tests.nic_drivers.frames import AWAY, CHECKSUM, OURS, TCP, unfinished
 from tests.nic_drivers.links import TRIES, RealLink
 from tests.nic_drivers.places import FAR_MAC, Place, TapPlace, VethPlace
 
@@ -102,7 +102,7 @@ def test_after_a_super_segment_the_request_stands_for_long(link: RealLink) -> No
     for _ in range(100):
         assert link.device.rx() == []
     requests, withdrawn = counted(link.device, "rx_requests", "rx_withdrawn")
-    frame = link.device.mac + FAR_MAC + b"\x08\x00" + segment(AWAY, OURS, bytes(5000))
+    frame = link.device.mac + FAR_MAC + b"\x08\x00" + unfinished(AWAY, OURS, TCP, bytes(5000))
     link.end.send(frame, gso_size=1000, csum_offset=CHECKSUM[TCP])
     (found,) = next(filter(None, (link.device.rx() for _ in range(TRIES))))
     assert (found.data[54:], found.gso_size) == (bytes(5000), 1000)

@@ -10,8 +10,44 @@ from barewire.nic_drivers import pipe_pair
 
 from tests.sockets.kit import LOCAL, SHORT, Barewire, Kernel, Network
 
+UDP_SEGMENT = 103  # linux/udp.h
+
 
 class Datagram(Network):
+    def test_segments(self) -> None:
+        one, other = self.datagram(), self.datagram()
+        assert one.getsockopt(self.socket.IPPROTO_UDP, UDP_SEGMENT) == 0
+        one.setsockopt(self.socket.IPPROTO_UDP, UDP_SEGMENT, 100)
+        assert one.getsockopt(self.socket.IPPROTO_UDP, UDP_SEGMENT) == 100
+        for size in (0, 1, 100, 101, 250, 12_800):
+            message = bytes(i * 7 & 255 for i in range(size))
+            assert one.sendto(message, other.getsockname()) == size
+            for at in range(0, size or 1, 100):
+                assert other.recvfrom(9000) == (message[at : at + 100], one.getsockname())
+        with pytest.raises(OSError) as caught:
+            one.sendto(bytes(12_801), other.getsockname())
+        assert caught.value.errno == errno.EINVAL, "128 at most"
+        one.setsockopt(self.socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+        one.sendto(b"the last", other.getsockname())
+        assert other.recv(100) == b"the last"
+
+    @pytest.mark.parametrize("value", [-1, 65_536, b"\1"])
+    def test_a_segment_that_cannot_be(self, value: int | bytes) -> None:
+        sock = self.datagram()
+        with pytest.raises(OSError) as caught:
+            sock.setsockopt(self.socket.IPPROTO_UDP, UDP_SEGMENT, value)
+        assert caught.value.errno == errno.EINVAL
+        assert sock.getsockopt(self.socket.IPPROTO_UDP, UDP_SEGMENT) == 0
+
+    def test_streams_have_no_such_segments(self) -> None:
+        sock = self.stream()
+        with pytest.raises(OSError) as caught:
+            sock.setsockopt(self.socket.IPPROTO_UDP, UDP_SEGMENT, 100)
+        assert caught.value.errno == errno.ENOPROTOOPT
+        with pytest.raises(OSError) as caught:
+            sock.getsockopt(self.socket.IPPROTO_UDP, UDP_SEGMENT)
+        assert caught.value.errno == errno.EOPNOTSUPP
+
     def test_there_and_back(self) -> None:
         one, other = self.datagram(), self.datagram()
         assert one.sendto(b"ping", other.getsockname()) == 4
