@@ -34,7 +34,7 @@ STALE_CHECK = 5 * SECOND  # how often a stale entry is looked at for use
 STALE_KEEP = 600 * SECOND  # unused that long: withdrawn and forgotten
 FAILED_KEEP = 20 * SECOND
 LOCK_TIME = 1 * SECOND  # a MAC address just learned is not overwritten by hearsay (as Linux)
-MAX_PENDING = 101  # packets a neighbour, as Linux; the oldest goes
+MAX_PENDING = 128  # packets a neighbour, the most of one message (UDP_SEGMENT); the oldest goes
 MAX_PENDING_BYTES = 4 << 20  # of all neighbours together; the newest goes
 MAX_ENTRIES = 1024
 

@@ -62,8 +62,8 @@ class Armed(NamedTuple):
 @dataclass(frozen=True)
 class TxFrame:
     """A frame to transmit, in pieces. With `csum_start` the device finishes the checksum at
-    csum_start + csum_offset, over everything from csum_start; with `gso_size` it cuts a TCP
-    super-segment into segments of so many bytes (devices with tso4)."""
+    csum_start + csum_offset, over everything from csum_start; with `gso_size` it cuts a
+    super-segment into segments (devices with tso4) or datagrams (uso4) of so many bytes."""
 
     pieces: Sequence[bytes | bytearray | memoryview]
     csum_start: int | None = None

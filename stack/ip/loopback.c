@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The loopback interface: a layer-3 device that lends out what it was given, in order. Frames are
- * copied once into a bounded byte ring; checksums are never computed, and TCP may hand over
+ * copied once into a bounded byte ring; checksums are never computed, and TCP and UDP may hand over
  * super-segments. Its memory is the stack's, so close() only empties it. */
 #include "../stack.h"
 

@@ -4,80 +4,100 @@
  * what they are, in a batch. */
 #include "udp.h"
 
-/* Can the datagrams go as one frame? A next hop that has to be asked for first takes them one by one. */
-static int super_fits(struct bw_stack *st, struct udp_way *way, const struct ip_rows *rows)
+/* Does the path's device cut? A next hop that has to be asked for first takes datagrams one by one. */
+static int path_cuts(struct bw_stack *st, struct ip_path *path)
 {
-    const struct iface *out = &st->iface[way->path.ifindex];
-    uint32_t len = (rows->count - 1) * rows->size + rows->last;
-    if (!(out->caps & NETDEV_USO4) || !way->ip.df || len > out->tso_max || len > UDP_MAX)
+    const struct iface *out = &st->iface[path->ifindex];
+    if (!(out->caps & NETDEV_USO4) || path->flags & (BW_ROUTE_BROADCAST | PATH_MULTICAST))
         return 0;
-    if (20 + UDP_HLEN + rows->size > way->path.mtu || rows->count > UDP_MAX_SEGMENTS)
-        return 0;
-    if (way->path.flags & (BW_ROUTE_BROADCAST | PATH_MULTICAST))
-        return 0;
-    return out->layer == 3 || ip_path_neigh(st, &way->path);
+    return out->layer == 3 || ip_path_neigh(st, path);
 }
 
-/* 1: sent, 0: one by one, -errno. */
-static int send_super(struct udp_sock *u, const uint8_t *dst, uint16_t dport, const struct ip_rows *rows)
+static uint32_t bytes_of(const struct ip_rows *rows)
+{
+    return (rows->count - 1) * rows->size + rows->last;
+}
+
+static int super_fits(struct bw_stack *st, struct udp_way *way, const struct ip_rows *rows)
+{
+    uint32_t len = bytes_of(rows), most = st->iface[way->path.ifindex].tso_max;
+    return way->ip.df && len <= most && len <= UDP_MAX && rows->count <= UDP_MAX_SEGMENTS &&
+           20 + UDP_HLEN + rows->size <= way->path.mtu && path_cuts(st, &way->path);
+}
+
+static int send_super(struct udp_sock *u, struct udp_way *way, uint16_t dport, const struct ip_rows *rows)
 {
     struct bw_stack *st = u->base.st;
-    struct udp_way way;
     uint8_t head[UDP_HLEN];
-    int err = udp_way(u, dst, rows->size, &way);
-    if (err)
-        return err;
-    if (!super_fits(st, &way, rows))
-        return 0;
-    udp_header(u, head, dport, (rows->count - 1) * rows->size + rows->last);
-    err = ip_send_super(st, &way.path, &way.ip, head, UDP_HLEN, UDP_SUM, rows);
-    udp_keep_neigh(u, &way);
-    if (err)
-        return err;
-    st->counter[COUNT_UDP_TX] += rows->count;
-    return 1;
+    udp_header(u, head, dport, bytes_of(rows));
+    int err = ip_send_super(st, &way->path, &way->ip, head, UDP_HLEN, UDP_SUM, rows);
+    udp_keep_neigh(u, way);
+    if (!err)
+        st->counter[COUNT_UDP_TX] += rows->count;
+    return err;
+}
+
+/* Once the first is on its way the rest that finds no memory is lost: nobody sends the message again. */
+static int send_cut(struct udp_sock *u, const uint8_t *dst, uint16_t dport, const struct ip_rows *rows)
+{
+    const struct iface *out = &u->base.st->iface[u->base.path.ifindex];
+    int err = rows->count > TXQ_SIZE - out->txq_len ? -EAGAIN : 0;
+    for (uint32_t i = 0; i < rows->count && !err; i++) {
+        err = udp_transmit(u, dst, dport, rows->data + (size_t)i * rows->stride,
+                           i + 1 < rows->count ? rows->size : rows->last);
+        if (err && i)
+            return 0;
+    }
+    return err;
 }
 
 int udp_send_segments(struct udp_sock *u, const uint8_t *dst, uint16_t dport, const uint8_t *buf,
                       uint32_t len)
 {
-    const struct bw_sock *s = &u->base;
-    const struct iface *out = &s->st->iface[s->path.ifindex];
     uint32_t size = u->segment, n = (len + size - 1) / size;
-    struct ip_rows rows = {
-        .data = buf, .stride = size, .size = size, .last = len - (n - 1) * size, .count = n};
-    if (20 + UDP_HLEN + size > s->path.mtu)
+    struct udp_way way;
+    int err = udp_way(u, dst, size, &way);
+    if (err)
+        return err;
+    if (20 + UDP_HLEN + (len < size ? len : size) > way.path.mtu)
         return -EMSGSIZE;
+    if (len <= size)
+        return udp_transmit(u, dst, dport, buf, len);
     if (n > UDP_MAX_SEGMENTS)
         return -EINVAL;
-    int rc = send_super(u, dst, dport, &rows);
-    if (rc)
-        return rc < 0 ? rc : 0;
-    if (n > TXQ_SIZE - out->txq_len)
-        return -EAGAIN;
-    for (uint32_t i = 0; i < n && !rc; i++)
-        rc = udp_transmit(u, dst, dport, buf + (size_t)i * size, i + 1 < n ? size : rows.last);
-    return rc;
+    struct ip_rows rows = {
+        .data = buf, .stride = size, .size = size, .last = len - (n - 1) * size, .count = n};
+    return super_fits(u->base.st, &way, &rows) ? send_super(u, &way, dport, &rows)
+                                               : send_cut(u, dst, dport, &rows);
+}
+
+/* Is a batch worth looking through? By the path of the datagram before: the first one goes by itself. */
+static int may_run(struct udp_sock *u, uint32_t size)
+{
+    struct bw_sock *s = &u->base;
+    if (!size || size + 20 + UDP_HLEN > s->path.mtu || (u->segment && size > u->segment))
+        return 0;
+    return s->mtu_discover >= PMTUDISC_WANT && s->mtu_discover <= PMTUDISC_PROBE &&
+           path_cuts(s->st, &s->path);
 }
 
 int64_t udp_send_run(struct udp_sock *u, const struct bw_batch *b, uint32_t first, uint32_t last)
 {
     static const struct bw_addr peer;
     const struct bw_sock *s = &u->base;
-    const struct iface *out = &s->st->iface[s->path.ifindex];
     const struct bw_addr *to = &b->addrs[first];
-    uint32_t size = __atomic_load_n(&b->lengths[first], __ATOMIC_RELAXED), room = out->tso_max;
+    uint32_t size = __atomic_load_n(&b->lengths[first], __ATOMIC_RELAXED);
     struct ip_rows rows = {
         .data = b->data + (size_t)first * b->size, .stride = b->size, .size = size, .last = size, .count = 1};
+    struct udp_way way;
     uint8_t dst[16];
-    if (!(out->caps & NETDEV_USO4) || !size || size > b->size || size + 20 + UDP_HLEN > s->path.mtu)
+    if (size > b->size || !may_run(u, size))
         return 0;
-    if (u->segment && size > u->segment)
-        return 0;
-    room = room < UDP_MAX ? room : UDP_MAX;
-    for (uint32_t i = first + 1; i < last && rows.last == size && rows.count < UDP_MAX_SEGMENTS; i++) {
+    uint32_t most = s->st->iface[s->path.ifindex].tso_max / size;
+    most = most < UDP_MAX_SEGMENTS ? most : UDP_MAX_SEGMENTS;
+    for (uint32_t i = first + 1; i < last && rows.last == size && rows.count < most; i++) {
         uint32_t len = __atomic_load_n(&b->lengths[i], __ATOMIC_RELAXED); /* another thread may write it */
-        if (!len || len > size || (rows.count + 1) * size > room || memcmp(&b->addrs[i], to, sizeof *to) != 0)
+        if (!len || len > size || memcmp(&b->addrs[i], to, sizeof *to) != 0)
             break;
         rows.last = len;
         rows.count++;
@@ -86,8 +106,11 @@ int64_t udp_send_run(struct udp_sock *u, const struct bw_batch *b, uint32_t firs
         return 0;
     if (memcmp(to, &peer, sizeof peer) == 0)
         to = NULL;
-    int rc = udp_begin(u, to, dst);
-    if (!rc)
-        rc = send_super(u, dst, to ? to->port : s->rport, &rows);
-    return rc > 0 ? (int64_t)rows.count : rc == -EAGAIN ? 0 : rc; /* one by itself waits for the queue */
+    int err = udp_begin(u, to, dst);
+    if (err)
+        return err;
+    if (udp_way(u, dst, size, &way) || !super_fits(s->st, &way, &rows))
+        return 0;
+    err = send_super(u, &way, to ? to->port : s->rport, &rows);
+    return err ? 0 : (int64_t)rows.count; /* one by itself needs less memory, and waits for the queue */
 }

@@ -8,7 +8,6 @@ enum {
     UDP_OVERHEAD = 256,  /* counted for each queued datagram beside its bytes */
     UDP_ERROR_HEAD = 548 /* of a packet that gets an ICMP error (RFC 1812 section 4.3.2.3) */
 };
-enum { PMTUDISC_DONT = 0, PMTUDISC_WANT = 1, PMTUDISC_DO = 2, PMTUDISC_PROBE = 3 };
 
 /* What stands before each datagram in the receive queue. */
 struct udp_record {
@@ -355,7 +354,7 @@ int64_t udp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, co
     if (err)
         return err;
     uint16_t port = to ? to->port : s->rport;
-    if (unlikely(u->segment && len > u->segment))
+    if (unlikely(u->segment))
         err = udp_send_segments(u, dst, port, buf, (uint32_t)len);
     else
         err = udp_transmit(u, dst, port, buf, (uint32_t)len);

@@ -12,6 +12,8 @@ enum {
     UDP_MAX_SEGMENTS = 128, /* of one call or super-segment, as Linux */
 };
 
+enum { PMTUDISC_DONT = 0, PMTUDISC_WANT = 1, PMTUDISC_DO = 2, PMTUDISC_PROBE = 3 };
+
 struct udp_sock {
     struct bw_sock base;
     struct byteq rcvq; /* records: struct udp_record, then the datagram's bytes */
@@ -61,8 +63,8 @@ void udp_keep_neigh(struct udp_sock *u, const struct udp_way *way);
 /* One datagram out, along base.path. */
 int udp_transmit(struct udp_sock *u, const uint8_t *dst, uint16_t dport, const void *buf, uint32_t len);
 
-/* segments.c: a message longer than u->segment, whole or not at all. 0, -EMSGSIZE (a segment is longer than the
- * path's MTU), -EINVAL (more than UDP_MAX_SEGMENTS), -EAGAIN, -ENOBUFS. */
+/* segments.c: a message on a socket with a segment size, cut if it is longer. 0, -EMSGSIZE (a segment is longer
+ * than the path's MTU), -EINVAL (more than UDP_MAX_SEGMENTS), -EAGAIN (no room for all of them), -ENOBUFS. */
 int udp_send_segments(struct udp_sock *u, const uint8_t *dst, uint16_t dport, const uint8_t *buf,
                       uint32_t len);
 /* Slots of a batch from first on, before last, that go together in one super-segment: how many; 0: the first one

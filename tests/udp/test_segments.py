@@ -19,7 +19,8 @@ from tests.kit.wire import Wire
 from tests.kit.world import World
 
 PEER, LOCAL = "198.18.0.2", "127.0.0.1"
-UDP_SEGMENT, MTU_DISCOVER, PMTUDISC_DONT = 103, 10, 0
+UDP_SEGMENT, MTU_DISCOVER = 103, 10
+PMTUDISC_DONT, PMTUDISC_WANT, PMTUDISC_PROBE = 0, 1, 3
 QUEUE = 256  # frames that wait for a device
 
 
@@ -62,6 +63,28 @@ def test_segments_longer_than_the_mtu_are_refused(wire: Wire) -> None:
         assert len(wire.drain()) == 3
 
 
+def test_no_message_is_fragmented(wire: Wire) -> None:
+    with sender(wire, 2000) as sock:
+        for how in (PMTUDISC_DONT, PMTUDISC_WANT):
+            sock.setsockopt(socket.IPPROTO_IP, MTU_DISCOVER, how)
+            with pytest.raises(OSError) as caught:
+                sock.sendto(bytes(1473), (PEER, 7))
+            assert caught.value.errno == errno.EMSGSIZE
+            sock.sendto(bytes(1472), (PEER, 7))
+            assert len(wire.drain()) == 1
+
+
+def test_probing_uses_the_mtu_of_the_interface(wire: Wire) -> None:
+    wire.stack.add_route("192.0.2.0/24", PEER, mtu=1000)
+    with sender(wire, 1200) as sock:
+        with pytest.raises(OSError) as caught:
+            sock.sendto(bytes(3000), ("192.0.2.1", 7))
+        assert caught.value.errno == errno.EMSGSIZE
+        sock.setsockopt(socket.IPPROTO_IP, MTU_DISCOVER, PMTUDISC_PROBE)
+        sock.sendto(bytes(3000), ("192.0.2.1", 7))
+        assert len(wire.drain()) == 3
+
+
 def test_a_message_is_queued_whole_or_not_at_all(wire: Wire) -> None:
     with sender(wire, 10) as sock:
         sock.sendto(bytes(1280), (PEER, 7))
@@ -74,11 +97,11 @@ def test_a_message_is_queued_whole_or_not_at_all(wire: Wire) -> None:
 
 
 def test_a_next_hop_that_has_to_be_asked_for_gets_all_of_them(ether: Wire) -> None:
-    message = frames.pattern(500)
+    message = frames.pattern(12_800)
     with sender(ether, 100) as sock:
         sock.sendto(message, (PEER, 7))
         assert [packet.udp.payload for packet in ether.drain() if packet.udp] == [
-            message[at : at + 100] for at in range(0, 500, 100)
+            message[at : at + 100] for at in range(0, 12_800, 100)
         ]
 
 
@@ -131,19 +154,41 @@ def test_what_may_be_fragmented_goes_one_by_one(frames_of_lo: Any) -> None:
     assert frames_of_lo(batch_of([bytes(8)] * 6, [7])) == 6
 
 
-def test_slots_longer_than_the_segment_are_cut_by_themselves(frames_of_lo: Any) -> None:
-    frames_of_lo.sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 4)
-    assert frames_of_lo(batch_of([bytes(8)] * 6, [7])) == 6
-
-
-def test_a_run_ends_with_an_error_of_the_socket(wire: Wire) -> None:
-    with sender(wire) as sock:
-        sock.sendto(b"the path is known now", (LOCAL, 9))
+def test_slots_longer_than_the_segment_are_cut_by_themselves(wire: Wire) -> None:
+    with sender(wire, 5) as sock:
+        ear = wire.udp(7)
+        assert sock.send_batch(batch_of([b"onetwo"] * 6, [7])) == 6
         wire.world.rest()
-        batch = batch_of([bytes(8)] * 4, [7], "192.0.2.1")
-        with pytest.raises(OSError) as caught:
+        assert [ear.recvfrom()[0] for _ in range(12)] == [b"onetw", b"o"] * 6
+
+
+def test_a_refusal_is_raised_by_the_call_that_follows(wire: Wire) -> None:
+    with sender(wire) as sock:
+        sock.connect((LOCAL, 9))
+        batch = Batch(4, 8)
+        for i in range(4):
+            batch[i] = b"a run"
+        assert sock.send_batch(batch) == 4
+        wire.world.rest()
+        with pytest.raises(ConnectionRefusedError):
             sock.send_batch(batch)
-        assert caught.value.errno == errno.ENETUNREACH
+
+
+def test_without_memory_the_short_ones_still_go() -> None:
+    """A datagram that fits a header slot needs no chunk; a run of them does."""
+    with World(buffer_bytes=1 << 20) as world:
+        wire = Wire(world)
+        ear = wire.udp(8).set(rcvbuf=1 << 24)
+        with sender(wire) as sock:
+            sock.sendto(b"the path is known now", (LOCAL, 7))
+            world.rest()
+            with pytest.raises(OSError) as caught:
+                for _ in range(200):
+                    sock.sendto(bytes(60_000), (LOCAL, 8))
+                    world.rest()
+            assert caught.value.errno == errno.ENOBUFS
+            assert sock.send_batch(batch_of([bytes(16)] * 64, [7])) == 64
+        ear.close()
 
 
 @settings(max_examples=60, deadline=None)
