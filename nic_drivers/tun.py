@@ -24,7 +24,7 @@ from ._netdev import lib
 from .device import stable_mac
 from .driving import ONE_QUEUE, Queues
 from .errors import DeviceError, invalid
-from .guard.guard import load_tun_guard
+from .guard.guard import GUARD_HELP, GUARD_RATE_MAX, load_tun_guard
 from .helper_thread import in_thread
 from .interface import interface
 from .names import DeviceSpec, parse_between, parse_choice, parse_flag, parse_mac, parse_text
@@ -58,6 +58,7 @@ TUN_OPTIONS = {
     "persist": "1: the interface stays after close; 0: it goes",
     "owner": "user, by name or number, who may attach to the interface without privilege",
     "group": "group, by name or number, whose members may (with owner= it takes both)",
+    "syn_guard": GUARD_HELP,
 }
 
 
@@ -150,6 +151,7 @@ def tun_request(spec: DeviceSpec) -> TunRequest:
         persist=spec.get("persist", parse_flag, None),
         owner=spec.get("owner", _parse_user, None),
         group=spec.get("group", _parse_group, None),
+        syn_guard=spec.get("syn_guard", parse_between(0, GUARD_RATE_MAX), 0),
     )
 
 

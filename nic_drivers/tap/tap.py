@@ -9,8 +9,7 @@ from .._netdev import ffi, lib
 from ..device import Device
 from ..driving import QUEUE_OPTIONS, queues_of
 from ..errors import DeviceError, invalid
-from ..guard.guard import GUARD_HELP, GUARD_RATE_MAX
-from ..names import DeviceSpec, parse_between
+from ..names import DeviceSpec
 from ..registry import register
 from ..tun import TUN_OPTIONS, TunRequest, open_tun, tun_probe, tun_request
 
@@ -42,8 +41,7 @@ def _factory(spec: DeviceSpec) -> Device:
             f"option queue={queues.first} of device {spec}: the queues of a TAP interface have no "
             "numbers of their own: use queues= alone, or an interface for each stack"
         )
-    guard = spec.get("syn_guard", parse_between(0, GUARD_RATE_MAX), 0)
-    return open_tap(replace(tun_request(spec), queues=queues, syn_guard=guard))
+    return open_tap(replace(tun_request(spec), queues=queues))
 
 
 register(
@@ -51,5 +49,5 @@ register(
     _factory,
     tun_probe,
     description="a TAP or TUN interface of the Linux kernel, created or attached",
-    options={**TUN_OPTIONS, **QUEUE_OPTIONS, "syn_guard": GUARD_HELP},
+    options={**TUN_OPTIONS, **QUEUE_OPTIONS},
 )

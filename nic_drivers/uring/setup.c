@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../guard/guard_xstats.h"
 #include "../hugepages.h"
 #include "../packet_share.h"
 #include "../xstats.h"
@@ -192,7 +193,8 @@ static int uring_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
         u->xstats[URING_KERNEL_SEEN] += now.tp_packets;
         u->xstats[URING_KERNEL_DROPPED] += now.tp_drops;
     }
-    return xstats_put(out, 0, max, xstat_names, u->xstats, u->packet ? URING_XSTATS : URING_KERNEL_SEEN);
+    int n = xstats_put(out, 0, max, xstat_names, u->xstats, u->packet ? URING_XSTATS : URING_KERNEL_SEEN);
+    return guard_xstats(u->guard, out, n, max);
 }
 
 static int uring_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
@@ -225,6 +227,8 @@ static void uring_close(struct netdev *dev)
         uring_reap_slots(u);
     }
     release(u);
+    if (u->guard >= 0)
+        close(u->guard);
     close(u->fd);
     free(u);
 }
@@ -235,6 +239,7 @@ static void describe(struct uring *u, const struct uring_config *cfg)
 {
     uint32_t header = cfg->layer == 2 ? L2_HEADER + L2_TAG : 0;
     u->rx.ring_fd = u->tx.ring_fd = u->event_fd = -1;
+    u->guard = cfg->guard;
     u->packet = cfg->packet;
     u->filter = cfg->filter;
     u->multishot = cfg->multishot;

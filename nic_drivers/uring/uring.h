@@ -30,13 +30,14 @@ struct uring_config {
     uint8_t dedicated; /* 1: only the background thread drives */
     uint8_t hugepages; /* 1: only with buffers on huge pages */
     uint8_t mac[6];
+    int guard; /* descriptor of the SYN guard's map; -1: none */
 };
 /* What this kernel's io_uring lacks, in one sentence; 0: nothing, else a positive errno. */
 int uring_probe(char *text);
 /* 1: this kernel can keep one receive request for many frames, on such a descriptor. */
 int uring_has_multishot(int packet);
-/* fd: non-blocking; the device's from now on. NULL: *err is a positive errno, and text (URING_ERROR_MAX
- * bytes) says what failed; the caller keeps fd. */
+/* fd: non-blocking; it and cfg->guard are the device's from now on. NULL: *err is a positive errno, and text
+ * (URING_ERROR_MAX bytes) says what failed; the caller keeps them. */
 struct netdev *uring_new(int fd, const struct uring_config *cfg, int *err, char *text);
 /* cdef:end */
 

@@ -109,7 +109,9 @@ def open_uring(request: TunRequest | PacketRequest, options: UringOptions | None
     number, text = ffi.new("int *"), ffi.new("char[]", lib.URING_ERROR_MAX)
     netdev = lib.uring_new(fd, config, number, text)
     if netdev == ffi.NULL:
-        os.close(fd)
+        for kept in (fd, config.guard):
+            if kept >= 0:
+                os.close(kept)
         raise DeviceError(number[0], ffi.string(text).decode())
     info: dict[str, int | str] = {"over": "packet" if packet else "tap"}
     if not has_multishot:
@@ -121,7 +123,7 @@ def _open_tun(request: TunRequest, config: Any) -> tuple[int, str]:
     opened = open_tun(request)
     config.mtu, config.mac, config.layer = opened.mtu, opened.mac, opened.layer
     config.vnet, config.offload, config.gso = opened.vnet, opened.offload, opened.gso
-    config.uso = opened.uso
+    config.uso, config.guard = opened.uso, opened.guard
     return opened.fd, opened.name
 
 
@@ -129,7 +131,7 @@ def _open_packet(request: PacketRequest, config: Any, ring: int) -> tuple[int, s
     opened = open_packet_socket(request, lambda sock: _prepare(sock, ring * _WAITING))
     config.mtu, config.mac, config.layer = opened.mtu, opened.mac, opened.layer
     config.packet = config.vnet = config.gso = True  # a sender on this machine asks nobody
-    config.uso = vnet_has_uso()
+    config.uso, config.guard = vnet_has_uso(), -1
     config.offload, config.share, config.filter = request.offload, request.share, request.filtered
     return opened.fd, request.name
 

@@ -51,6 +51,7 @@ struct uring_gather {
 struct uring {
     struct netdev dev;
     int fd;
+    int guard;  /* the SYN guard's map, or -1 */
     int failed; /* positive errno; 0: none */
     int started;
     uint8_t packet, filter, multishot, dedicated, sqpoll;

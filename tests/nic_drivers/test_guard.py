@@ -62,7 +62,7 @@ def _sender(sock: socket.socket, cooked: bool) -> Callable[[bytes], object]:
     return lambda packet: sock.sendto(packet, ("wire0", 0x0800 if packet[0] >> 4 == 4 else 0x86DD))
 
 
-@pytest.fixture(params=["tap", "tun", "xdp"])
+@pytest.fixture(params=["tap", "tun", "uring", "xdp"])
 def guarded(
     request: pytest.FixtureRequest, make_netns: Callable[[str], Namespace]
 ) -> Iterator[Guarded]:
@@ -73,13 +73,14 @@ def guarded(
         netns.veth(near, far, "192.0.2.1/24", "192.0.2.2/24", names=("wire0", "wire0"))
         name, sender = "xdp:wire0?mode=generic&syn_guard=1", far
     else:
-        name = f"tap:wire0?mode={request.param}&host=198.18.0.1/24&syn_guard=1"
+        kind, mode = ("uring", "tap") if request.param == "uring" else ("tap", request.param)
+        name = f"{kind}:wire0?mode={mode}&host=198.18.0.1/24&syn_guard=1"
         sender = near
-    kind = socket.SOCK_DGRAM if request.param == "tun" else socket.SOCK_RAW
+    bare = socket.SOCK_DGRAM if request.param == "tun" else socket.SOCK_RAW
     with (
         near.entered(),
         open_device(name) as device,
-        sender.socket(socket.AF_PACKET, kind) as sock,
+        sender.socket(socket.AF_PACKET, bare) as sock,
     ):
         send = _sender(sock, request.param == "tun")
         link = bytes(Ether(dst=device.mac.hex(":"), src="02:00:00:00:00:09", type=0x0800))
@@ -140,6 +141,13 @@ def test_it_is_refused_on_an_interface_of_others(make_netns: Callable[[str], Nam
         assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_over_a_packet_socket_there_is_none(make_netns: Callable[[str], Namespace]) -> None:
+    space = make_netns("ns")
+    netns.tap(space, "198.18.0.1/24", name="wire0")
+    with space.entered(), pytest.raises(DeviceError, match="syn_guard .* not for over=packet"):
+        open_device("uring:wire0?over=packet&syn_guard=100")
+
+
 def test_a_rate_out_of_bounds(make_netns: Callable[[str], Namespace]) -> None:
     with make_netns("ns").entered(), pytest.raises(DeviceError, match="syn_guard=-1"):
         open_device("tap:wire0?syn_guard=-1")
@@ -154,9 +162,10 @@ def test_built_without_libbpf(
     assert caught.value.errno == errno.ENOTSUP
 
 
-def test_no_descriptor_is_left(make_netns: Callable[[str], Namespace]) -> None:
+@pytest.mark.parametrize("kind", ["tap", "uring"])
+def test_no_descriptor_is_left(make_netns: Callable[[str], Namespace], kind: str) -> None:
     with make_netns("ns").entered():
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(5):
-            open_device("tap:wire0?host=198.18.0.1/24&syn_guard=100").close()
+            open_device(f"{kind}:wire0?host=198.18.0.1/24&syn_guard=100").close()
         assert len(os.listdir("/proc/self/fd")) == before
