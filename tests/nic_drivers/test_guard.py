@@ -144,7 +144,10 @@ def test_it_is_refused_on_an_interface_of_others(make_netns: Callable[[str], Nam
 def test_over_a_packet_socket_there_is_none(make_netns: Callable[[str], Namespace]) -> None:
     space = make_netns("ns")
     netns.tap(space, "198.18.0.1/24", name="wire0")
-    with space.entered(), pytest.raises(DeviceError, match="syn_guard .* not for over=packet"):
+    with (
+        space.entered(),
+        pytest.raises(DeviceError, match="syn_guard of uring:wire0 is not for over=packet"),
+    ):
         open_device("uring:wire0?over=packet&syn_guard=100")
 
 

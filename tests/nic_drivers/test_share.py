@@ -1,4 +1,4 @@
-"""share=address with as many addresses as a stack has: the filters and maps that steer by them hold them all."""
+"""share=address with as many addresses as a stack has: filters and maps that steer by them hold them all."""
 
 from __future__ import annotations
 
