@@ -1,4 +1,4 @@
-"""What no kernel hands out: frames whose virtio-net header is wrong, from a socket in place of a TAP descriptor."""
+"""What no kernel hands out: wrong virtio-net headers, from a socket in place of a TAP descriptor."""
 
 from __future__ import annotations
 
