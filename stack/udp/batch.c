@@ -3,7 +3,7 @@
  * error ends the call; it is the answer only where nothing was moved before it. */
 #include "udp.h"
 
-static const struct bw_addr *batch_target(const struct bw_batch *b, uint32_t i)
+const struct bw_addr *udp_batch_target(const struct bw_batch *b, uint32_t i)
 {
     static const struct bw_addr peer;
     const struct bw_addr *to = &b->addrs[i];
@@ -16,7 +16,7 @@ static int64_t send_slot(struct bw_sock *s, const struct bw_batch *b, uint32_t i
     uint32_t len = __atomic_load_n(&b->lengths[i], __ATOMIC_RELAXED); /* another thread may write it */
     if (len > b->size)
         return -EMSGSIZE;
-    int64_t n = udp_sendto(s, b->data + (size_t)i * b->size, len, 0, batch_target(b, i));
+    int64_t n = udp_sendto(s, b->data + (size_t)i * b->size, len, 0, udp_batch_target(b, i));
     return n < 0 ? n : 1;
 }
 

@@ -83,9 +83,8 @@ static int may_run(struct udp_sock *u, uint32_t size)
 
 int64_t udp_send_run(struct udp_sock *u, const struct bw_batch *b, uint32_t first, uint32_t last)
 {
-    static const struct bw_addr peer;
     const struct bw_sock *s = &u->base;
-    const struct bw_addr *to = &b->addrs[first];
+    const struct bw_addr *slot = &b->addrs[first], *to = udp_batch_target(b, first);
     uint32_t size = __atomic_load_n(&b->lengths[first], __ATOMIC_RELAXED);
     struct ip_rows rows = {
         .data = b->data + (size_t)first * b->size, .stride = b->size, .size = size, .last = size, .count = 1};
@@ -97,15 +96,13 @@ int64_t udp_send_run(struct udp_sock *u, const struct bw_batch *b, uint32_t firs
     most = most < UDP_MAX_SEGMENTS ? most : UDP_MAX_SEGMENTS;
     for (uint32_t i = first + 1; i < last && rows.last == size && rows.count < most; i++) {
         uint32_t len = __atomic_load_n(&b->lengths[i], __ATOMIC_RELAXED); /* another thread may write it */
-        if (!len || len > size || memcmp(&b->addrs[i], to, sizeof *to) != 0)
+        if (!len || len > size || memcmp(&b->addrs[i], slot, sizeof *slot) != 0)
             break;
         rows.last = len;
         rows.count++;
     }
     if (rows.count == 1)
         return 0;
-    if (memcmp(to, &peer, sizeof peer) == 0)
-        to = NULL;
     int err = udp_begin(u, to, dst);
     if (err)
         return err;

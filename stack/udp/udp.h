@@ -63,6 +63,9 @@ void udp_keep_neigh(struct udp_sock *u, const struct udp_way *way);
 /* One datagram out, along base.path. */
 int udp_transmit(struct udp_sock *u, const uint8_t *dst, uint16_t dport, const void *buf, uint32_t len);
 
+/* batch.c: where slot i goes; NULL: to the peer. */
+const struct bw_addr *udp_batch_target(const struct bw_batch *b, uint32_t i);
+
 /* segments.c: a message on a socket with a segment size, cut if it is longer. 0, -EMSGSIZE (a segment is longer
  * than the path's MTU), -EINVAL (more than UDP_MAX_SEGMENTS), -EAGAIN (no room for all of them), -ENOBUFS. */
 int udp_send_segments(struct udp_sock *u, const uint8_t *dst, uint16_t dport, const uint8_t *buf,
