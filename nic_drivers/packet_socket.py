@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .device import stable_mac
-from .driving import ONE_QUEUE, Queues
+from .driving import ONE_QUEUE, Queues, queues_of
 from .errors import DeviceError, invalid
 from .helper_thread import in_thread
 from .interface import interface_up
@@ -45,6 +45,8 @@ PACKET_OPTIONS = {
     "qdisc_bypass": "1: send past the traffic control (0)",
     "fanout": "number of a group of sockets that share the interface's frames",
     "fanout_mode": "how they share: hash (default), lb, cpu, rollover, rnd or qm",
+    "queue": "with queues=N: number of the stack among N that share the interface by ports",
+    "queues": "how many those are; only with queue=",
 }
 
 
@@ -102,6 +104,11 @@ def open_packet_socket(
 
 def packet_request(spec: DeviceSpec) -> PacketRequest:
     """What a device name asks for, by the options of PACKET_OPTIONS."""
+    if ("queue" in spec.options) != ("queues" in spec.options):
+        raise invalid(
+            f"device {spec}: a packet socket takes the frames of all queues: give queue= and queues= "
+            "together, to share the interface among stacks"
+        )
     return PacketRequest(
         spec.name,
         netns=spec.get("netns", parse_text, None),
@@ -113,6 +120,7 @@ def packet_request(spec: DeviceSpec) -> PacketRequest:
         qdisc_bypass=spec.get("qdisc_bypass", parse_flag, False),
         fanout=spec.get("fanout", parse_between(0, 65_535), None),
         fanout_mode=spec.get("fanout_mode", parse_choice(*_FANOUT_MODES), "hash"),
+        queues=queues_of(spec, 64),
     )
 
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 import _socket
 import os
 import struct
-from dataclasses import replace
 
 from .._netdev import ffi, lib
 from ..device import Device
-from ..driving import queues_of
-from ..errors import DeviceError, invalid
+from ..errors import DeviceError
 from ..names import DeviceSpec, parse_between, parse_choice
 from ..packet_socket import (
     PACKET_OPTIONS,
@@ -74,14 +72,8 @@ def _set_up_rings(sock: _socket.socket, block: bool, ring: int) -> None:
 
 
 def _factory(spec: DeviceSpec) -> Device:
-    queues = queues_of(spec, 64)
-    if ("queue" in spec.options) != ("queues" in spec.options):
-        raise invalid(
-            f"device {spec}: a packet socket takes the frames of all queues: give queue= and queues= "
-            "together, to share the interface among stacks"
-        )
     return open_packet(
-        replace(packet_request(spec), queues=queues),
+        packet_request(spec),
         block=spec.get("rx", parse_choice("frame", "block"), "frame") == "block",
         ring=spec.get("ring", parse_between(8, 16_384), 512),
     )
@@ -96,7 +88,5 @@ register(
         **PACKET_OPTIONS,
         "rx": "frame (each at once, default) or block (in blocks, for bulk and capture)",
         "ring": "frames received that may wait (512)",
-        "queue": "with queues=N: number of the stack among N that share the interface by ports",
-        "queues": "how many those are; only with queue=",
     },
 )

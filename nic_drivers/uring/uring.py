@@ -116,7 +116,7 @@ def open_uring(request: TunRequest | PacketRequest, options: UringOptions | None
     info: dict[str, int | str] = {"over": "packet" if packet else "tap"}
     if not has_multishot:
         info["fallback"] = _ONE_BY_ONE[packet]
-    return Device("uring", netdev, info=info)
+    return Device("uring", netdev, info=info, queues=request.queues)
 
 
 def _open_tun(request: TunRequest, config: Any) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""Two stacks with one address on one interface: packet's queue=K&queues=N."""
+"""Two stacks with one address on one interface: queue=K&queues=N of packet, and of uring over it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ def far(make_netns: Callable[..., Namespace]) -> Iterator[Namespace]:
         yield far
 
 
-@pytest.fixture
-def stacks(far: Namespace) -> Iterator[list[barewire.Stack]]:
-    made = [
-        barewire.Stack(f"packet:veth0?queue={k}&queues=2", addresses=[f"{OURS}/24"]) for k in (0, 1)
-    ]
+@pytest.fixture(params=["packet", "uring"])
+def stacks(far: Namespace, request: pytest.FixtureRequest) -> Iterator[list[barewire.Stack]]:
+    names = [f"{request.param}:veth0?queue={k}&queues=2" for k in (0, 1)]
+    made = [barewire.Stack(name, addresses=[f"{OURS}/24"]) for name in names]
     yield made
     for stack in made:
         stack.close(0)

@@ -129,6 +129,8 @@ class Mistake:
 
 QUEUES = {
     "packet": "device packet:veth0.queue=7: .*give queue= and queues= together",
+    "uring-packet": "device uring:veth0.over=packet.queue=7: .*give queue= and queues= together",
+    "uring-tap": "option queue of uring:new0 is not for over=tap",
     "xdp": "veth0 has no queue 7: take one of those that `ethtool -l veth0` shows",
     "dpdk-packet": "port net_af_packet0 has 1 of the 8 queues asked for: .*qpairs=8",
     "dpdk-xdp": "port net_af_xdp0 has 1 of the 8 queues asked for: .*queue_count=8",

@@ -279,6 +279,8 @@ def test_what_it_goes_over_is_what_the_interface_is(place: Place) -> None:
     ("options", "number", "sentence"),
     [
         ("over=tap&fanout=3", errno.EINVAL, "option fanout of uring:bw0 is not for over=tap"),
+        ("over=tap&queues=2", errno.EINVAL, "option queues of uring:bw0 is not for over=tap"),
+        ("over=packet&queues=2", errno.EINVAL, "give queue= and queues= together"),
         (
             "over=packet&host=198.18.0.1/24",
             errno.EINVAL,
