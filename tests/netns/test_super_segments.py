@@ -53,10 +53,8 @@ def test_faults_see_the_segments_that_a_super_segment_stands_for(make_link):
     assert counters["fault.rx.no_room"] == 0
 
 
-@pytest.mark.parametrize(
-    ("device", "frames"), [("", 2), ("delay=1ms", 21 + 64), ("gso=0", 21 + 64)]
-)
-def test_datagrams_leave_whole_where_the_kernel_cuts_them(make_link, device, frames):
+@pytest.mark.parametrize("device", ["", "delay=1ms", "gso=0"])
+def test_datagrams_leave_whole_where_the_kernel_cuts_them(make_link, device):
     link = make_link(device=device)
     ours, kernels = link.udp()
     payload, batch = pattern(20_500), Batch(64, 100)
@@ -72,7 +70,8 @@ def test_datagrams_leave_whole_where_the_kernel_cuts_them(make_link, device, fra
     got = [kernels.recvfrom(4000)[0] for _ in range(21 + 64)]
     assert got[:21] == [payload[at : at + 1000] for at in range(0, 20_500, 1000)]
     assert got[21:] == [b"%100d" % i for i in range(64)]
-    assert link.stack.interface_stats()["tx_frames"] - before == frames
+    frames = link.stack.interface_stats()["tx_frames"] - before
+    assert frames >= 21 + 64 if device else frames < 10, "2, and an ARP packet now and then"
 
 
 @pytest.mark.parametrize("wrapped", ["", "delay=1ms"])
@@ -89,4 +88,4 @@ def test_datagrams_that_the_kernel_has_merged_arrive_one_by_one(make_link, wrapp
     frames = link.stack.interface_stats()["rx_frames"] - before
     assert [data for data, _ in got] == [payload[at : at + 1000] for at in range(0, 20_500, 1000)]
     assert {address for _, address in got} == {kernels.getsockname()}
-    assert frames == (21 if wrapped else 1)
+    assert frames >= 21 if wrapped else frames < 10, "1, and what else the kernel has to say"
