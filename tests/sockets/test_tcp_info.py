@@ -26,6 +26,7 @@ OWN = {
     "tcpi_rcv_ssthresh", "tcpi_rcv_space", "tcpi_snd_wnd", "tcpi_rcv_wnd",
     "tcpi_snd_wscale", "tcpi_rcv_wscale",  # of the buffers' bounds
     "tcpi_segs_out", "tcpi_segs_in",  # as many ACKs as each finds right
+    "tcpi_reordering",  # Linux remembers more from a connection before (tcp_metrics)
 }  # fmt: skip
 EQUAL = [f.name for f in dataclasses.fields(TcpInfo) if f.name not in OWN]
 
@@ -74,6 +75,7 @@ def test_the_same_exchange_says_the_same() -> None:
         for name in EQUAL:
             assert getattr(mine, name) == getattr(kernels, name), name
     client, server = ours
+    assert client.tcpi_reordering == server.tcpi_reordering == 3
     assert (client.tcpi_bytes_acked, client.tcpi_bytes_received) == (511, 250)
     assert (server.tcpi_bytes_acked, server.tcpi_bytes_received) == (250, 510)
     assert client.tcpi_data_segs_out == server.tcpi_data_segs_in == 5
