@@ -370,6 +370,14 @@ struct ip_rows {
     const uint8_t *data;
     uint32_t stride, size, last, count;
 };
+static inline uint32_t ip_row_len(const struct ip_rows *rows, uint32_t i)
+{
+    return i + 1 < rows->count ? rows->size : rows->last;
+}
+static inline uint32_t ip_rows_len(const struct ip_rows *rows)
+{
+    return (rows->count - 1) * rows->size + rows->last;
+}
 /* Datagrams out as one super-segment: with df, on a path whose device cuts it (NETDEV_USO4) and whose next
  * hop's address is known, of at most tso_max bytes. 0, -EAGAIN, -ENOBUFS. */
 int ip_send_super(struct bw_stack *st, struct ip_path *path, const struct ip_send *ip, uint8_t *l4,

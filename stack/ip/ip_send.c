@@ -218,13 +218,12 @@ int ip_send_super(struct bw_stack *st, struct ip_path *path, const struct ip_sen
                          .iph = iph,
                          .l4 = l4,
                          .l4_len = l4_len,
-                         .n = (rows->count - 1) * rows->size + rows->last,
+                         .n = ip_rows_len(rows),
                          .gso_size = (uint16_t)rows->size};
     l4_checksum(ip, l4, l4_len, csum_offset, NULL, o.n, 1);
     o.hlen = ip4_header(o.out, iph, ip, 20 + l4_len + o.n);
     for (uint32_t i = 0; i < rows->count && !err; i++)
-        err = payload_append(st, &o.data, rows->data + (size_t)i * rows->stride,
-                             i + 1 < rows->count ? rows->size : rows->last);
+        err = payload_append(st, &o.data, rows->data + (size_t)i * rows->stride, ip_row_len(rows, i));
     if (!err)
         err = send_whole(st, &o, csum_offset, 1, rows->data, 0);
     payload_put(st, &o.data);

@@ -13,14 +13,9 @@ static int path_cuts(struct bw_stack *st, struct ip_path *path)
     return out->layer == 3 || ip_path_neigh(st, path);
 }
 
-static uint32_t bytes_of(const struct ip_rows *rows)
-{
-    return (rows->count - 1) * rows->size + rows->last;
-}
-
 static int super_fits(struct bw_stack *st, struct udp_way *way, const struct ip_rows *rows)
 {
-    uint32_t len = bytes_of(rows), most = st->iface[way->path.ifindex].tso_max;
+    uint32_t len = ip_rows_len(rows), most = st->iface[way->path.ifindex].tso_max;
     return way->ip.df && len <= most && len <= UDP_MAX && rows->count <= UDP_MAX_SEGMENTS &&
            20 + UDP_HLEN + rows->size <= way->path.mtu && path_cuts(st, &way->path);
 }
@@ -29,7 +24,7 @@ static int send_super(struct udp_sock *u, struct udp_way *way, uint16_t dport, c
 {
     struct bw_stack *st = u->base.st;
     uint8_t head[UDP_HLEN];
-    udp_header(u, head, dport, bytes_of(rows));
+    udp_header(u, head, dport, ip_rows_len(rows));
     int err = ip_send_super(st, &way->path, &way->ip, head, UDP_HLEN, UDP_SUM, rows);
     udp_keep_neigh(u, way);
     if (!err)
@@ -43,8 +38,7 @@ static int send_cut(struct udp_sock *u, const uint8_t *dst, uint16_t dport, cons
     const struct iface *out = &u->base.st->iface[u->base.path.ifindex];
     int err = rows->count > TXQ_SIZE - out->txq_len ? -EAGAIN : 0;
     for (uint32_t i = 0; i < rows->count && !err; i++) {
-        err = udp_transmit(u, dst, dport, rows->data + (size_t)i * rows->stride,
-                           i + 1 < rows->count ? rows->size : rows->last);
+        err = udp_transmit(u, dst, dport, rows->data + (size_t)i * rows->stride, ip_row_len(rows, i));
         if (err && i)
             return 0;
     }

@@ -5,7 +5,6 @@ only, so this file looks at the filter, and the veth of the other files has the 
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -16,6 +15,8 @@ import pytest
 from barewire.nic_drivers import Device, open_device
 from barewire.tools import netns
 from barewire.tools.netns import Namespace
+
+from tests.netns.link import until
 
 pytestmark = pytest.mark.netns
 
@@ -78,11 +79,7 @@ def test_a_killed_process_takes_its_address_with_it(filtering: Filtering) -> Non
         assert OWN.hex(":") in filtering.state()[0]
         os.kill(child.pid, signal.SIGKILL)
         child.wait(5)
-    for _ in range(1000):  # the XDP program goes when the kernel drops the last reference
-        if filtering.state() == before:
-            break
-        select.select([], [], [], 0.005)
-    assert filtering.state() == before
+    until(lambda: filtering.state() == before, "the program goes with the last reference")
 
 
 @pytest.mark.parametrize("kind", ["packet", "xdp"])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import select
 from contextlib import closing
 
 import pytest
 
+from tests.netns.link import until
 from tests.nic_drivers.huge_pages import free_pages, huge_pages
 from tests.nic_drivers.kinds import KINDS
 from tests.nic_drivers.links import RealLink
@@ -25,8 +25,6 @@ def test_frames_on_huge_pages(kind: str) -> None:
             assert free_pages() < free
             link.sends(*[link.answer(i) for i in range(100)])
             assert [f.data for f in link.delivered(100)] == [link.answer(i) for i in range(100)]
-        for _ in range(1000):  # the kernel lets go of an XDP socket's memory a little later
-            if free_pages() == free:
-                break
-            select.select([], [], [], 0.005)
-        assert free_pages() == free, "all of them given back"
+        until(
+            lambda: free_pages() == free, "all of them given back, by an XDP socket a little later"
+        )

@@ -18,6 +18,7 @@ from barewire.nic_drivers import Device, DeviceError, TxFrame, open_device
 from barewire.tools import netns
 from barewire.tools.netns import Namespace
 
+from tests.netns.link import until
 from tests.nic_drivers.frames import datagram
 
 pytestmark = pytest.mark.netns
@@ -216,10 +217,7 @@ def test_unfinished_checksums_are_wrong_unless_asked_for(wire: Wire) -> None:
         server.bind((STACK, 7000))
         with wire.far.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.sendto(b"unfinished", (STACK, 7000))
-            for _ in range(1000):
-                if stack.counters()["drop_udp_checksum"]:
-                    break
-                select.select([], [], [], 0.005)
+            until(lambda: stack.counters()["drop_udp_checksum"], "it is dropped")
         assert stack.counters()["drop_udp_checksum"] == 1
         server.close()
 
@@ -287,11 +285,7 @@ def test_a_killed_process_leaves_nothing_attached(wire: Wire) -> None:
         assert "xdp" in wire.link()
         os.kill(child.pid, signal.SIGKILL)
         child.wait(5)
-    for _ in range(1000):  # the kernel takes the program off when the last reference goes
-        if wire.link() == before:
-            break
-        select.select([], [], [], 0.005)
-    assert wire.link() == before
+    until(lambda: wire.link() == before, "the program goes with the last reference")
 
 
 @pytest.mark.parametrize(
