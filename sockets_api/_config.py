@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Interface
 from typing import Any
 
 from barewire.nic_drivers import Device
 from barewire.stack import ffi, lib
 from barewire.stack.congestion import Algorithm, names, register
+from barewire.stack.punt import RATES, PuntClass, Rate
 
 SPIN = 200e-6  # longer than a wake-up of the peer and the way back; see ARCHITECTURE.md
 BUFFER_BYTES = 256 << 20
@@ -42,6 +43,7 @@ def host_config(
     ecn: str,
     trace_records: int,
     fast_open: int,
+    punt_rates: Mapping[str, tuple[int, int]],
 ) -> Any:
     """C's struct host_config."""
     first, last = _port_range(ports)
@@ -66,7 +68,24 @@ def host_config(
     engine.syn_cookies = integer("syn_cookies", syn_cookies, 0, 2)
     engine.ecn = ecn_mode(ecn)
     engine.trace_records = integer("trace_records", trace_records, 16, 1 << 24)
+    for cls, rate in (RATES | _punt_rates(punt_rates)).items():
+        engine.punt_rate[cls] = rate
     return config
+
+
+def _punt_rates(given: Mapping[str, tuple[int, int]]) -> dict[PuntClass, Rate]:
+    known = {cls.name.lower(): cls for cls in PuntClass}
+    found = {}
+    for name, value in given.items():
+        if name not in known:
+            raise ValueError(f"punt_rates {name!r}: known are {', '.join(known)}")
+        try:
+            rate, burst = value
+        except (TypeError, ValueError):
+            raise TypeError(f"punt_rates {name!r} {value!r}: give (a second, at once)") from None
+        integer(f"punt_rates {name!r}", rate, 1, 1_000_000)
+        found[known[name]] = Rate(rate, integer(f"punt_rates {name!r} burst", burst, 1, 1 << 16))
+    return found
 
 
 def _bounds(name: str, value: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -107,6 +126,16 @@ def seed_bytes(seed: int | str | bytes | None) -> bytes:
     if not isinstance(seed, (int, str, bytes)):
         raise TypeError(f"seed must be int, str, bytes or None, not {type(seed).__name__}")
     return hashlib.blake2b(repr(seed).encode(), digest_size=32).digest()
+
+
+def reading(clock: Callable[[], int]) -> int:
+    """What the clock of a stack in virtual time says."""
+    now = clock()
+    if not isinstance(now, int):
+        raise TypeError(f"clock() must return int nanoseconds, not {type(now).__name__}")
+    if not 0 <= now < 2**63 - 1:
+        raise ValueError(f"clock() returned {now}: ns from 0 to 2**63 - 2")
+    return now
 
 
 def congestion(chosen: str | type[Algorithm]) -> int:

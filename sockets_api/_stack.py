@@ -9,7 +9,7 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from types import TracebackType
@@ -63,6 +63,9 @@ class Stack:
     mtu_probing: as Linux's tcp_mtu_probing (RFC 4821): 1 looks for the path MTU with probes when large
         segments vanish without a word of ICMP, 2 on every connection, 0 never.
     probe_addresses: RFC 5227: addresses are probed for some seconds before they are used.
+    punt_rates: {"arp": (rate, burst)}: pieces of work for Python a second, and at once, of a class
+        (barewire.stack.punt.PuntClass, in small letters; RATES has the others' and the defaults).
+        What comes faster is dropped and counted: `drop_punt_arp_rate`.
     syn_cookies: as Linux's tcp_syncookies: 0 never, 1 while the half-open connections are at their
         bound, 2 for every SYN. fast_open: as its tcp_fastopen: 1 for clients, 2 for listeners with
         TCP_FASTOPEN, 3 for both, 0 not at all.
@@ -97,6 +100,7 @@ class Stack:
         ecn: str = "passive",
         mtu_probing: int = 1,
         probe_addresses: bool = False,
+        punt_rates: Mapping[str, tuple[int, int]] | None = None,
         syn_cookies: int = 1,
         fast_open: int = 3,
         header_prediction: bool = True,
@@ -117,7 +121,7 @@ class Stack:
         key = _config.seed_bytes(seed)
         config = _config.host_config(
             key,
-            now=0 if clock is None else _read(clock),
+            now=0 if clock is None else _config.reading(clock),
             is_virtual=self.is_virtual,
             buffer_bytes=buffer_bytes,
             receive_buffer=receive_buffer,
@@ -132,6 +136,7 @@ class Stack:
             ecn=ecn,
             trace_records=trace_records,
             fast_open=fast_open,
+            punt_rates=punt_rates or {},
         )
         wanted = _config.address_list(addresses)
         devices = _attachment.open_all(_config.device_list(device))
@@ -256,7 +261,7 @@ class Stack:
                 "poll() is for stacks in virtual time: make this one with Stack(clock=…)"
             )
         self.polling_thread = threading.get_ident()
-        now = _read(self._clock)
+        now = _config.reading(self._clock)
         if lib.host_set_now(self.host, now) < 0:
             raise ValueError(f"the clock went back: from {self.now()} to {now} ns")
         moved = False
@@ -475,15 +480,6 @@ class Stack:
 
 def _now(host: Any) -> int:
     return int(lib.host_now(host))
-
-
-def _read(clock: Callable[[], int]) -> int:
-    now = clock()
-    if not isinstance(now, int):
-        raise TypeError(f"clock() must return int nanoseconds, not {type(now).__name__}")
-    if not 0 <= now < NEVER:
-        raise ValueError(f"clock() returned {now}: ns from 0 to 2**63 - 2")
-    return now
 
 
 _open: weakref.WeakSet[Stack] = weakref.WeakSet()

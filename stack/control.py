@@ -226,7 +226,7 @@ class ControlPlane:
         self._counters[_PUNTS.get(punt.cls, "punts_unknown")] += 1
         if punt.cls == PuntClass.ARP:
             self.arp.on_arp(now, punt.ifindex, data)
-        elif punt.cls == PuntClass.RESOLVE:
+        elif punt.cls in (PuntClass.RESOLVE, PuntClass.RESOLVE_ANSWER):
             if punt.nexthop is not None:
                 self.neighbours.resolve(now, punt.ifindex, punt.nexthop, data)
         elif punt.cls == PuntClass.ICMP:

@@ -57,7 +57,15 @@
     X(DROP_PUNT_ICMP, "drop_punt_icmp_full") \
     X(DROP_PUNT_FRAGMENT, "drop_punt_fragment_full") \
     X(DROP_PUNT_ERROR, "drop_punt_error_full") \
-    X(DROP_PUNT_OTHER, "drop_punt_other_full")
+    X(DROP_PUNT_OTHER, "drop_punt_other_full") \
+    X(DROP_PUNT_RESOLVE_ANSWER, "drop_punt_resolve_answer_full") \
+    X(DROP_PUNT_ARP_RATE, "drop_punt_arp_rate") \
+    X(DROP_PUNT_RESOLVE_RATE, "drop_punt_resolve_rate") \
+    X(DROP_PUNT_ICMP_RATE, "drop_punt_icmp_rate") \
+    X(DROP_PUNT_FRAGMENT_RATE, "drop_punt_fragment_rate") \
+    X(DROP_PUNT_ERROR_RATE, "drop_punt_error_rate") \
+    X(DROP_PUNT_OTHER_RATE, "drop_punt_other_rate") \
+    X(DROP_PUNT_RESOLVE_ANSWER_RATE, "drop_punt_resolve_answer_rate")
 
 #define BW_COUNTS(X) \
     X(COUNT_TRACE_OVERWRITTEN, "trace_records_overwritten") \

@@ -41,6 +41,23 @@ struct bw_bounds {
     uint32_t min, standard, max;
 };
 
+/* Work for Python: one bounded queue a class, each with a rate of its own. */
+enum {
+    BW_PUNT_ARP =
+        0, /* an ARP frame worth knowing: reply, announcement, probe, conflict. data: Ethernet payload (ARP packet) */
+    BW_PUNT_RESOLVE,  /* nexthop has no neighbour entry. data: the IP packet that waits */
+    BW_PUNT_ICMP,     /* an ICMP message for this host (not echo requests). data: the IP packet */
+    BW_PUNT_FRAGMENT, /* an IPv4 fragment for this host. data: the IP packet */
+    BW_PUNT_ERROR,    /* send an ICMP error about this packet: arg = type << 8 | code. data: IP packet head */
+    BW_PUNT_OTHER,    /* a packet of a protocol C does not speak, for this host. data: the IP packet */
+    BW_PUNT_RESOLVE_ANSWER, /* as RESOLVE, for a packet that answers what anybody may have sent */
+    BW_PUNT_CLASSES,
+};
+/* A token bucket: `rate` records a second, up to `burst` at once. rate 0: no limit. */
+struct bw_punt_rate {
+    uint32_t rate, burst;
+};
+
 enum { BW_FASTOPEN_CLIENT = 1, BW_FASTOPEN_SERVER = 2 };
 /* Path MTU discovery by probes, as Linux's tcp_mtu_probing: never, after a black hole, always. */
 enum { BW_MTU_PROBING_OFF, BW_MTU_PROBING_BLACK_HOLE, BW_MTU_PROBING_ALWAYS };
@@ -61,6 +78,7 @@ struct bw_config {
     uint8_t ecn;            /* BW_ECN_*: of new TCP sockets */
     uint8_t mtu_probing;    /* BW_MTU_PROBING_* */
     uint32_t trace_records; /* bound of the trace ring; committed when used */
+    struct bw_punt_rate punt_rate[BW_PUNT_CLASSES];
 };
 
 /* Addresses and routes are published whole: each call replaces the previous table. */
@@ -87,17 +105,7 @@ struct bw_route {
     uint16_t pad;
 };
 
-/* Work for Python: one bounded queue a class, each with a rate of its own. */
-enum {
-    BW_PUNT_ARP =
-        0, /* an ARP frame worth knowing: reply, announcement, probe, conflict. data: Ethernet payload (ARP packet) */
-    BW_PUNT_RESOLVE,  /* nexthop has no neighbour entry. data: the IP packet that waits */
-    BW_PUNT_ICMP,     /* an ICMP message for this host (not echo requests). data: the IP packet */
-    BW_PUNT_FRAGMENT, /* an IPv4 fragment for this host. data: the IP packet */
-    BW_PUNT_ERROR,    /* send an ICMP error about this packet: arg = type << 8 | code. data: IP packet head */
-    BW_PUNT_OTHER,    /* a packet of a protocol C does not speak, for this host. data: the IP packet */
-    BW_PUNT_CLASSES,
-};
+/* One piece of work for Python. */
 struct bw_punt {
     int64_t when;
     uint32_t ifindex;
@@ -106,7 +114,7 @@ struct bw_punt {
     uint8_t cls;          /* BW_PUNT_* */
     uint8_t l2_broadcast; /* arrived as a link-layer broadcast or multicast */
     uint8_t src_mac[6];
-    uint8_t nexthop[16]; /* BW_PUNT_RESOLVE */
+    uint8_t nexthop[16]; /* BW_PUNT_RESOLVE, BW_PUNT_RESOLVE_ANSWER */
 };
 
 struct bw_neigh_info {

@@ -1,16 +1,30 @@
 /* SPDX-License-Identifier: MIT */
-/* Work for Python: one bounded ring of records a class, popped round robin, so that a flood of one
- * class starves no other and the data path never waits. A record is a struct bw_punt and its data in
- * one run, 8-byte aligned; what would cross the ring's end starts again at its beginning. */
+/* Work for Python: one bounded ring of records a class, filled at the class's rate and popped round
+ * robin, so that a flood of one class starves no other, all of them together take a bounded part of the
+ * interpreter, and the data path never waits. A record is a struct bw_punt and its data in one run,
+ * 8-byte aligned; what would cross the ring's end starts again at its beginning. */
 #include "stack.h"
 
 enum { PUNT_FILLER = 0xff, PUNT_HEAD = (sizeof(struct bw_punt) + 7) & ~7 };
 
-static const enum bw_counter_id punt_drops[BW_PUNT_CLASSES] = {
-    [BW_PUNT_ARP] = DROP_PUNT_ARP,     [BW_PUNT_RESOLVE] = DROP_PUNT_RESOLVE,
-    [BW_PUNT_ICMP] = DROP_PUNT_ICMP,   [BW_PUNT_FRAGMENT] = DROP_PUNT_FRAGMENT,
-    [BW_PUNT_ERROR] = DROP_PUNT_ERROR, [BW_PUNT_OTHER] = DROP_PUNT_OTHER,
+static const struct {
+    enum bw_counter_id full, rate;
+} punt_drops[BW_PUNT_CLASSES] = {
+    [BW_PUNT_ARP] = {DROP_PUNT_ARP, DROP_PUNT_ARP_RATE},
+    [BW_PUNT_RESOLVE] = {DROP_PUNT_RESOLVE, DROP_PUNT_RESOLVE_RATE},
+    [BW_PUNT_ICMP] = {DROP_PUNT_ICMP, DROP_PUNT_ICMP_RATE},
+    [BW_PUNT_FRAGMENT] = {DROP_PUNT_FRAGMENT, DROP_PUNT_FRAGMENT_RATE},
+    [BW_PUNT_ERROR] = {DROP_PUNT_ERROR, DROP_PUNT_ERROR_RATE},
+    [BW_PUNT_OTHER] = {DROP_PUNT_OTHER, DROP_PUNT_OTHER_RATE},
+    [BW_PUNT_RESOLVE_ANSWER] = {DROP_PUNT_RESOLVE_ANSWER, DROP_PUNT_RESOLVE_ANSWER_RATE},
 };
+
+void punt_init(struct bw_stack *st)
+{
+    const struct bw_punt_rate *r = st->cfg.punt_rate;
+    for (int i = 0; i < BW_PUNT_CLASSES; i++)
+        st->punt[i].bucket = bucket_of(r[i].rate, r[i].burst);
+}
 
 static uint32_t punt_size(uint32_t len)
 {
@@ -22,10 +36,15 @@ uint8_t *punt_reserve(struct bw_stack *st, struct bw_punt head)
     struct punt_queue *q = &st->punt[head.cls];
     uint32_t size = punt_size(head.len), tail = (q->head + q->used) % PUNT_QUEUE;
     uint32_t skip = PUNT_QUEUE - tail < size ? PUNT_QUEUE - tail : 0;
-    if (head.len > 65535 || q->used + skip + size > PUNT_QUEUE) {
-        drop(st, punt_drops[head.cls], head.len);
+    if (!bucket_has_token(&q->bucket, st->now)) {
+        drop(st, punt_drops[head.cls].rate, head.len);
         return NULL;
     }
+    if (head.len > 65535 || q->used + skip + size > PUNT_QUEUE) {
+        drop(st, punt_drops[head.cls].full, head.len);
+        return NULL;
+    }
+    bucket_take(&q->bucket, st->now);
     if (skip >= PUNT_HEAD)
         memcpy(q->ring + tail, &(struct bw_punt){.cls = PUNT_FILLER}, sizeof(struct bw_punt));
     if (skip) {

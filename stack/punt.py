@@ -1,10 +1,12 @@
-"""Work that C hands to Python: one record a punt (`struct bw_punt` of engine.h)."""
+"""Work that C hands to Python: one record a punt (`struct bw_punt` of engine.h), and the rate of each
+class of it, which a token bucket in C keeps (`stack/punt.c`)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 
 class PuntClass(IntEnum):
@@ -16,6 +18,27 @@ class PuntClass(IntEnum):
     FRAGMENT = 3  # data: an IPv4 fragment for this host
     ERROR = 4  # data: head of the IP packet the error is about; arg = type << 8 | code
     OTHER = 5  # data: IP packet of a protocol C does not speak
+    RESOLVE_ANSWER = 6  # as RESOLVE, for a packet that answers what anybody may have sent
+
+
+class Rate(NamedTuple):
+    """A token bucket: `rate` punts a second, up to `burst` at once."""
+
+    rate: int
+    burst: int
+
+
+# What strangers cause has little and never the bucket of what the program itself asks for. All rates
+# together keep Python busy for a fraction of its time.
+RATES: dict[PuntClass, Rate] = {
+    PuntClass.ARP: Rate(1000, 256),
+    PuntClass.RESOLVE: Rate(10_000, 2048),
+    PuntClass.ICMP: Rate(1000, 256),
+    PuntClass.FRAGMENT: Rate(5000, 512),
+    PuntClass.ERROR: Rate(1000, 64),
+    PuntClass.OTHER: Rate(1000, 64),
+    PuntClass.RESOLVE_ANSWER: Rate(500, 128),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,7 @@ struct bw_stack *bw_new(const struct bw_config *cfg, void *arena)
     take_seed(st, cfg->seed);
     wheel_init(&st->wheel, cfg->now);
     tx_init(st);
+    punt_init(st);
     st->loopback = loopback_new();
     if (!st->loopback || bw_if_add(st, st->loopback) != IF_LOOPBACK) {
         bw_free(st);

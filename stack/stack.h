@@ -118,8 +118,8 @@ struct ip_path {
     uint32_t mtu;   /* path MTU for this destination */
     uint32_t neigh; /* entry of st->neighs, or NEIGH_NONE; revalidated through neigh_gen */
     uint32_t neigh_gen;
-    uint8_t flags; /* BW_ROUTE_* */
-    uint8_t pad;
+    uint8_t flags;     /* BW_ROUTE_* */
+    uint8_t answer;    /* what goes this way answers what anybody may have sent */
     uint16_t link_mtu; /* the interface's or the route's, whatever the path has taught */
     uint8_t nexthop[16];
     uint8_t source[16]; /* preferred source address */
@@ -180,10 +180,31 @@ struct bw_sock {
     uint32_t id; /* index in the slab */
 };
 
+/* A token bucket, kept as one time: when it is full again. */
+struct bucket {
+    int64_t interval, depth; /* ns a token, and of all tokens but one; 0: no limit */
+    int64_t full;
+};
+static inline struct bucket bucket_of(uint32_t rate, uint32_t burst) /* rate tokens a second; 0: no limit */
+{
+    int64_t interval = rate ? 1000000000ll / rate : 0;
+    return (struct bucket){
+        .interval = interval, .depth = burst ? interval * (burst - 1) : 0, .full = INT64_MIN};
+}
+static inline int bucket_has_token(const struct bucket *b, int64_t now)
+{
+    return b->full <= now + b->depth;
+}
+static inline void bucket_take(struct bucket *b, int64_t now)
+{
+    b->full = (b->full > now ? b->full : now) + b->interval;
+}
+
 struct punt_queue {
     uint8_t *ring;       /* PUNT_QUEUE bytes of records: struct bw_punt, then data, 8-byte aligned */
     uint32_t head, used; /* bytes */
     uint32_t count;
+    struct bucket bucket;
 };
 
 struct tcp_globals; /* tcp/tcp.h */
@@ -384,10 +405,11 @@ int ip_send_super(struct bw_stack *st, struct ip_path *path, const struct ip_sen
                   uint32_t l4_len, uint32_t csum_offset, const struct ip_rows *rows);
 
 /* ---- work for Python (punt.c) --------------------------------------------------------------- */
+void punt_init(struct bw_stack *st); /* once, by bw_new */
 void punt(struct bw_stack *st, int cls, const struct packet *pkt, uint32_t arg, const uint8_t *data,
           uint32_t len);
 /* Room for a record of len data bytes at the end of the class's queue, to be filled in at once; NULL:
- * full (counted). */
+ * full, or above the class's rate (counted). */
 uint8_t *punt_reserve(struct bw_stack *st, struct bw_punt head);
 
 /* ---- protocols ----------------------------------------------------------------------------------- */

@@ -78,7 +78,7 @@ class ControlWorker:
         ):
             p = self._punt
             nexthop = None
-            if p.cls == PuntClass.RESOLVE:
+            if p.cls in (PuntClass.RESOLVE, PuntClass.RESOLVE_ANSWER):
                 nexthop = from_ip16(bytes(ffi.buffer(p.nexthop)))
             punt = Punt(
                 p.cls,

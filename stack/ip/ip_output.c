@@ -156,7 +156,8 @@ static void resolve_first(struct bw_stack *st, const struct iface *out, const st
 {
     uint32_t len = f->len - f->l3_off, one = f->piece[0].len - f->l3_off + f->gso_size;
     int cut = f->gso_size && len > one;
-    struct bw_punt head = {.ifindex = out->index, .cls = BW_PUNT_RESOLVE, .len = cut ? one : len};
+    struct bw_punt head = {.ifindex = out->index, .len = cut ? one : len};
+    head.cls = path->answer ? BW_PUNT_RESOLVE_ANSWER : BW_PUNT_RESOLVE;
     memcpy(head.nexthop, path->nexthop, 16);
     uint8_t *p = punt_reserve(st, head);
     if (!p)

@@ -175,6 +175,7 @@ int tcp_emit(struct tcb *t, struct iface *out, const struct tcp_emit *e)
         t->stats.data_segs_out += segments;
     }
     t->stats.segs_out += segments;
+    t->base.path.answer = (e->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
     tx_end(st, out, f, 20 + hdr_len, &t->base.path);
     count(st, COUNT_TCP_TX_SEGMENTS);
     if (e->flags & TCP_ACK)

@@ -240,13 +240,14 @@ def test_fragments_of_tcp(wire: Wire) -> None:
         ("drop_punt_other_full", "other"),
         ("drop_punt_arp_full", "arp"),
         ("drop_punt_resolve_full", "resolve"),
+        ("drop_punt_resolve_answer_full", "resolve_answer"),
     ],
 )
 def test_a_flood_for_python_is_dropped_by_class(world: World, name: str, kind: str) -> None:
     """While Python is away: C's queues fill up, each for itself, and the data path goes on."""
-    from tests.kit.flood import flood_until
+    from tests.kit.flood import UNLIMITED, flood_until
 
-    wire = Wire(world, layer=2, ring=2048)
+    wire = Wire(world, layer=2, ring=2048, punt_rates=UNLIMITED)
     flood_until(wire, kind, name)
     assert wire.stack.counters()[name] > 0
     others = [n for n in wire.stack.counters() if n.startswith("drop_punt_") and n != name]

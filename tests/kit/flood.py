@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import IPv4Address
+from itertools import count
 
 from barewire.l2 import Arp
 from barewire.stack import lib
 from barewire.stack.icmp import icmp
 from barewire.stack.ip.ipv4 import IPv4
+from barewire.stack.punt import PuntClass
 
 from . import frames
 from .wire import Wire
 
 MANY = 20_000
+UNLIMITED = {cls.name.lower(): (1_000_000, 1 << 16) for cls in PuntClass}  # punt_rates
 
 
 def flood_until(wire: Wire, kind: str, counter: str) -> None:
     """Floods until the counter rises. Only C runs meanwhile."""
-    frame = _frame(wire, kind)
-    sock = wire.udp(9)
-    for i in range(MANY):
-        if kind == "resolve":
-            sock.sendto(bytes(1000), f"198.18.0.{3 + i % 200}", 9)
-        else:
-            wire._end.send(frame, wire.clock.now)
-        lib.host_poll(wire.stack.host)
+    pieces = flood(wire, kind)
+    for _ in range(MANY):
+        next(pieces)
         if wire.stack.counters()[counter]:
             return
     raise AssertionError(f"{MANY} frames did not fill the queue for {kind}")
+
+
+def flood(wire: Wire, kind: str) -> Iterator[None]:
+    """Each step makes one piece of work of the class. Only C runs meanwhile."""
+    frame = _frame(wire, kind)
+    sock = wire.udp(9)
+    for i in count():
+        lib.host_set_now(wire.stack.host, wire.clock.now)
+        stranger = f"198.18.0.{3 + i % 200}"
+        if kind == "resolve":
+            sock.sendto(bytes(1000), stranger, 9)
+        elif kind == "resolve_answer":
+            ping = frames.icmp_message(stranger, wire.here, icmp.Echo(1, 1, bytes(1000)))
+            wire._end.send(frames.ethernet(wire.stack_mac, wire.mac, ping), wire.clock.now)
+        else:
+            wire._end.send(frame, wire.clock.now)
+        lib.host_poll(wire.stack.host)
+        yield
 
 
 def _frame(wire: Wire, kind: str) -> bytes:
@@ -43,5 +60,6 @@ def _frame(wire: Wire, kind: str) -> bytes:
         "error": frames.udp(there, here, 5000, 77, bytes(1400)),
         "other": frames.ip(there, here, 132, bytes(1400)),
         "resolve": b"",
+        "resolve_answer": b"",
     }
     return frames.ethernet(wire.stack_mac, wire.mac, packets[kind])
