@@ -44,9 +44,14 @@ def direct() -> Extension:
     flags = runpy.run_path("nic_drivers/netdev_build.py")
     return Extension(
         "barewire._direct",
-        ["sockets_api/_direct.c"],
+        ["sockets_api/_direct.c", "sockets_api/_tripped.c"],
         include_dirs=["."],
-        depends=["stack/engine.h", "stack/drive/drive.h", "nic_drivers/netdev.h"],
+        depends=[
+            "sockets_api/_tripped.h",
+            "stack/engine.h",
+            "stack/drive/drive.h",
+            "nic_drivers/netdev.h",
+        ],
         extra_compile_args=flags["CFLAGS"],
         extra_link_args=flags["LDFLAGS"],
     )

@@ -18,6 +18,14 @@ from .errors import DeviceError
 T = TypeVar("T")
 
 _CLONE_NEWNET = 0x40000000
+_FAULTS = {
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGTRAP,
+    signal.SIGABRT,
+}
 NAMED_NAMESPACES = "/run/netns"
 
 
@@ -40,6 +48,12 @@ def enter_namespace(netns: str) -> None:
         os.close(fd)
 
 
+def leave_signals_to_others() -> None:
+    """In a thread of ours, first: the program's threads get its signals. Whoever starts it keeps its own
+    mask all the time: a handler that runs meanwhile, and what that starts, see it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
+
+
 def in_thread(
     work: Callable[[], T], netns: str | None = None, discard: Callable[[T], None] = lambda _: None
 ) -> T:
@@ -49,6 +63,7 @@ def in_thread(
     errors: list[BaseException] = []
 
     def run() -> None:
+        leave_signals_to_others()
         try:
             if netns is not None:
                 enter_namespace(netns)
@@ -58,11 +73,7 @@ def in_thread(
 
     thread = threading.Thread(target=run, name="barewire-helper")
     try:
-        old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            thread.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        thread.start()
         thread.join()
         if errors:
             raise errors[0]

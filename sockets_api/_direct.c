@@ -8,6 +8,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "_tripped.h"
 #include "stack/drive/drive.h"
 
 enum { ROOM = 16384 /* bytes recv() takes here; more of them go into a buffer of Python's */, WORDS = 8 };
@@ -220,6 +221,11 @@ static int fill(PyObject *module)
         return -1;
     int rc = PyModule_AddObjectRef(module, "Direct", type);
     Py_DECREF(type);
+    if (rc)
+        return rc;
+    PyObject *address = PyLong_FromVoidPtr((void *)(uintptr_t)signal_tripped);
+    rc = PyModule_AddObjectRef(module, "SIGNAL_TRIPPED", address);
+    Py_XDECREF(address);
     return rc;
 }
 

@@ -1,5 +1,8 @@
 from typing import Any
 
+SIGNAL_TRIPPED: int
+"""Address of a C function, `int (*)(void)`: whether a handler of a signal has still to run."""
+
 class Direct:
     def _tie(
         self,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from barewire.stack import ffi, lib
 
 from . import _errors
+from ._direct import SIGNAL_TRIPPED
 
 if TYPE_CHECKING:
     from ._stack import Stack
@@ -33,13 +34,21 @@ class Watched(NamedTuple):
     events: int  # poll(2)'s bits
 
 
+_tripped = ffi.cast("int (*)(void)", SIGNAL_TRIPPED)
+
+
+def _is_main() -> bool:
+    """The thread that runs the handlers of signals."""
+    return threading.current_thread() is threading.main_thread()
+
+
 class _Waiter:
     """C's waiter and room for its items; used by one wait at a time."""
 
     __slots__ = ("cdata", "items", "room")
 
     def __init__(self) -> None:
-        cdata = lib.waiter_new()
+        cdata = lib.waiter_new(_tripped if _is_main() else ffi.NULL)
         if cdata == ffi.NULL:
             raise OSError(
                 errno.EMFILE, "too many open files: a thread that waits needs one descriptor"
@@ -127,7 +136,7 @@ def _take() -> _Waiter:
 def _wait(waiter: _Waiter, n: int, until: int, stacks: tuple[Stack, ...], spin_ns: int) -> int:
     """Items ready (> 0), or 0 when the deadline is over; raises OSError."""
     cdata = waiter.cdata
-    is_main = threading.current_thread() is threading.main_thread()
+    is_main = _is_main()
     if is_main:
         _main_waits.append(cdata)
     try:

@@ -10,7 +10,6 @@ import errno
 import logging
 import os
 import select
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
@@ -170,12 +169,8 @@ class CallbackDevice(Device):
             return None
         if is_virtual:
             return self.deliver
-        thread = threading.Thread(target=self._pump, name=f"barewire-{self.name}", daemon=True)
-        old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            thread.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        # With the signals that the program has open: what `send` starts inherits them.
+        threading.Thread(target=self._pump, name=f"barewire-{self.name}", daemon=True).start()
         return None
 
     def _pump(self) -> None:

@@ -135,13 +135,14 @@ struct wait_item {
     uint32_t revents; /* filled in */
     uint32_t pad;
 };
-/* One per thread, with an eventfd; waiter_free when the thread ends. */
-struct waiter *waiter_new(void);
+/* One per thread, with an eventfd; waiter_free when the thread ends. `tripped` says whether a signal came whose
+ * handler the interpreter has still to run; NULL in threads that run none. */
+struct waiter *waiter_new(int (*tripped)(void));
 void waiter_free(struct waiter *w);
 /* Enlists on all items, drives (where the role is free) and spins up to spin_ns.
  * > 0: that many items have revents. Then still call wait_end.
- * 0: nothing yet; this thread's signals are now blocked: return to the interpreter once (so that
- *    handlers of signals that came before run), then wait_sleep.
+ * 0: nothing yet: return to the interpreter once (so that handlers of signals that came before run),
+ *    then wait_sleep.
  * -BW_WORK: nothing yet, and work for Python waits: wait_end, drain it, begin again.
  * deadline: in real stacks' CLOCK_MONOTONIC ns; with virtual stacks among the items, in their time
  * (it takes part in host_next_deadline and ends the wait when polled past). INT64_MAX: none.
@@ -150,14 +151,14 @@ int wait_begin(struct waiter *w, struct wait_item *items, int n, int64_t deadlin
 /* One sleep, in ppoll with signals unblocked only inside it, driving after each wake-up; may loop
  * inside as long as no signal came. As wait_begin, and -EINTR: a signal came; run its handler by
  * returning to the interpreter, then call again. 0: likewise (a signal may have gone to another
- * thread while this one drove with signals blocked, or waiter_interrupt was called). Before the first and after
- * each return signals are blocked until wait_end. */
+ * thread while this one drove with signals blocked, or waiter_interrupt was called). The thread's signal mask is
+ * its own again at each return: handlers, and what they start, see it. */
 int wait_sleep(struct waiter *w);
 /* From another thread: its wait_sleep returns 0. (A signal meant for the process may be given
  * to any thread that waits; that thread interrupts the main thread's waiter, which runs handlers.) */
 void waiter_interrupt(struct waiter *w);
 /* Delists, hands the driver role on (another waiter at once, else the background thread by a
- * store), unblocks signals. Safe to call at any time, any number of times. */
+ * store). Safe to call at any time, any number of times. */
 void wait_end(struct waiter *w);
 
 /* ---- seeing ---- */

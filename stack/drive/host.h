@@ -76,6 +76,7 @@ struct waiter {
     atomic_int hit;         /* something it waits for may have happened */
     atomic_int interrupted; /* waiter_interrupt was called */
     int event_fd;
+    int (*tripped)(void); /* see waiter_new */
     /* the rest belongs to the waiter's thread */
     struct wait_item *items;
     int n, fds; /* items; those of them that are descriptors */
@@ -90,7 +91,7 @@ struct waiter {
     int interests_cap;
     struct pollfd *polls;
     int polls_cap;
-    int blocked; /* counts in this thread's depth of blocked signals */
+    sigset_t open_signals; /* the thread's own mask, while wait_sleep blocks them */
 };
 
 struct host {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Waiting: a thread enlists on sockets of any hosts and on descriptors, and drives while it waits.
  *
- * Two C calls with Python between: wait_begin spins with signals open, then blocks them; back in
- * the interpreter handlers of what came before run; wait_sleep opens signals only inside ppoll, so
- * that one that comes at the wrong moment is pending, not lost. A signal for the whole process may
- * be given to another thread while ours drives with signals blocked; therefore a wait that drove
- * goes back to the interpreter within SIGNAL_GAP_NS. */
+ * Two C calls with Python between: wait_begin spins; back in the interpreter handlers of what came
+ * before run, with the program's own mask; wait_sleep blocks signals and opens them only inside ppoll,
+ * so that one that comes at the wrong moment is pending, not lost. What came between the interpreter's
+ * last look and the block the interpreter itself knows of (`tripped`). A signal for the whole process may
+ * be given to another thread while ours drives with signals blocked; therefore a wait that drove goes
+ * back to the interpreter within SIGNAL_GAP_NS. */
 #include "host.h"
 
 #include <stdlib.h>
@@ -14,36 +15,13 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Signals are blocked per thread: a handler may wait again inside a wait. */
-static _Thread_local struct {
-    int depth;
-    sigset_t original;
-} signals;
-
-static void block_signals(struct waiter *w)
-{
-    if (w->blocked)
-        return;
-    w->blocked = 1;
-    if (signals.depth++ == 0)
-        block_all_signals(&signals.original);
-}
-
-static void unblock_signals(struct waiter *w)
-{
-    if (!w->blocked)
-        return;
-    w->blocked = 0;
-    if (--signals.depth == 0)
-        pthread_sigmask(SIG_SETMASK, &signals.original, NULL);
-}
-
 /* ---- a waiter and the sockets it watches --------------------------------------------------------- */
-struct waiter *waiter_new(void)
+struct waiter *waiter_new(int (*tripped)(void))
 {
     struct waiter *w = calloc(1, sizeof *w);
     if (!w)
         return NULL;
+    w->tripped = tripped;
     w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (w->event_fd < 0) {
         free(w);
@@ -394,7 +372,6 @@ int wait_begin(struct waiter *w, struct wait_item *items, int n, int64_t deadlin
         return rc;
     }
     step(w, 0);
-    block_signals(w);
     return 0;
 }
 
@@ -437,7 +414,7 @@ static int sleep_once(struct waiter *w, int64_t until)
         return 0;
     int64_t left = until == NEVER ? 0 : until - monotonic();
     struct timespec ts = {left > 0 ? left / 1000000000 : 0, left > 0 ? left % 1000000000 : 0};
-    int rc = ppoll(w->polls, (nfds_t)(n + w->fds), until == NEVER ? NULL : &ts, &signals.original);
+    int rc = ppoll(w->polls, (nfds_t)(n + w->fds), until == NEVER ? NULL : &ts, &w->open_signals);
     int error = errno;
     expected = WAITER_SLEEPING; /* WOKEN stays: the loop looks */
     atomic_compare_exchange_strong(&w->state, &expected, WAITER_IDLE);
@@ -448,19 +425,21 @@ static int sleep_once(struct waiter *w, int64_t until)
     return rc > 0 && w->fds ? collect_fds(w, w->polls + n) : 0;
 }
 
+static int tripped(const struct waiter *w)
+{
+    return w->tripped && w->tripped();
+}
+
 /* ppoll reports descriptors before signals: under steady traffic only this lets a signal through. */
 static int signal_pending(struct waiter *w)
 {
     struct timespec zero = {0, 0};
-    return ppoll(NULL, 0, &zero, &signals.original) < 0 && errno == EINTR;
+    return ppoll(NULL, 0, &zero, &w->open_signals) < 0 && errno == EINTR;
 }
 
-int wait_sleep(struct waiter *w)
+/* Until something is ready or the interpreter has to run; with signals blocked. */
+static int drive_and_sleep(struct waiter *w)
 {
-    if (!w->active)
-        return -EINVAL;
-    block_signals(w);
-    step(w, 1);
     int64_t entered = monotonic(), checked = entered;
     int drove = 0, fds = 0, rc;
     for (;;) {
@@ -471,6 +450,10 @@ int wait_sleep(struct waiter *w)
             rc = rc > 0 ? rc + fds : fds;
         if (rc)
             break;
+        if (tripped(w)) {
+            rc = -EINTR;
+            break;
+        }
         int64_t now = monotonic();
         drove |= w->moved != QUIET;
         if (atomic_exchange(&w->interrupted, 0) || (drove && now - entered >= SIGNAL_GAP_NS))
@@ -493,15 +476,25 @@ int wait_sleep(struct waiter *w)
             break;
         }
     }
+    return rc;
+}
+
+int wait_sleep(struct waiter *w)
+{
+    if (!w->active)
+        return -EINVAL;
+    block_all_signals(&w->open_signals);
+    step(w, 1);
+    int rc = drive_and_sleep(w);
     if (rc == 0 || rc == -EINTR)
         step(w, 0);
     else
         leave(w, rc);
+    pthread_sigmask(SIG_SETMASK, &w->open_signals, NULL);
     return rc;
 }
 
 void wait_end(struct waiter *w)
 {
     leave(w, 0);
-    unblock_signals(w);
 }

@@ -89,7 +89,7 @@ static int send_all(struct waiter *w, struct bw_sock *s, const char *buf, size_t
 static void *serve(void *arg)
 {
     struct bw_sock *s = arg;
-    struct waiter *w = waiter_new();
+    struct waiter *w = waiter_new(NULL);
     char buf[LONGEST];
     int64_t n;
     while ((n = receive(w, s, buf, sizeof buf)) > 0 && send_all(w, s, buf, (size_t)n) == 0)
@@ -101,7 +101,7 @@ static void *serve(void *arg)
 
 static void *accept_all(void *arg)
 {
-    struct waiter *w = waiter_new();
+    struct waiter *w = waiter_new(NULL);
     pthread_t *servers = calloc((size_t)(CLIENTS * connections), sizeof *servers);
     for (long i = 0; i < CLIENTS * connections; i++) {
         struct bw_sock *s;
@@ -139,7 +139,7 @@ static void echo(struct waiter *w, struct bw_sock *s, long seed)
 static void *client(void *arg)
 {
     long id = (long)(intptr_t)arg;
-    struct waiter *w = waiter_new();
+    struct waiter *w = waiter_new(NULL);
     struct bw_addr addr = loopback(PORT);
     for (long i = 0; i < connections; i++) {
         struct bw_sock *s;
@@ -170,7 +170,7 @@ static void *client(void *arg)
 /* A hundred datagrams a call, more than move under one hold of the lock, there and all of them here. */
 static void *datagrams(void *arg)
 {
-    struct waiter *w = waiter_new();
+    struct waiter *w = waiter_new(NULL);
     uint32_t data[BATCH], lengths[BATCH];
     struct bw_addr addrs[BATCH], addr = loopback((uint16_t)(PORT + (intptr_t)arg));
     struct bw_batch batch = {(uint8_t *)data, lengths, addrs, sizeof *data, BATCH};

@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 import pytest
-from barewire.stack import lib
+from barewire import _waiting
+from barewire.stack import ffi, lib
 
-from .kit import PATIENCE, B, Sock, Stack, Thread, asleep, pair, two_stacks, until
+from .kit import IN, PATIENCE, B, Sock, Stack, Thread, asleep, pair, two_stacks, until
 
 
 class Interrupted(Exception):
@@ -183,6 +185,140 @@ def test_a_handler_may_wait_itself() -> None:
             other.result()
         finally:
             signal.signal(signal.SIGALRM, before)
+
+
+def test_a_handler_has_the_mask_of_the_program() -> None:
+    """And so have the threads and the processes that it starts, in every phase of a wait."""
+    with two_stacks() as (a, b):
+        here, there = pair(a, b)
+        masks: list[set[int]] = []
+
+        def mask() -> set[int]:
+            return signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+        def handler(*_: object) -> None:
+            masks.append(mask())
+            masks.append(Thread(mask).result())
+            if not masks[2:]:
+                masks.append(mask_of_a_child())
+
+        before = signal.signal(signal.SIGALRM, handler)
+        own = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+        me, slept = threading.get_ident(), sleeps(a)
+
+        def run() -> None:
+            until(lambda: sleeps(a) > slept, "the main thread to sleep")
+            for n in range(1, 6):
+                signal.pthread_kill(me, signal.SIGALRM)
+                until(lambda: len(masks) > 2 * n, "the handler to end")  # noqa: B023
+            there.sendall(b"late")
+
+        try:
+            other = Thread(run)
+            assert here.recv() == b"late"
+            other.result()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, own)
+            signal.signal(signal.SIGALRM, before)
+        assert all(m == own | {signal.SIGUSR2} for m in masks), masks
+
+
+def mask_of_a_child() -> set[int]:
+    child = os.fork()
+    if not child:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        os._exit(0 if blocked == {signal.SIGUSR2} else 1)
+    return {signal.SIGUSR2} if os.waitpid(child, 0)[1] == 0 else set()
+
+
+def test_a_handler_that_changes_the_mask() -> None:
+    with two_stacks() as (a, b):
+        here, there = pair(a, b)
+
+        def handler(*_: object) -> None:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+            there.sendall(b"late")
+
+        before = signal.signal(signal.SIGALRM, handler)
+        try:
+            interrupt = interrupt_once_asleep(a)
+            assert here.recv() == b"late"
+            interrupt.result()
+            assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == {signal.SIGUSR2}
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            signal.signal(signal.SIGALRM, before)
+
+
+def interrupt_once_asleep(stack: Stack) -> Thread:
+    me, slept = threading.get_ident(), sleeps(stack)
+
+    def run() -> None:
+        until(lambda: sleeps(stack) > slept, "the main thread to sleep")
+        signal.pthread_kill(me, signal.SIGALRM)
+
+    return Thread(run)
+
+
+def test_no_moment_at_which_a_signal_is_slept_through() -> None:
+    """One signal a wait, later and later; nothing but its handler ends the wait."""
+    with two_stacks() as (a, b):
+        here, there = pair(a, b)
+        here.spin = 0
+        before = signal.signal(signal.SIGALRM, lambda *_: there.sendall(b"x"))
+        try:
+            for n in range(400):
+                signal.setitimer(signal.ITIMER_REAL, 1e-6 + n * 5e-7)
+                assert here.recv() == b"x"
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+
+def test_a_signal_that_only_the_interpreter_knows_of_ends_the_sleep() -> None:
+    """It came between the interpreter's last look and the block of wait_sleep."""
+    came = [0, 1]
+    tripped = ffi.callback("int (*)(void)", lambda: came.pop() if came else 0)
+    with two_stacks() as (a, b):
+        here, _there = pair(a, b)
+        waiter = lib.waiter_new(tripped)
+        items = ffi.new("struct wait_item[1]")
+        items[0].host, items[0].sock, items[0].events = a.host, here.handle, IN
+        soon = _waiting.deadline(a, 0.05)
+        assert lib.wait_begin(waiter, items, 1, soon, 0) == 0
+        assert lib.wait_sleep(waiter) == -errno.EINTR
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+        while not (answer := lib.wait_sleep(waiter)):
+            pass
+        assert answer == -errno.ETIMEDOUT
+        lib.waiter_free(waiter)
+
+
+def test_the_interpreter_says_that_a_handler_has_still_to_run() -> None:
+    calls: list[int] = []
+    said: list[bool] = []
+    before = signal.signal(signal.SIGUSR2, lambda *_: calls.append(1))
+    own = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    try:
+
+        def run() -> None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, own)
+            said.append(bool(_waiting._tripped()))
+            signal.pthread_kill(threading.get_ident(), signal.SIGUSR2)
+            said.append(bool(_waiting._tripped()))
+
+        thread = threading.Thread(target=run)
+        switch = sys.getswitchinterval()
+        sys.setswitchinterval(60)  # the main thread waits for the lock, and for nothing else
+        try:
+            thread.start()
+            thread.join()
+        finally:
+            sys.setswitchinterval(switch)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, own)
+        signal.signal(signal.SIGUSR2, before)
+    assert said == [False, True] and calls == [1]
 
 
 def test_comes_through_steady_traffic(handler: Handler) -> None:

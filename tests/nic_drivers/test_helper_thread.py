@@ -22,6 +22,22 @@ def test_signals_are_left_to_the_other_threads() -> None:
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
+def test_the_caller_keeps_its_mask_all_the_time() -> None:
+    """What a handler starts while the thread is started inherits no blocked signal of ours."""
+    masks: list[set[int]] = []
+    before = signal.signal(
+        signal.SIGALRM, lambda *_: masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    )
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 2e-4, 2e-4)
+        while len(masks) < 200:
+            in_thread(os.getpid)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert set().union(*masks) == set()
+
+
 def test_an_interrupted_caller_discards_the_result() -> None:
     discarded: list[str] = []
 

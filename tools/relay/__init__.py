@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 from dataclasses import dataclass
 from types import TracebackType
 
 from ...nic_drivers import Device, Faults, open_device, with_faults
+from ...nic_drivers.helper_thread import leave_signals_to_others
 from ..netns import Namespace
 from ._pump import ffi, lib
 
@@ -62,13 +62,10 @@ class Pump:
         self._thread = threading.Thread(target=self._run, name="barewire-relay", daemon=True)
 
     def start(self) -> None:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            self._thread.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._thread.start()
 
     def _run(self) -> None:
+        leave_signals_to_others()
         with contextlib.suppress(
             PermissionError
         ):  # then its timing is what the machine's load allows
