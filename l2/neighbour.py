@@ -119,7 +119,7 @@ class NeighbourCache:
             self._ask(now, entry)
         elif entry.state is not State.INCOMPLETE:
             # Punted just before the entry was published: it only has to go again.
-            self._port.send_packet(packet)
+            self._port.send_via(ifindex, ip, packet)
             return
         self._hold(entry, packet)
 
@@ -230,7 +230,7 @@ class NeighbourCache:
             if not self._port.neigh_set(entry.ifindex, entry.ip, mac):
                 self.counters["neigh_publish_failed"] += 1
         for packet in self._waiting(entry):
-            self._port.send_packet(packet)
+            self._port.send_via(entry.ifindex, entry.ip, packet)
 
     def _hold(self, entry: Neighbour, packet: bytes) -> None:
         """The packet waits, within the bounds."""

@@ -41,5 +41,8 @@ class LinkPort(Protocol):
     def send_packet(self, packet: bytes) -> bool:
         """Queues an IP packet with a finished header: routed, resolved, fragmented if need be."""
 
+    def send_via(self, ifindex: int, nexthop: Address, packet: bytes) -> bool:
+        """Queues an IP packet that was routed before: by that interface, to that next hop."""
+
     def local_error(self, packet: bytes, err: int) -> None:
         """The packet (ours, as sent) could not be delivered: err (errno) goes to its socket."""

@@ -313,9 +313,10 @@ int bw_cc_answer(struct bw_stack *st, uint32_t sock, uint32_t generation, uint64
 int bw_cc_give_up(struct bw_stack *st, uint32_t sock, uint32_t generation);
 /* A whole frame for that interface (layer 2: with Ethernet header). */
 int bw_send_frame(struct bw_stack *st, int ifindex, const uint8_t *frame, uint32_t len);
-/* An IPv4 packet with a finished header: routed, resolved, fragmented if it must be (never with
- * DF: -EMSGSIZE). */
-int bw_send_packet(struct bw_stack *st, const uint8_t *packet, uint32_t len);
+/* An IPv4 packet with a finished header: resolved, fragmented if it must be (never with DF: -EMSGSIZE).
+ * ifindex 0: routed; else it leaves by that interface, for that next hop. */
+int bw_send_packet(struct bw_stack *st, int ifindex, const uint8_t nexthop[16], const uint8_t *packet,
+                   uint32_t len);
 /* A packet as if it had just arrived on that interface (a reassembled datagram). */
 void bw_input_packet(struct bw_stack *st, int ifindex, const uint8_t *packet, uint32_t len);
 /* The packet (ours, as sent) could not be delivered: err goes to the socket it belongs to. */

@@ -104,7 +104,11 @@ class EnginePort:
         return int(lib.host_send_frame(self._host, ifindex, frame, len(frame))) == 0
 
     def send_packet(self, packet: bytes) -> bool:
-        return int(lib.host_send_packet(self._host, packet, len(packet))) == 0
+        return int(lib.host_send_packet(self._host, 0, ffi.NULL, packet, len(packet))) == 0
+
+    def send_via(self, ifindex: int, nexthop: Address, packet: bytes) -> bool:
+        hop = ip16(nexthop)
+        return int(lib.host_send_packet(self._host, ifindex, hop, packet, len(packet))) == 0
 
     def input_packet(self, ifindex: int, packet: bytes) -> None:
         lib.host_input_packet(self._host, ifindex, packet, len(packet))

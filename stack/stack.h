@@ -332,6 +332,8 @@ void ip_paths_changed(struct bw_stack *st);
 int ip_is_broadcast(struct bw_stack *st, const uint8_t *ip);
 /* Fills (or revalidates) the path to dst. 0, -ENETUNREACH, -EHOSTUNREACH, -ENETDOWN. */
 int ip_path_find(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if, struct ip_path *path);
+/* The way by that interface and next hop, whatever the routes say. 0, -EINVAL, -ENETDOWN. */
+int ip_path_via(struct bw_stack *st, int ifindex, const uint8_t *nexthop, struct ip_path *path);
 static inline int ip_path_get(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if,
                               struct ip_path *path)
 {

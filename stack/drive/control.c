@@ -71,9 +71,9 @@ int host_send_frame(struct host *h, int ifindex, const uint8_t *frame, uint32_t 
     CONTROL_CALL(h, bw_send_frame(h->st, ifindex, frame, len));
 }
 
-int host_send_packet(struct host *h, const uint8_t *packet, uint32_t len)
+int host_send_packet(struct host *h, int ifindex, const uint8_t *nexthop, const uint8_t *packet, uint32_t len)
 {
-    CONTROL_CALL(h, bw_send_packet(h->st, packet, len));
+    CONTROL_CALL(h, bw_send_packet(h->st, ifindex, nexthop, packet, len));
 }
 
 int host_input_packet(struct host *h, int ifindex, const uint8_t *packet, uint32_t len)

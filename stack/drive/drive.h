@@ -75,7 +75,8 @@ int host_neigh_set(struct host *h, int ifindex, const uint8_t *ip, const uint8_t
 int host_neigh_del(struct host *h, int ifindex, const uint8_t *ip);
 int host_neigh_get(struct host *h, int ifindex, const uint8_t *ip, struct bw_neigh_info *info);
 int host_send_frame(struct host *h, int ifindex, const uint8_t *frame, uint32_t len);
-int host_send_packet(struct host *h, const uint8_t *packet, uint32_t len);
+int host_send_packet(struct host *h, int ifindex, const uint8_t *nexthop, const uint8_t *packet,
+                     uint32_t len);
 int host_input_packet(struct host *h, int ifindex, const uint8_t *packet, uint32_t len);
 int host_local_error(struct host *h, const uint8_t *packet, uint32_t len, int err);
 int host_select_source(struct host *h, const uint8_t *dst, uint8_t *src);

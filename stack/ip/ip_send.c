@@ -230,7 +230,8 @@ int ip_send_super(struct bw_stack *st, struct ip_path *path, const struct ip_sen
     return err;
 }
 
-int bw_send_packet(struct bw_stack *st, const uint8_t *packet, uint32_t len)
+int bw_send_packet(struct bw_stack *st, int ifindex, const uint8_t nexthop[16], const uint8_t *packet,
+                   uint32_t len)
 {
     struct ip_path path;
     uint8_t dst[16];
@@ -240,7 +241,7 @@ int bw_send_packet(struct bw_stack *st, const uint8_t *packet, uint32_t len)
     if (hlen < 20 || hlen > len)
         return -EINVAL;
     ip_from_v4(dst, packet + 16);
-    int err = ip_path_find(st, dst, 0, &path);
+    int err = ifindex ? ip_path_via(st, ifindex, nexthop, &path) : ip_path_find(st, dst, 0, &path);
     if (err)
         return err;
     /* Options differ between the first and later fragments; who sends them fits them in a frame. */

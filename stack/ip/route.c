@@ -189,6 +189,16 @@ static void path_fill(struct bw_stack *st, struct ip_path *path, uint32_t ifinde
     path->gen = st->route_gen;
 }
 
+int ip_path_via(struct bw_stack *st, int ifindex, const uint8_t *nexthop, struct ip_path *path)
+{
+    if (ifindex < 1 || ifindex > st->ifaces)
+        return -EINVAL;
+    if (!st->iface[ifindex].up)
+        return -ENETDOWN;
+    path_fill(st, path, (uint32_t)ifindex, nexthop);
+    return 0;
+}
+
 static int path_to_self(struct bw_stack *st, const uint8_t *dst, const struct bw_ifaddr *own,
                         uint32_t bound_if, struct ip_path *path)
 {

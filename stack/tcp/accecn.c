@@ -95,7 +95,7 @@ uint32_t accecn_room(const struct tcb *t, const struct tcp_emit *e)
 static void ack_now(struct tcb *t)
 {
     const struct tcp_emit ack = {.seq = t->snd_nxt, .flags = TCP_ACK};
-    tcp_emit(t, &t->base.st->iface[t->base.path.ifindex], &ack);
+    tcp_emit(t, &ack);
 }
 
 /* An acceptable segment, before its data are taken. Section 3.2.2.5.1: the first mark after none is told

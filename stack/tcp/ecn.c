@@ -221,7 +221,7 @@ static void follow_ce_state(struct tcb *t, uint8_t ce)
         return;
     if (t->unacked) {
         const struct tcp_emit ack = {.seq = t->snd_nxt, .flags = TCP_ACK};
-        tcp_emit(t, &t->base.st->iface[t->base.path.ifindex], &ack);
+        tcp_emit(t, &ack);
     }
     t->ecn.echo = ce;
     tcp_send_ack(t);

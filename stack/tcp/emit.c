@@ -129,13 +129,16 @@ static void add_payload(struct tcb *t, struct tx_frame *f, const struct tcp_emit
         tx_add(t->base.st, f, piece[i].data, piece[i].len, chunk[i]);
 }
 
-/* 0; -1: the interface's queue is full. e->len must fit tcp_emit_max. */
-int tcp_emit(struct tcb *t, struct iface *out, const struct tcp_emit *e)
+/* Whoever emits goes the way that the routes say now. 0; -1: there is none, or the interface's queue is
+ * full: it waits, nothing is lost. */
+int tcp_emit(struct tcb *t, const struct tcp_emit *e)
 {
     struct bw_stack *st = t->base.st;
     uint8_t *hdr;
-    struct tx_frame *f = tx_room(st, out) > 0 ? tx_begin(st, out, &hdr)
-                                              : NULL; /* it waits, nothing is lost */
+    if (!tcp_path_ready(t))
+        return -1;
+    struct iface *out = &st->iface[t->base.path.ifindex];
+    struct tx_frame *f = tx_room(st, out) > 0 ? tx_begin(st, out, &hdr) : NULL;
     if (!f)
         return -1;
     uint8_t *ip = hdr + HDR_IP, *tcp = ip + 20;

@@ -127,7 +127,7 @@ static uint32_t next_size(struct tcb *t)
 }
 
 /* Before new data, while there is a search. 1: a probe went out, 0: none now, -1: no room. */
-int tcp_mtu_probe(struct tcb *t, struct iface *out)
+int tcp_mtu_probe(struct tcb *t)
 {
     uint32_t flight = t->snd_nxt - t->snd_una, pipe = tcp_pipe(t), size;
     if (!t->use_sack || t->recovering || t->lost.n || t->sacked.n || !t->syn_acked || t->snd_urgent ||
@@ -138,7 +138,7 @@ int tcp_mtu_probe(struct tcb *t, struct iface *out)
         t->cwnd < pipe + len || (t->pacing_rate && !pace_budget(t)))
         return 0;
     const struct tcp_emit e = {.seq = t->snd_nxt, .len = len, .flags = TCP_ACK, .whole = 1};
-    if (tcp_emit(t, out, &e))
+    if (tcp_emit(t, &e))
         return -1;
     t->mtu.state = MTU_SENT;
     t->mtu.size = (uint16_t)size;

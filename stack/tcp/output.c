@@ -39,7 +39,7 @@ void tcp_send_ack(struct tcb *t)
 }
 
 /* The way may be gone (address or route withdrawn): the timers decide what becomes of it. */
-static int path_ready(struct tcb *t)
+int tcp_path_ready(struct tcb *t)
 {
     uint32_t mtu = t->base.path.mtu;
     int err = ip_path_get(t->base.st, t->base.raddr, t->base.bound_if, &t->base.path);
@@ -68,7 +68,7 @@ void tcp_fill(struct bw_stack *st, struct iface *out)
             next = t->ready_next;
             if (tx_room(st, out) <= 0)
                 return;
-            if (!path_ready(t)) {
+            if (!tcp_path_ready(t)) {
                 tcp_ready_remove(t);
                 continue;
             }
@@ -106,7 +106,7 @@ void tcp_update_mss(struct tcb *t)
 /* ---- retransmissions ------------------------------------------------------------------------------------ */
 
 /* 1: one went out, 0: nothing to retransmit now, -1: no room. */
-static int send_lost(struct tcb *t, struct iface *out)
+static int send_lost(struct tcb *t)
 {
     if (!t->lost.n || t->frto == FRTO_NEW || tcp_pipe(t) >= t->cwnd || (t->pacing_rate && !pace_budget(t)))
         return 0;
@@ -119,7 +119,7 @@ static int send_lost(struct tcb *t, struct iface *out)
         e.flags |= TCP_FIN;
     if (seq + e.len == end)
         e.flags |= TCP_PSH;
-    if (tcp_emit(t, out, &e))
+    if (tcp_emit(t, &e))
         return -1;
     ranges_subtract(&t->lost, seq, seq + len);
     const struct tx_record record = rate_sent(t, seq, seq + len);
@@ -222,7 +222,7 @@ static int send_new(struct tcb *t, struct iface *out)
     if (t->fin_sent || (!t->syn_acked && !tcp_is_early(t)))
         return 0;
     restart_after_idle(t);
-    if (unlikely(t->mtu.low) && tcp_mtu_probe(t, out) < 0)
+    if (unlikely(t->mtu.low) && tcp_mtu_probe(t) < 0)
         return -1;
     uint32_t waiting, n = sendable(t, &waiting), size = emit_size(t, out), turn = 0;
     while (n) {
@@ -238,7 +238,7 @@ static int send_new(struct tcb *t, struct iface *out)
             if (t->fin_queued)
                 e.flags |= TCP_FIN;
         }
-        if (tcp_emit(t, out, &e))
+        if (tcp_emit(t, &e))
             return -1;
         t->push_wanted = t->tlp_new = 0;
         if (e.len % t->mss)
@@ -256,7 +256,7 @@ static int send_new(struct tcb *t, struct iface *out)
     }
     if (t->fin_queued && !t->fin_sent && waiting == 0) {
         const struct tcp_emit e = {.seq = t->snd_nxt, .flags = TCP_ACK | TCP_FIN};
-        if (tcp_emit(t, out, &e))
+        if (tcp_emit(t, &e))
             return -1;
         t->fin_sent = 1;
         tcp_sent_new(t, e.seq, 1);
@@ -268,12 +268,12 @@ static int send_new(struct tcb *t, struct iface *out)
     return 0;
 }
 
-static int send_syn(struct tcb *t, struct iface *out)
+static int send_syn(struct tcb *t)
 {
     const struct tcp_emit e = {.seq = t->iss,
                                .len = tfo_syn_data(t),
                                .flags = t->state == BW_TCP_SYN_SENT ? TCP_SYN : TCP_SYN | TCP_ACK};
-    if (tcp_emit(t, out, &e))
+    if (tcp_emit(t, &e))
         return 0;
     const struct tx_record record = rate_sent(t, t->iss, t->iss + 1 + e.len);
     txlog_add(t->snd_nxt != t->iss ? &t->resent : &t->sent, &record);
@@ -296,18 +296,18 @@ int tcp_output(struct tcb *t, struct iface *out)
         if (t->fast_open & FASTOPEN_DEFERRED)
             return 1;
         if (t->snd_nxt == t->iss || t->syn_again)
-            return send_syn(t, out) && !tcp_is_early(t);
+            return send_syn(t) && !tcp_is_early(t);
         if (tcp_is_early(t) && send_new(t, out))
             return 0;
     } else if (t->state != BW_TCP_TIME_WAIT) {
         int more = 1;
         if (t->ack_now && (tcp_has_sack(t) || t->ecn.handshake)) { /* what a full segment has no room for */
             const struct tcp_emit ack = {.seq = t->snd_nxt, .flags = TCP_ACK};
-            if (tcp_emit(t, out, &ack))
+            if (tcp_emit(t, &ack))
                 return 0;
         }
         for (uint32_t turn = 0; more > 0 && turn < TCP_TURN_BYTES; turn += t->mss)
-            more = send_lost(t, out);
+            more = send_lost(t);
         if (more == 0)
             more = send_new(t, out);
         if (more)
@@ -317,7 +317,7 @@ int tcp_output(struct tcb *t, struct iface *out)
     }
     if (t->ack_now) {
         const struct tcp_emit e = {.seq = t->snd_nxt, .flags = TCP_ACK};
-        return tcp_emit(t, out, &e) == 0;
+        return tcp_emit(t, &e) == 0;
     }
     return 1;
 }

@@ -170,7 +170,7 @@ void tlp_schedule(struct tcb *t)
 static void send_probe(struct tcb *t)
 {
     uint32_t flight = t->snd_nxt - t->snd_una, end = tcp_data_end(t);
-    struct iface *out = &t->base.st->iface[t->base.path.ifindex];
+    tcp_path_ready(t); /* its MTU is the size of the probe */
     t->tlp_out = 1;
     t->tlp_resent = 0;
     count(t->base.st, COUNT_TCP_TAIL_PROBES);
@@ -186,7 +186,7 @@ static void send_probe(struct tcb *t)
     e.len = seq_gt(t->snd_nxt, end) ? end - start : t->snd_nxt - start;
     if (seq_gt(t->snd_nxt, end))
         e.flags |= TCP_FIN;
-    if (tcp_emit(t, out, &e))
+    if (tcp_emit(t, &e))
         return;
     const struct tx_record record = rate_sent(t, start, t->snd_nxt);
     txlog_add(&t->resent, &record);

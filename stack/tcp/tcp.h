@@ -437,6 +437,7 @@ void pace_sent(struct tcb *t, uint32_t n);
 
 /* ---- output.c ---- */
 void tcp_want_output(struct tcb *t);
+int tcp_path_ready(struct tcb *t);
 void tcp_ready_remove(struct tcb *t);
 int tcp_output(struct tcb *t, struct iface *out); /* 1: done for now, 0: more to send, no room or turn over */
 void tcp_send_ack(struct tcb *t);
@@ -452,7 +453,7 @@ void tcp_mtu_unclear(struct tcb *t);
 void tcp_mtu_resent(struct tcb *t, uint32_t seq);
 void tcp_mtu_acked(struct tcb *t);
 int tcp_mtu_lost(struct tcb *t);
-int tcp_mtu_probe(struct tcb *t, struct iface *out);
+int tcp_mtu_probe(struct tcb *t);
 
 /* ---- urgent.c ---- */
 void tcp_mark_urgent(struct tcb *t);
@@ -482,7 +483,7 @@ struct tcp_emit {
     uint8_t probe; /* an old sequence number on purpose (keepalive, window probe) */
     uint8_t whole; /* one segment whatever the MSS (a probe of the path MTU) */
 };
-int tcp_emit(struct tcb *t, struct iface *out, const struct tcp_emit *e);
+int tcp_emit(struct tcb *t, const struct tcp_emit *e);
 int tcp_has_sack(const struct tcb *t);
 
 /* ---- stateless.c ---- */

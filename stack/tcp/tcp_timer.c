@@ -137,9 +137,8 @@ static void on_persist(struct tcb *t)
     t->retries++;
     t->backoff++;
     count(t->base.st, COUNT_TCP_PROBES);
-    struct iface *out = &t->base.st->iface[t->base.path.ifindex];
     const struct tcp_emit probe = {.seq = t->snd_una - !t->snd_urgent, .flags = TCP_ACK, .probe = 1};
-    tcp_emit(t, out, &probe);
+    tcp_emit(t, &probe);
     tcp_arm_rexmt(t);
     t->persisting = 1;
 }
@@ -165,7 +164,7 @@ static void on_keepalive(struct tcb *t)
     t->probes++;
     count(st, COUNT_TCP_KEEPALIVES);
     const struct tcp_emit probe = {.seq = t->snd_una - 1, .flags = TCP_ACK, .probe = 1};
-    tcp_emit(t, &st->iface[t->base.path.ifindex], &probe);
+    tcp_emit(t, &probe);
     tcp_timer_set(t, TIMER_KEEP, st->now + t->keep_intvl * SECOND);
 }
 

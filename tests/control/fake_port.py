@@ -23,6 +23,7 @@ class FakePort:
 
     frames: list[tuple[int, bytes]] = field(default_factory=list)
     packets: list[bytes] = field(default_factory=list)
+    ways: list[tuple[int, Address]] = field(default_factory=list)  # of packets sent before
     errors: list[tuple[bytes, int]] = field(default_factory=list)
     inputs: list[tuple[int, bytes]] = field(default_factory=list)
     neighbours: dict[tuple[int, Address], NeighbourInfo] = field(default_factory=dict)
@@ -50,6 +51,10 @@ class FakePort:
     def send_packet(self, packet: bytes) -> bool:
         self.packets.append(packet)
         return True
+
+    def send_via(self, ifindex: int, nexthop: Address, packet: bytes) -> bool:
+        self.ways.append((ifindex, nexthop))
+        return self.send_packet(packet)
 
     def local_error(self, packet: bytes, err: int) -> None:
         self.errors.append((packet, err))
