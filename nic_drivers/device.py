@@ -189,8 +189,10 @@ class Device:
 
     def __del__(self) -> None:
         if getattr(self, "_netdev", None) is not None and self._pid == os.getpid():
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-            self.close()
+            try:
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            finally:  # a filter may make an error of the warning
+                self.close()
 
     def _open(self) -> Any:
         if self._netdev is None:

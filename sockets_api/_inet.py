@@ -231,8 +231,10 @@ class socket(Transfer, metaclass=SocketMeta):
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         if self._sock:
-            _warn(f"unclosed {self!r}", ResourceWarning, source=self)
-            self._real_close()
+            try:
+                _warn(f"unclosed {self!r}", ResourceWarning, source=self)
+            finally:  # a filter may make an error of the warning
+                self._real_close()
 
     def detach(self) -> int:
         """Gives up the object, not the connection; the number under which it lives on.
@@ -308,10 +310,7 @@ class socket(Transfer, metaclass=SocketMeta):
 
     def setblocking(self, flag: bool, /) -> None:
         """True: calls block without end; False: not at all."""
-        if not hasattr(flag, "__index__"):
-            kind = type(flag).__name__
-            raise TypeError(f"'{kind}' object cannot be interpreted as an integer")
-        self.settimeout(None if flag else 0.0)
+        self.settimeout(None if _timeout.is_blocking(flag) else 0.0)
 
     def getblocking(self) -> bool:
         return self._timeout != 0

@@ -458,15 +458,19 @@ class Stack:
         self.close()
 
     def __del__(self, _free: Any = lib.host_free, _null: Any = ffi.NULL) -> None:
-        if not getattr(self, "_closed", True) and self._pid == os.getpid():
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
-            self.close()
-        # By hand: ffi.gc would free it before other finalisers of a garbage cycle have run. What a
-        # socket's handle needs stays until that is closed.
-        host, self.host = getattr(self, "host", _null), _null
-        if hasattr(self, "_port"):
-            self._port.detach()
-        _free(host)
+        try:
+            if not getattr(self, "_closed", True) and self._pid == os.getpid():
+                try:
+                    warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+                finally:  # a filter may make an error of the warning
+                    self.close()
+        finally:
+            # By hand: ffi.gc would free it before other finalisers of a garbage cycle have run. What a
+            # socket's handle needs stays until that is closed.
+            host, self.host = getattr(self, "host", _null), _null
+            if hasattr(self, "_port"):
+                self._port.detach()
+            _free(host)
 
     def _check(self) -> None:
         if self._pid != os.getpid():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+import sys
 from typing import Any
 
 LONGEST = (2**63 - 1) // 10**9  # seconds that fit into nanoseconds
@@ -36,3 +38,14 @@ def seconds_of(timeout: Any) -> float | None:
     if seconds > LONGEST:
         raise OverflowError("timestamp out of range for platform time_t")
     return seconds
+
+
+def is_blocking(flag: Any) -> bool:
+    """setblocking()'s argument, read as the running Python reads it: any truth value since 3.12, a C long
+    before."""
+    if sys.version_info >= (3, 12):
+        return bool(flag)
+    number = operator.index(flag)
+    if not -(2**63) <= number < 2**63:
+        raise OverflowError("Python int too large to convert to C long")
+    return number != 0

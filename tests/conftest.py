@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import barewire
 import pytest
+from barewire.nic_drivers import Device
 from barewire.tools import netns
+
+_devices: weakref.WeakSet[Device] = weakref.WeakSet()
+_stacks: weakref.WeakSet[barewire.Stack] = weakref.WeakSet()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,10 +26,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """BAREWIRE_TEST_HEADER_PREDICTION=0: every stack that a test makes in this process without a
-    word about it does without TCP's fast path."""
+    """Devices and stacks are noted when they are made. BAREWIRE_TEST_HEADER_PREDICTION=0: every stack
+    that a test makes in this process without a word about it does without TCP's fast path."""
+    note(Device, _devices)
+    note(barewire.Stack, _stacks)
     if os.environ.get("BAREWIRE_TEST_HEADER_PREDICTION", "1") == "0":
-        barewire.Stack.__init__.__kwdefaults__["header_prediction"] = False
+        init = inspect.unwrap(barewire.Stack.__init__)
+        init.__kwdefaults__["header_prediction"] = False
+
+
+def note(kind: Any, made: weakref.WeakSet[Any]) -> None:
+    """Every object of a class is in the set from now on."""
+    original = kind.__init__
+
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        made.add(self)
+
+    kind.__init__ = init
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -111,6 +134,16 @@ def _children(task: str) -> list[str]:
             return file.read().split()
     except OSError:
         return []
+
+
+@pytest.fixture(autouse=True)
+def closes_everything(leaves_nothing_behind: None) -> Iterator[None]:
+    """Whatever happens in a test, its stacks and devices are closed: a port or an interface that a failed
+    one holds would fail those after it."""
+    before = {*_stacks, *_devices}
+    yield
+    for made in {*_stacks, *_devices} - before:
+        made.close(0) if isinstance(made, barewire.Stack) else made.close()
 
 
 @pytest.fixture(autouse=True)

@@ -24,8 +24,8 @@
 
 enum {
     IP_HEADER = 20,
-    IP_PROTOCOL = 9,
-    IP_DESTINATION = 16,
+    IP_PROTOCOL_AT = 9, /* IP_PROTOCOL is an option of newer headers */
+    IP_DESTINATION_AT = 16,
     HEADROOM = 64,                /* virtio-net and link header end here */
     SLOT = HEADROOM + 65536 + 64, /* an odd number of cache lines */
     RETRY_NS = 1000000,
@@ -127,9 +127,9 @@ static int put_packet(struct raw *r, int m, const struct tx_frame *f)
     bw_gather(ip, f);
     if (ip[0] >> 4 != 4)
         return drop_tx(r, TX_NOT_IPV4);
-    if (!r->tcp && ip[IP_PROTOCOL] == IPPROTO_TCP)
+    if (!r->tcp && ip[IP_PROTOCOL_AT] == IPPROTO_TCP)
         return drop_tx(r, TX_TCP_UNGUARDED);
-    memcpy(&r->to[m].sin_addr, ip + IP_DESTINATION, 4);
+    memcpy(&r->to[m].sin_addr, ip + IP_DESTINATION_AT, 4);
     r->tx_iov[m].iov_len = f->len;
     return 1;
 }

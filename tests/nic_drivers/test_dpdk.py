@@ -367,6 +367,19 @@ def test_mistakes(name: str, number: int, sentence: str, near: Namespace) -> Non
     assert near.links() == ["lo", "veth0"] and len(os.listdir("/proc/self/fd")) <= before + 1
 
 
+def test_an_mtu_is_taken_as_asked_or_refused(near: Namespace) -> None:
+    """net_tap of DPDK 22.11 refuses 9000, that of 24.11 takes it: never something between."""
+    try:
+        device = opened(near, "net_tap0,iface=dtap0?mtu=9000")
+    except DeviceError as refused:
+        assert refused.errno == errno.EINVAL and "9000" in str(refused)
+        return
+    with device, far_socket(near, "dtap0") as raw:
+        near.run(["ip", "link", "set", "dtap0", "mtu", "9000"])
+        assert device.mtu == 9000 and device.tx([frame(1, 9014)]) == 1
+        assert raw.recv(10_000) == frame(1, 9014)
+
+
 def test_an_interface_that_is_down(near: Namespace) -> None:
     near.run(["ip", "link", "set", "veth0", "down"])
     with pytest.raises(DeviceError, match="is down: bring it up") as caught:

@@ -1,8 +1,10 @@
 #!/bin/sh
 # Installs the system packages that are missing, and says in one sentence what to do where it cannot.
 # Usage: system.sh PYTHON GROUP...   groups: build (compiler, headers, venv), demo (ping),
-#        test (curl, tshark), lint (clang), drivers (the libraries of some: without them those are left out)
+#        test (curl, ip and tc, tshark), lint (clang), drivers (the libraries of some: without them those are
+#        left out)
 set -eu
+PATH="$PATH:/usr/sbin:/sbin" # where Debian has ip, tc and debootstrap, and users have no path to
 
 python=$1
 shift
@@ -43,6 +45,7 @@ for group in "$@"; do
         ;;
     demo) need iputils-ping command -v ping ;;
     test)
+        need iproute2 sh -c "command -v ip && command -v tc"
         need curl command -v curl
         need tshark command -v tshark
         ;;
