@@ -7,7 +7,6 @@ we did not make change only where an option says so. The drivers tap and uring s
 
 from __future__ import annotations
 
-import _socket
 import errno
 import fcntl
 import grp
@@ -367,30 +366,47 @@ def _set_guard(fd: int, request: TunRequest, created: bool) -> int:
 
 
 def _configure(name: str, request: TunRequest, created: bool) -> None:
-    """The kernel's side: MTU and addresses as asked for; up if it is ours to bring up."""
+    """The kernel's side: MTU and addresses as asked for; up if it is ours to bring up. What an
+    interface that stayed has already is left as it is, and needs no privilege."""
     if not (created or request.host or request.mtu):
         return
+    link = interface(name)
     try:
         with IPRoute() as route:
-            index = _socket.if_nametoindex(name)
-            if request.mtu:
-                route.link("set", index=index, mtu=request.mtu)
+            if request.mtu and request.mtu != link.mtu:
+                route.link("set", index=link.index, mtu=request.mtu)
+            there = set() if created else _addresses(route, link.index)
             for host in request.host:
-                route.addr(
-                    "add",
-                    index=index,
-                    address=str(host.ip),
-                    prefixlen=host.network.prefixlen,
-                    flags=_IFA_F_NODAD if host.version == 6 else 0,
-                )
-            route.link("set", index=index, state="up")
+                if host not in there:
+                    _add_address(route, link.index, host)
+            if not link.up:
+                route.link("set", index=link.index, state="up")
     except NetlinkError as error:
         text = f"cannot configure {request.mode}:{name}: {os.strerror(error.code)}"
         if error.code == errno.EEXIST:
-            text = f"interface {name} has one of the addresses of host= already: leave it out there"
+            text = f"interface {name} gets an address of host= twice, or has it with another prefix"
         if error.code == errno.EPERM:
             text += f": {_RUN_AS}"
         raise DeviceError(error.code, text) from None
+
+
+def _addresses(route: IPRoute, index: int) -> set[IPv4Interface | IPv6Interface]:
+    """What the interface has, with prefix lengths."""
+    found = set()
+    for entry in route.get_addr(index=index):
+        address = entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS")
+        found.add(ip_interface(f"{address}/{entry['prefixlen']}"))
+    return found
+
+
+def _add_address(route: IPRoute, index: int, host: IPv4Interface | IPv6Interface) -> None:
+    route.addr(
+        "add",
+        index=index,
+        address=str(host.ip),
+        prefixlen=host.network.prefixlen,
+        flags=_IFA_F_NODAD if host.version == 6 else 0,
+    )
 
 
 def _own_mac(request: TunRequest, name: str, kernel: bytes) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import re
 import select
 import socket
 import struct
@@ -18,6 +19,8 @@ from pathlib import Path
 import pytest
 from barewire.nic_drivers import Device, DeviceError, TxFrame, available, open_device, tun
 from barewire.tools.netns import Namespace
+
+from tests.kit.privilege import without_privilege
 
 pytestmark = pytest.mark.netns
 
@@ -278,23 +281,18 @@ def test_queues_of_an_interface_that_is_there(inside: Namespace) -> None:
 
 
 def test_its_owner_attaches_without_privilege(inside: Namespace) -> None:
-    open_device("tap:bw0?persist=1&owner=65534&group=65534").close()
-    assert "user nobody" in link_of("bw0") or "user 65534" in link_of("bw0")
-    open_device("tap:bw1?persist=1&owner=1").close()
-    child = os.fork()
-    if not child:
-        status = 1
-        try:
-            os.setgroups([])
-            os.setresgid(65534, 65534, 65534)
-            os.setresuid(65534, 65534, 65534)
-            open_device("tap:bw0").close()
-            open_device("tap:bw1")
-        except DeviceError as error:
-            status = 0 if "bw1: run as root" in str(error) and "its owner" in str(error) else 2
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    open_device(f"tap:bw0?persist=1&owner={os.getuid()}&group={os.getgid()}").close()
+    assert re.search(r" user \S+ group ", link_of("bw0")), link_of("bw0")
+    without_privilege(lambda: open_device("tap:bw0").close())
+
+
+def test_nobody_else_attaches_without_privilege(inside: Namespace) -> None:
+    with open("/proc/self/uid_map", encoding="ascii") as users:
+        if int(users.readline().split()[2]) == 1:
+            pytest.skip("an ordinary user's namespace knows no second user")
+    open_device("tap:bw0?persist=1&owner=1").close()
+    with pytest.raises(DeviceError, match=r"bw0: run as root.*its owner"):
+        without_privilege(lambda: open_device("tap:bw0"))
 
 
 IN_USER_NAMESPACE = f"""
@@ -316,6 +314,28 @@ def test_persist(inside: Namespace) -> None:
     assert "bw0" in inside.links()
     open_device("tap:bw0?persist=0").close()
     assert "bw0" not in inside.links()
+
+
+def test_an_interface_that_stayed_is_configured_once(inside: Namespace) -> None:
+    """host= and mtu= may say again what is so: the second time only what lacks is added."""
+    inside.sysctl("net.ipv6.conf.default.disable_ipv6", 0)
+    hosts = f"host={KERNEL}/24,2001:db8::1/64"
+    open_device(f"tap:bw0?persist=1&mtu=1400&{hosts}").close()
+    with open_device(f"tap:bw0?mtu=1400&{hosts},198.18.1.1/24") as device:
+        assert device.mtu == 1400
+        shown = link_of("bw0")
+        for address in (f"{KERNEL}/24", "2001:db8::1/64", "198.18.1.1/24"):
+            assert shown.count(f" {address} ") == 1, shown
+    with pytest.raises(DeviceError, match="twice, or has it with another prefix") as caught:
+        open_device("tap:bw0?host=2001:db8::1/48")
+    assert caught.value.errno == errno.EEXIST
+
+
+def test_what_is_so_already_needs_no_privilege(inside: Namespace) -> None:
+    open_device(f"tap:bw0?persist=1&host={KERNEL}/24&mtu=1400").close()
+    without_privilege(lambda: open_device(f"tap:bw0?host={KERNEL}/24&mtu=1400").close())
+    with pytest.raises(DeviceError, match=r"Operation not permitted.*run as root"):
+        without_privilege(lambda: open_device(f"tap:bw0?host={KERNEL}/24&mtu=1300").close())
 
 
 def test_own_address(inside: Namespace) -> None:
