@@ -17,7 +17,7 @@ SANITIZED := .venv-sanitize
 PYTEST_ARGS ?=
 ARGS ?=
 
-PACKAGES := sockets_api stack l2 nic_drivers tools
+PACKAGES := sockets_api stack l2 nic_drivers tools fuzz
 # Folders stand here too, so that a deleted file is noticed.
 SOURCES := pyproject.toml setup.py README.md $(shell find $(PACKAGES) \( -name __pycache__ -prune \) -o \
 	\( -type d -o -name '*.py' -o -name '*.[ch]' -o -name py.typed \) -print)
@@ -82,7 +82,7 @@ bench: $(VENV)/installed
 
 # In a namespace of its own as an ordinary user; as root the tests make their own.
 test: $(VENV)/installed $(VENV)/test
-	$(BIN)/python -P -m barewire.tools.netns $(BIN)/pytest tests fuzz $(PYTEST_ARGS)
+	$(BIN)/python -P -m barewire.tools.netns $(BIN)/pytest tests $(PYTEST_ARGS)
 
 # In parts, so that `make -k lint` shows what each finds.
 lint: lint-python lint-types lint-format lint-c
@@ -113,8 +113,8 @@ SANITIZE = LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-na
 # beside one is found; the scenarios and simulations of TCP, whose memory is the engine's, do without: that
 # halves their time.
 sanitize: $(SANITIZED)/installed
-	PYTHONMALLOC=malloc $(SANITIZE) tests --ignore tests/tcp --ignore tests/sim $(PYTEST_ARGS)
-	$(SANITIZE) tests/tcp tests/sim fuzz $(PYTEST_ARGS)
+	PYTHONMALLOC=malloc $(SANITIZE) tests --ignore tests/tcp --ignore tests/sim --ignore tests/fuzz $(PYTEST_ARGS)
+	$(SANITIZE) tests/tcp tests/sim tests/fuzz $(PYTEST_ARGS)
 
 format: $(VENV)/dependencies
 	$(BIN)/ruff check --fix-only .

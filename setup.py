@@ -15,6 +15,7 @@ ROOTS = {
     "barewire.l2": "l2",
     "barewire.nic_drivers": "nic_drivers",
     "barewire.tools": "tools",
+    "barewire.fuzz": "fuzz",
 }
 
 

@@ -26,6 +26,7 @@ PACKAGES = {
     "l2": "barewire.l2",
     "nic_drivers": "barewire.nic_drivers",
     "tools": "barewire.tools",
+    "fuzz": "barewire.fuzz",
 }
 # Who may import whom; each folder itself too.
 MAY_IMPORT = {
@@ -34,6 +35,7 @@ MAY_IMPORT = {
     "l2": {"nic_drivers"},
     "nic_drivers": set(),
     "tools": {"sockets_api", "stack", "l2", "nic_drivers"},
+    "fuzz": {"sockets_api", "stack", "l2", "nic_drivers", "tools"},
 }
 # The command line starts the tools by name; nothing else above knows them.
 TOOL_STARTERS = {"sockets_api/__main__.py", "sockets_api/cli.py"}
@@ -43,6 +45,7 @@ THIRD_PARTY = {
     "l2": set(),
     "nic_drivers": {"_cffi_backend", "cffi", "pyroute2"},
     "tools": {"_cffi_backend", "cffi", "pyroute2", "matplotlib", "numpy", "rich"},
+    "fuzz": {"hypothesis"},
 }
 BUILD_SCRIPTS = {
     "sockets_api/spsc/spsc_build.py",

@@ -23,7 +23,7 @@ KEYWORDS = (
 )  # fmt: skip
 LEVEL = re.compile(rf"(?:{'|'.join(KEYWORDS)})(?: \((?:MUST|SHLD|MAY|REC)-\d+\))?")
 HERE = re.compile(r"yes(?:: \S.*)?|(?:no|n/a): \S.*")
-REFERENCE = re.compile(r"`((?:tests|fuzz)/[\w/]+\.py)::((?:\w+::)?test_\w+)`")
+REFERENCE = re.compile(r"`(tests/[\w/]+\.py)::((?:\w+::)?test_\w+)`")
 PATH = re.compile(r"`([\w.-]+(?:/[\w.-]+)+\.[a-z]+)`")
 INDEX_LINE = re.compile(r"- \[RFC (\d+)\]\((\d{4})\.md\): (\S.*)")
 # The labels of RFC 9293 Appendix B: every one has its row.

@@ -216,7 +216,7 @@ class Namespace:
     def introduce(self, link: str, other: Namespace, address: str) -> None:
         """Over `link` the address is at the interface of the same name in the other namespace: the
         kernel need not ask (ARP)."""
-        self.call(_add_neighbour, link, address, other.call(_mac, link))
+        self.call(add_neighbour, link, address, other.call(mac_of, link))
 
     def finish_checksums(self, link: str) -> None:
         """The kernel finishes checksums, and cuts super-segments, before it sends through that
@@ -349,14 +349,14 @@ def _add_route(prefix: str, gateway: str) -> None:
         ip.route("add", dst=prefix, gateway=gateway)
 
 
-def _mac(link: str) -> str:
+def mac_of(link: str) -> str:
     from pyroute2 import IPRoute
 
     with IPRoute() as ip:
         return str(ip.get_links(*ip.link_lookup(ifname=link))[0].get_attr("IFLA_ADDRESS"))
 
 
-def _add_neighbour(link: str, address: str, mac: str) -> None:
+def add_neighbour(link: str, address: str, mac: str) -> None:
     from pyroute2 import IPRoute
 
     with IPRoute() as ip:

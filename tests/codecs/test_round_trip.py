@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from barewire.fuzz import strategies as s
 from barewire.l2 import Arp, Ethernet, Malformed
 from barewire.stack.icmp import icmp
 from barewire.stack.ip.ipv4 import IPv4
@@ -16,8 +17,7 @@ from barewire.stack.udp.udp import Udp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz import strategies as s
-from fuzz.profile import budget
+from tests.kit.budget import budget
 
 A, B = s.PEER, s.US
 

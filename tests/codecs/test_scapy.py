@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import pytest
+from barewire.fuzz import strategies as s
 from barewire.l2 import ETH_P_ARP, Arp, Ethernet
 from barewire.stack.icmp import icmp
 from barewire.stack.ip.ipv4 import PROTO_ICMP, PROTO_TCP, PROTO_UDP, IPv4
@@ -15,8 +16,7 @@ from barewire.stack.udp.udp import Udp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz import strategies as s
-from fuzz.profile import budget
+from tests.kit.budget import budget
 
 logging.getLogger("scapy").setLevel(logging.ERROR)
 scapy: Any = pytest.importorskip("scapy.all")

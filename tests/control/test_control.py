@@ -7,6 +7,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
+from barewire.fuzz import strategies as s
 from barewire.l2 import ARP_REPLY, Arp, Malformed
 from barewire.l2.arp import ANNOUNCE_WAIT, Claim
 from barewire.stack.control import ControlPlane, Interface
@@ -19,9 +20,8 @@ from barewire.stack.punt import Punt, PuntClass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz import strategies as s
-from fuzz.profile import budget
 from tests.control.fake_port import OUR_MAC, PEER, PEER_MAC, US, FakePort, S
+from tests.kit.budget import budget
 
 ETH, TUN = 2, 3
 INTERFACES = [Interface(ETH, "eth", 2, OUR_MAC, 1500), Interface(TUN, "tun", 3, bytes(6), 1400)]

@@ -17,7 +17,7 @@ from barewire.stack.punt import PuntClass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz.profile import budget
+from tests.kit.budget import budget
 
 STACK_H = Path(__file__).resolve().parents[2] / "stack" / "stack.h"
 ENGINE_H = Path(__file__).resolve().parents[2] / "stack" / "engine.h"

@@ -17,8 +17,8 @@ from barewire.stack.ip.reassembly import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz.profile import budget
 from tests.control.fake_port import PEER, US
+from tests.kit.budget import budget
 
 IF = 2
 DATAGRAM = IPv4(src=PEER, dst=US, ident=7, payload=bytes(range(256)) * 8)

@@ -10,6 +10,8 @@ from socket import SO_ERROR, SOL_SOCKET
 
 import pytest
 from barewire import Stack
+from barewire.fuzz.strategies import OUR_MAC, PEER, PEER_MAC, US, frame
+from barewire.fuzz.targets import SECOND
 from barewire.l2 import ARP_REPLY, ARP_REQUEST, ETH_P_ARP, UNSPECIFIED, Arp, Ethernet, Mac
 from barewire.l2.neighbour import State
 from barewire.nic_drivers import pipe_pair
@@ -19,8 +21,7 @@ from barewire.stack.icmp.policy import PATH_MTU_AGE
 from barewire.stack.ip.ipv4 import PROTO_ICMP, PROTO_UDP, IPv4, IPv4Option, build_options
 from barewire.stack.udp.udp import Udp
 
-from fuzz.strategies import OUR_MAC, PEER, PEER_MAC, US, frame
-from fuzz.world import SECOND, World
+from tests.fuzz.world import World
 
 TCP, UDP = 1, 2
 IF = 2
@@ -125,14 +126,14 @@ def test_an_announcement_moves_the_traffic_to_a_new_mac(w: World) -> None:
     w.send(frame(Arp(ARP_REQUEST, PEER_MAC, PEER, UNSPECIFIED, US).build(), ETH_P_ARP))
     w.advance(2 * SECOND)
     w.send(frame(Arp(ARP_REPLY, NEW_MAC, PEER, UNSPECIFIED, PEER).build(), ETH_P_ARP))
-    w.peer.send(frame(echo().build()))
+    w.put(frame(echo().build()))
     w.stack.poll()
     reply = w.peer.recv()
     assert reply is not None and reply[:6] == NEW_MAC
 
 
 def test_an_address_somebody_else_uses_is_defended(w: World) -> None:
-    w.peer.send(frame(Arp(ARP_REPLY, NEW_MAC, US, PEER_MAC, PEER).build(), ETH_P_ARP))
+    w.put(frame(Arp(ARP_REPLY, NEW_MAC, US, PEER_MAC, PEER).build(), ETH_P_ARP))
     w.stack.poll()
     defence = w.peer.recv()
     assert defence is not None

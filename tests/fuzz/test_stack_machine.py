@@ -11,6 +11,9 @@ from __future__ import annotations
 import errno
 from typing import Any
 
+from barewire.fuzz import strategies as s
+from barewire.fuzz.peer import Flow, pattern
+from barewire.fuzz.targets import MS, SECOND
 from barewire.l2 import ARP_REQUEST, ETH_P_ARP, UNSPECIFIED, Arp
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,9 +26,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from . import strategies as s
-from .profile import budget
-from .world import MS, SECOND, Flow, World, pattern
+from tests.fuzz.world import World
+from tests.kit.budget import budget
 
 TCP, UDP = 1, 2
 TCP_PORT, UDP_PORT = 80, 7
@@ -106,7 +108,7 @@ class StackMachine(RuleBasedStateMachine):
     @rule(burst=st.lists(s.frames, min_size=2, max_size=8))
     def burst(self, burst: list[bytes]) -> None:
         for data in burst:
-            self.world.peer.send(data)
+            self.world.put(data)
         self.world.settle()
 
     @rule(on=st.booleans())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from barewire.fuzz import strategies as s
+from barewire.fuzz.peer import pattern
+from barewire.fuzz.targets import MS, SECOND
 from hypothesis import given
 from hypothesis import strategies as st
 
-from . import strategies as s
-from .profile import budget
-from .world import MS, SECOND, World, pattern
+from tests.fuzz.world import World
+from tests.kit.budget import budget
 
 LISTEN, PORT = 80, 2000
 

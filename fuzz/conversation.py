@@ -1,0 +1,358 @@
+"""Conversations: frames of a peer and calls of a program, as data, drawn from a seed and played to a target.
+
+A `Step` names an operation and its arguments, all numbers: the same list can be played to any target, kept
+in a file, and shrunk. What a target did in answer is an `Answer`: the result of the call, the frames that
+it sent in an order of meaning (numbers relative to the first ones), and what every socket says of itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import Any
+
+from barewire.l2 import ETH_P_IP, Ethernet
+from barewire.stack.checksum import checksum
+from barewire.stack.icmp import icmp
+from barewire.stack.ip.ipv4 import PROTO_ICMP, PROTO_TCP, PROTO_UDP, IPv4
+from barewire.stack.tcp.segment import (
+    Flags,
+    Mss,
+    Option,
+    SackPermitted,
+    Segment,
+    Timestamps,
+    WindowScale,
+)
+from barewire.stack.udp.udp import Udp
+
+from .peer import PEER_ISS, SEQ, Flow, Peer, pattern
+from .strategies import PeerStep
+from .targets import MS, Target
+
+TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
+FLUSH = 60  # ms after which a delayed ACK has gone
+# SYN options by number; a peer that can everything, one that can nothing, and those in between.
+SYN_OPTIONS: tuple[tuple[Option, ...], ...] = (
+    (),
+    (Mss(1460),),
+    (Mss(1400), SackPermitted(), Timestamps(1000), WindowScale(7)),
+    (Mss(536), SackPermitted()),
+    (Mss(1460), Timestamps(1000)),
+    (Mss(48), WindowScale(14)),
+    (Mss(9000), SackPermitted(), WindowScale(0)),
+)
+LETTERS = "FSRPAUEC"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation of `Player` by name, with its arguments."""
+
+    op: str
+    args: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.op}({', '.join(map(str, self.args))})"
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a target did in answer to a step: `result` of a call, or ""; `frames` sent; what each socket says."""
+
+    result: str = ""
+    frames: list[str] = field(default_factory=list)
+    sockets: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        found = [f"call: {self.result}"] if self.result else []
+        return found + [f"sends: {f}" for f in self.frames] + [f"has: {s}" for s in self.sockets]
+
+
+@dataclass(slots=True)
+class Place:
+    """Where one conversation happens: names that no other one has, so that nothing is left over from it."""
+
+    address: IPv4Address  # the peer's
+    port: int  # of the target's listener; the peer's port is derived from it
+
+
+class Player:
+    """Plays steps to one target; sockets and flows are named by the order of their making."""
+
+    def __init__(self, target: Target, peer: Peer, place: Place) -> None:
+        self.target, self.peer, self.place = target, peer, place
+        self.sockets: list[Any] = []
+        self.kinds: list[str] = []
+        self.flows: list[Flow] = []
+        self._last_ack: dict[tuple[int, int], int] = {}
+
+    def play(self, step: Step) -> Answer:
+        answer = Answer()
+        operation: Callable[..., Any] = getattr(self, f"on_{step.op}")
+        frames: list[bytes] = []
+        try:
+            found = operation(*step.args)
+            if isinstance(found, list):
+                frames = found
+            elif found is not None:
+                answer.result = str(found)
+        except OSError as error:
+            answer.result = errno.errorcode.get(error.errno or 0, type(error).__name__)
+        except Exception as error:
+            answer.result = f"{type(error).__name__}: {error}"
+        frames += self.peer.settle()
+        self._learn_flows()
+        answer.frames = [text for frame in frames if (text := self._describe(frame))]
+        answer.sockets = [self._state(i) for i in range(len(self.sockets)) if self.sockets[i]]
+        return answer
+
+    def end(self) -> None:
+        """Closes the sockets and resets what the peer has open."""
+        for sock in self.sockets:
+            if sock is not None:
+                sock.close()
+        self.peer.settle()
+        for flow in self.flows:
+            for offset in (0, flow.acked - flow.snd):
+                self.peer.say(flow, PeerStep(Flags.RST, seq=offset if abs(offset) < 1 << 20 else 0))
+        self.peer.flows.clear()
+
+    # ---- calls -------------------------------------------------------------------------------
+
+    def on_listen(self, backlog: int) -> None:
+        sock = self._new(TCP, "listener")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((str(self.target.address), self.place.port))
+        sock.listen(backlog)
+
+    def on_connect(self, which: int) -> None:
+        sock = self._new(TCP, "stream")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((str(self.target.address), self.place.port + 1 + which % 3))
+        sock.connect((str(self.place.address), self._their_port(which)))
+
+    def on_again(self, i: int) -> None:
+        self._sock(i).connect((str(self.place.address), self._their_port(0)))
+
+    def on_relisten(self, i: int) -> None:
+        self._sock(i).listen(5)
+
+    def on_accept(self, i: int) -> str:
+        sock, name = self._sock(i).accept()
+        sock.setblocking(False)
+        self.sockets.append(sock)
+        self.kinds.append("stream")
+        return f"from {name}"
+
+    def on_udp(self, port: int) -> None:
+        self._new(UDP, "datagram").bind((str(self.target.address), self.place.port + port % 3))
+
+    def on_udp_connect(self, i: int, which: int) -> None:
+        self._sock(i).connect((str(self.place.address), self._their_port(which)))
+
+    def on_send(self, i: int, size: int, flags: int) -> int:
+        return int(self._sock(i).send(pattern(0, size), flags))
+
+    def on_sendto(self, i: int, size: int, which: int) -> int:
+        return int(
+            self._sock(i).sendto(
+                pattern(0, size), (str(self.place.address), self._their_port(which))
+            )
+        )
+
+    def on_recv(self, i: int, size: int, flags: int) -> str:
+        data = self._sock(i).recv(size, flags)
+        return f"{len(data)} bytes {zlib.crc32(data):08x}"
+
+    def on_recvfrom(self, i: int, size: int) -> str:
+        data, name = self._sock(i).recvfrom(size)
+        return f"{len(data)} bytes {zlib.crc32(data):08x} from {name}"
+
+    def on_shutdown(self, i: int, how: int) -> None:
+        self._sock(i).shutdown(how)
+
+    def on_close(self, i: int) -> None:
+        sock = self._sock(i)
+        self.sockets[i % len(self.sockets)] = None
+        sock.close()
+
+    def on_error(self, i: int) -> str:
+        code = self._sock(i).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return errno.errorcode.get(code, str(code))
+
+    def on_names(self, i: int) -> str:
+        sock = self._sock(i)
+        return f"{sock.getsockname()} {sock.getpeername()}"
+
+    def on_linger(self, i: int, seconds: int) -> None:
+        value = struct.pack("ii", seconds >= 0, max(0, seconds))
+        self._sock(i).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
+
+    def on_option(self, i: int, level: int, name: int, value: int) -> str:
+        sock = self._sock(i)
+        sock.setsockopt(level, name, value)
+        return str(sock.getsockopt(level, name))
+
+    # ---- frames ------------------------------------------------------------------------------
+
+    def on_syn(self, which: int, options: int) -> list[bytes]:
+        theirs = self._their_port(which)
+        flow = Flow(self.place.port, theirs, self.place.address, SYN_OPTIONS[options])
+        self.peer.flows[flow.ours, flow.theirs] = flow
+        self._learn_flows()
+        return self.peer.say(flow, PeerStep(Flags.SYN, options=flow.options))
+
+    def on_answer(self, f: int, options: int) -> list[bytes]:
+        flow = self._flow(f)
+        flow.options = SYN_OPTIONS[options]
+        return self.peer.say(flow, PeerStep(Flags.SYN | Flags.ACK, options=flow.options))
+
+    def on_say(
+        self, f: int, flags: int, size: int, seq: int, ack: int, window: int, sack: int = 0
+    ) -> list[bytes]:
+        """A segment of flow f; seq and ack are added to the right numbers. sack: bytes of a block from 1000
+        above the acknowledgment, 0: none."""
+        blocks = ((1000, 1000 + sack),) if sack else ()
+        step = PeerStep(Flags(flags), size, seq, ack, window=window, sack=blocks)
+        return self.peer.say(self._flow(f), step)
+
+    def on_icmp(self, f: int, kind: int, code: int, seq: int, mtu: int) -> list[bytes]:
+        """An ICMP error about a segment that the target sent `seq` before its next one."""
+        flow = self._flow(f)
+        head = struct.pack("!HHI", flow.ours, flow.theirs, (flow.rcv - seq) % SEQ)
+        return self._error_about(flow.address, PROTO_TCP, head, kind, code, mtu)
+
+    def on_icmp_udp(self, port: int, which: int, kind: int, code: int, mtu: int) -> list[bytes]:
+        head = struct.pack("!HHHH", self.place.port + port % 3, self._their_port(which), 40, 0)
+        return self._error_about(self.place.address, PROTO_UDP, head, kind, code, mtu)
+
+    def on_datagram(self, port: int, which: int, size: int) -> list[bytes]:
+        udp = Udp(self._their_port(which), self.place.port + port % 3, pattern(0, size))
+        payload = udp.build(self.place.address, self.target.address)
+        return self._put(self.peer.packet(payload, PROTO_UDP, self.place.address))
+
+    def on_echo(self, size: int, options: int) -> list[bytes]:
+        """A ping, with IP options (their bytes as a number, 0: none)."""
+        ip = IPv4(
+            src=self.place.address,
+            dst=self.target.address,
+            proto=PROTO_ICMP,
+            payload=icmp.Echo(7, 1, pattern(0, size)).build(),
+            options=b""
+            if not options
+            else options.to_bytes(-(-options.bit_length() // 32) * 4, "big"),
+        )
+        return self._put(self.peer.frame(ip.build()))
+
+    def on_protocol(self, proto: int) -> list[bytes]:
+        return self._put(self.peer.packet(b"strange!", proto, self.place.address))
+
+    def on_wait(self, ms: int) -> list[bytes]:
+        return self.peer.advance(ms * MS)
+
+    # ---- within ------------------------------------------------------------------------------
+
+    def _put(self, frame: bytes) -> list[bytes]:
+        self.peer.put(frame)
+        return self.peer.settle()
+
+    def _error_about(
+        self, peer: IPv4Address, proto: int, head: bytes, kind: int, code: int, mtu: int
+    ) -> list[bytes]:
+        quoted = IPv4(src=self.target.address, dst=peer, proto=proto, payload=head, df=True)
+        raw = bytearray(quoted.build())
+        struct.pack_into("!H", raw, 2, 1500)  # it was longer than what is quoted
+        message = struct.pack("!BBHHH", kind, code, 0, 0, mtu) + bytes(raw)
+        summed = message[:2] + struct.pack("!H", checksum(message)) + message[4:]
+        return self._put(self.peer.packet(summed, PROTO_ICMP, peer))
+
+    def _new(self, kind: int, name: str) -> Any:
+        sock = self.target.socket(kind)
+        self.sockets.append(sock)
+        self.kinds.append(name)
+        return sock
+
+    def _sock(self, i: int) -> Any:
+        if not self.sockets or self.sockets[i % len(self.sockets)] is None:
+            raise OSError(errno.EBADF, "no such socket")
+        return self.sockets[i % len(self.sockets)]
+
+    def _flow(self, f: int) -> Flow:
+        if not self.flows:
+            raise OSError(errno.ENOENT, "no flow yet")
+        return self.flows[f % len(self.flows)]
+
+    def _their_port(self, which: int) -> int:
+        return self.place.port + 20_000 + which % 3
+
+    def _learn_flows(self) -> None:
+        for flow in self.peer.flows.values():
+            if not any(flow is f for f in self.flows):
+                self.flows.append(flow)
+
+    # ---- what is seen ------------------------------------------------------------------------
+
+    def _state(self, i: int) -> str:
+        sock, kind = self.sockets[i], self.kinds[i]
+        poll = self.target.poll()
+        poll.register(sock, select.POLLIN | select.POLLOUT | select.POLLPRI | select.POLLRDHUP)
+        events = poll.poll(0)
+        words = [f"{i} {kind}", "|".join(_event_names(events[0][1] if events else 0))]
+        if kind == "stream":
+            words.append(f"state {sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]}")
+        return " ".join(words)
+
+    def _describe(self, data: bytes) -> str | None:
+        ethernet = Ethernet.parse(data)
+        if ethernet.ethertype != ETH_P_IP:
+            return None
+        ip = IPv4.parse(ethernet.payload)
+        if ip.dst != self.place.address:
+            return None  # what an earlier conversation left unsaid
+        mark = f" tos {ip.tos}" if ip.tos else ""
+        if ip.is_fragment:
+            return f"fragment at {ip.offset} of {len(ip.payload)}{mark}"
+        if ip.proto == PROTO_TCP:
+            text = self._describe_segment(Segment.parse(ip.payload, ip.src, ip.dst))
+            return text and text + mark
+        if ip.proto == PROTO_UDP:
+            udp = Udp.parse(ip.payload, ip.src, ip.dst)
+            return f"UDP {udp.sport} > {udp.dport} of {len(udp.payload)}{mark}"
+        if ip.proto == PROTO_ICMP:
+            kind, code = ip.payload[0], ip.payload[1]
+            return f"ICMP {kind}/{code} of {len(ip.payload)} options {ip.options.hex()}{mark}"
+        return f"protocol {ip.proto} of {len(ip.payload)}{mark}"
+
+    def _describe_segment(self, s: Segment) -> str | None:
+        """None: an ACK of what came in order, which each stack sends when it likes (RFC 9293 3.8.6.3)."""
+        flow = self.peer.flows.get((s.sport, s.dport))
+        flags = Flags(s.flags & ~Flags.PSH)
+        first = flow.first if flow else 0
+        ack = (s.ack - PEER_ISS) % SEQ if flags & Flags.ACK else 0
+        key = (s.sport, s.dport)
+        new = ack != self._last_ack.get(key)
+        self._last_ack[key] = ack
+        if flags == Flags.ACK and not s.payload and not s.sack and new:
+            return None
+        seq = (s.seq - first) % SEQ if flow and flow.synced else s.seq
+        words = ["".join(c for n, c in enumerate(LETTERS) if flags >> n & 1) or "none"]
+        words += [f"seq {seq}", f"ack {ack}", f"of {len(s.payload)}"]
+        if s.window == 0 and not flags & Flags.RST:
+            words.append("window 0")
+        if flags & Flags.SYN:
+            words.append(f"mss {s.mss} scale {s.wscale is not None} sack {s.sack_permitted}")
+            words.append(f"ts {s.timestamps is not None}")
+        words += [f"sack {(a - PEER_ISS) % SEQ}-{(b - PEER_ISS) % SEQ}" for a, b in s.sack]
+        return " ".join(words)
+
+
+def _event_names(bits: int) -> list[str]:
+    names = ("POLLIN", "POLLPRI", "POLLOUT", "POLLERR", "POLLHUP", "POLLRDHUP")
+    return [n[4:] for n in names if bits & getattr(select, n)]

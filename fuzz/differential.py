@@ -1,0 +1,96 @@
+"""The same conversation with two targets: what one answers, the other should answer too.
+
+`compare` plays it and returns the first step at which they differ, `shrink` drops the steps that do not
+matter. What may differ stands in a table of `Accepted` differences, each with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from .conversation import Answer, Place, Player, Step
+from .peer import Peer
+from .targets import Target
+
+NETWORKS = ("192.0.2.0", "198.51.100.0", "203.0.113.0")  # of the peers, behind the gateway
+FIRST_PORT, LAST_PORT = 2000, 40_000
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """At `steps[at]` (the steps before are the way there) the two answered so."""
+
+    steps: tuple[Step, ...]
+    at: int
+    answers: tuple[Answer, Answer]
+    names: tuple[str, str]
+
+    @property
+    def step(self) -> Step:
+        return self.steps[self.at]
+
+    def only(self, which: int) -> list[str]:
+        """The lines of one answer that the other has not."""
+        mine, other = self.answers[which].lines(), self.answers[1 - which].lines()
+        return [line for line in mine if line not in other]
+
+    def __str__(self) -> str:
+        lines = [f"  {i}. {step}" for i, step in enumerate(self.steps[: self.at + 1])]
+        for which, name in enumerate(self.names):
+            lines += [f"  {name}:", *(f"    {line}" for line in self.answers[which].lines())]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A difference that is known, and why it may be."""
+
+    name: str
+    why: str
+    matches: Callable[[Difference], bool]
+
+
+class Differential:
+    """Plays conversations to two targets, each at a place of its own in the network."""
+
+    def __init__(self, ours: Target, reference: Target) -> None:
+        self.targets = (ours, reference)
+        self.peers = (Peer(ours), Peer(reference))
+        self.played = 0
+
+    def compare(self, steps: Sequence[Step]) -> Difference | None:
+        place = self._next_place()
+        players = [Player(t, p, place) for t, p in zip(self.targets, self.peers, strict=True)]
+        try:
+            for at, step in enumerate(steps):
+                ours, theirs = (player.play(step) for player in players)
+                if ours.lines() != theirs.lines():
+                    names = (self.targets[0].name, self.targets[1].name)
+                    return Difference(tuple(steps), at, (ours, theirs), names)
+            return None
+        finally:
+            for player in players:
+                player.end()
+
+    def shrink(self, difference: Difference) -> Difference:
+        """The same kind of difference with as few steps as dropping them one by one leaves."""
+        steps = list(difference.steps[: difference.at + 1])
+        best = difference
+        at = len(steps) - 2
+        while at >= 0:
+            tried = steps[:at] + steps[at + 1 :]
+            found = self.compare(tried)
+            if found is not None and found.step == best.step and found.at == len(tried) - 1:
+                steps, best = tried, found
+            at -= 1
+        return best
+
+    def _next_place(self) -> Place:
+        """A new port each time, and a new peer, for what a host remembers of one (its path MTU)."""
+        n = self.played
+        self.played += 1
+        network = int(IPv4Address(NETWORKS[n % len(NETWORKS)]))
+        address = IPv4Address(network + 1 + n // len(NETWORKS) % 254)
+        return Place(address, FIRST_PORT + 5 * n % (LAST_PORT - FIRST_PORT))
