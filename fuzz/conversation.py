@@ -64,7 +64,7 @@ class Step:
 
 @dataclass(slots=True)
 class Answer:
-    """What a target did in answer to a step: `result` of a call, or ""; `frames` sent; what each socket says."""
+    """What a target did in answer to a step: the `result` of a call, its `frames`, what each socket says."""
 
     result: str = ""
     frames: list[str] = field(default_factory=list)

@@ -81,6 +81,7 @@ class _Closing:
 
 class StackTarget(_Closing):
     """A stack of its own over the pipe, in virtual time: no privilege, no clock, the same run each time.
+    `stack` is the stack, `link` the pipe's far end.
 
     options: those of `barewire.Stack`. `gateway`: the peer routes other networks too.
     """
@@ -90,22 +91,22 @@ class StackTarget(_Closing):
     def __init__(self, *, gateway: bool = False, **options: Any) -> None:
         self.address, self.mac = US, OUR_MAC
         self._now = 0
-        ours, self._link = pipe_pair(offload=False, macs=(OUR_MAC, PEER_MAC))
+        ours, self.link = pipe_pair(offload=False, macs=(OUR_MAC, PEER_MAC))
         options = {"seed": 1, "buffer_bytes": 8 << 20, "max_sockets": 64} | options
         if gateway:
             options["gateway"] = str(PEER)
         self.stack = Stack(ours, addresses=[f"{US}/{PREFIX}"], clock=self.now, **options)
 
     def put(self, frame: bytes) -> bool:
-        sent = self._link.stats["tx_frames"]
-        self._link.send(frame)
-        return bool(self._link.stats["tx_frames"] > sent)
+        sent = self.link.stats["tx_frames"]
+        self.link.send(frame)
+        return bool(self.link.stats["tx_frames"] > sent)
 
     def take(self) -> list[bytes]:
         while self.stack.poll():
             pass
         frames: list[bytes] = []
-        while (frame := self._link.recv()) is not None:
+        while (frame := self.link.recv()) is not None:
             frames.append(frame)
         deadline = self.stack.next_deadline()
         assert frames or deadline is None or deadline > self._now, (
@@ -141,7 +142,7 @@ class StackTarget(_Closing):
         """Closes the stack and sees that nothing is left of it."""
         self.stack.close(0)
         left = self.stack.stats()
-        self._link.close()
+        self.link.close()
         assert left["sockets"] == 0, left
         assert left["memory_chunks"] == 0, left
 

@@ -128,14 +128,14 @@ def test_an_announcement_moves_the_traffic_to_a_new_mac(w: World) -> None:
     w.send(frame(Arp(ARP_REPLY, NEW_MAC, PEER, UNSPECIFIED, PEER).build(), ETH_P_ARP))
     w.put(frame(echo().build()))
     w.stack.poll()
-    reply = w.peer.recv()
+    reply = w.end.link.recv()
     assert reply is not None and reply[:6] == NEW_MAC
 
 
 def test_an_address_somebody_else_uses_is_defended(w: World) -> None:
     w.put(frame(Arp(ARP_REPLY, NEW_MAC, US, PEER_MAC, PEER).build(), ETH_P_ARP))
     w.stack.poll()
-    defence = w.peer.recv()
+    defence = w.end.link.recv()
     assert defence is not None
     assert Arp.parse(defence[14:]) == Arp(ARP_REQUEST, OUR_MAC, US, UNSPECIFIED, US)
 
@@ -158,7 +158,7 @@ def test_fragmentation_needed_lowers_the_path_mtu_for_ten_minutes(w: World) -> N
 def test_the_echo_client_times_its_answers_by_c(w: World) -> None:
     results: list[EchoResult] = []
     session = w.stack.control.echo.open(PEER, results.append)
-    session.send(w.now, b"x" * 20)
+    session.send(w.end.now(), b"x" * 20)
     w.settle()
     (request,) = sent(w, PROTO_ICMP)
     question = icmp.parse(request.payload)
@@ -174,7 +174,7 @@ def test_the_loopback_answers_too(w: World) -> None:
     results: list[EchoResult] = []
     for dst in (IPv4Address("127.0.0.1"), US):
         session = w.stack.control.echo.open(dst, results.append)
-        session.send(w.now)
+        session.send(w.end.now())
         w.settle()
         session.close()
     assert [str(r.source) for r in results] == ["127.0.0.1", str(US)]
@@ -183,7 +183,7 @@ def test_the_loopback_answers_too(w: World) -> None:
 def test_a_vanished_device_takes_its_addresses_and_neighbours_along(w: World) -> None:
     w.send(frame(Arp(ARP_REQUEST, PEER_MAC, PEER, UNSPECIFIED, US).build(), ETH_P_ARP))
     assert w.stack.control.neighbours.get(IF, PEER) is not None
-    w.peer.close()
+    w.end.link.close()
     w.stack.poll()
     assert w.stack.control.neighbours.get(IF, PEER) is None
     assert [str(a.address.ip) for a in w.stack.addresses] == ["127.0.0.1"]
@@ -194,7 +194,7 @@ def test_work_for_python_is_work_now(w: World) -> None:
     with w.stack.socket(type=TCP) as sock:
         sock.setblocking(False)
         assert sock.connect_ex((str(PEER), 9)) == errno.EINPROGRESS
-        assert w.stack.next_deadline() == w.now
+        assert w.stack.next_deadline() == w.end.now()
 
 
 def test_addresses_are_probed_on_request() -> None:
