@@ -80,7 +80,7 @@ demo: $(VENV)/installed
 bench: $(VENV)/installed
 	@exec $(BIN)/barewire bench $(ARGS)
 
-# In a namespace of its own as an ordinary user; as root the tests make their own.
+# In a user namespace as an ordinary user; network namespaces the tests make themselves.
 test: $(VENV)/installed $(VENV)/test
 	$(BIN)/python -P -m barewire.tools.netns $(BIN)/pytest tests $(PYTEST_ARGS)
 

@@ -37,7 +37,8 @@ def run_module(name: str, arguments: Sequence[str]) -> int:
 
 
 def _run(program: Callable[[], Any]) -> int:
-    signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:  # as python leaves SIGINT then
+        signal.signal(signal.SIGTERM, _terminate)
     patch()
     program()
     return 0

@@ -17,6 +17,8 @@ import pytest
 from barewire.nic_drivers import Device
 from barewire.tools import netns
 
+from tests.kit import session
+
 _devices: weakref.WeakSet[Device] = weakref.WeakSet()
 _stacks: weakref.WeakSet[barewire.Stack] = weakref.WeakSet()
 
@@ -26,8 +28,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Devices and stacks are noted when they are made. BAREWIRE_TEST_HEADER_PREDICTION=0: every stack
+    """The session gets its own namespaces and SIGINT, and devices and stacks are noted when they are
+    made. BAREWIRE_TEST_HEADER_PREDICTION=0: every stack
     that a test makes in this process without a word about it does without TCP's fast path."""
+    session.enter_own_namespaces()
+    session.restore_interrupt()
     note(Device, _devices)
     note(barewire.Stack, _stacks)
     if os.environ.get("BAREWIRE_TEST_HEADER_PREDICTION", "1") == "0":
@@ -102,18 +107,14 @@ class Belongings:
         return cls(
             threads={f"{t.name}:{t.ident}" for t in threading.enumerate()},
             tasks=tasks,
-            links=set(os.listdir("/sys/class/net")),
-            namespaces=_named_namespaces() | _held_namespaces(),
+            links=session.links(),
+            namespaces=session.named_namespaces() | _held_namespaces(),
             children={pid for task in tasks for pid in _children(task)},
         )
 
     def added_since(self, before: Belongings) -> dict[str, set[str]]:
         extra = {name: getattr(self, name) - getattr(before, name) for name in vars(self)}
         return {name: values for name, values in extra.items() if values}
-
-
-def _named_namespaces() -> set[str]:
-    return set(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else set()
 
 
 def _held_namespaces() -> set[str]:

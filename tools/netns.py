@@ -71,7 +71,9 @@ def in_user_namespace(argv: Sequence[str] | None = None) -> None:
     command = list(argv) if argv is not None else [sys.executable, *sys.orig_argv[1:]]
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(unshare, [unshare, "-Urn", "--", *command], {**os.environ, MARK: "1"})
+    # Inside, this user is called root: whoever asks for the name (a folder of /tmp) must not be told so.
+    environment = {"LOGNAME": str(os.getuid()), **os.environ, MARK: "1"}
+    os.execve(unshare, [unshare, "-Urn", "--", *command], environment)
 
 
 def _check(result: int, what: str) -> None:

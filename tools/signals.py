@@ -16,8 +16,9 @@ def _raise(number: int, frame: object) -> None:
 
 @contextlib.contextmanager
 def as_exceptions() -> Iterator[None]:
-    """SIGINT and SIGTERM raise KeyboardInterrupt(number) in the main thread."""
-    before = {number: signal.signal(number, _raise) for number in ENDING}
+    """SIGINT and SIGTERM raise KeyboardInterrupt(number) in the main thread, but for one that the
+    program was started without (a shell's background job, nohup): that stays ignored."""
+    before = {number: signal.signal(number, _raise) for number in _heard()}
     try:
         yield
     finally:
@@ -31,6 +32,10 @@ def ignore() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def _heard() -> list[signal.Signals]:
+    return [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
     """What comes inside is handled at the end: nothing that was begun is forgotten half-made.
@@ -41,7 +46,7 @@ def deferred() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    before = {n: signal.signal(n, lambda number, frame: came.append(number)) for n in ENDING}
+    before = {n: signal.signal(n, lambda number, frame: came.append(number)) for n in _heard()}
     try:
         yield
     finally:

@@ -229,6 +229,25 @@ def test_signals(call: str, number: signal.Signals, status: int, tmp_path: Path)
     assert signalled(number, "run", str(path)) == (status, "", "")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_the_parent_ignores_stays_ignored(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """As with python: in a shell's background job, under nohup."""
+    path = tmp_path / "program.py"
+    path.write_text(
+        f"import signal\nprint(signal.getsignal({number}))\nsignal.raise_signal({number})\n"
+    )
+    ignoring = ["sh", "-c", f'trap "" {int(number)}; exec "$@"', "sh", sys.executable]
+    found = [
+        subprocess.run(
+            [*ignoring, *words, str(path)], capture_output=True, text=True, env=ENVIRONMENT
+        )
+        for words in ([], ["-m", "barewire", "run"])
+    ]
+    assert [(done.returncode, done.stdout) for done in found] == [(0, "1\n")] * 2, found
+
+
 def test_interrupted_ping() -> None:
     status, out, err = signalled(signal.SIGINT, "ping", "127.0.0.1", "-i", "0.01", after=3)
     assert (status, err) == (0, "")

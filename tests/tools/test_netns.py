@@ -168,3 +168,19 @@ def test_the_program_form_runs_a_command():
 def test_the_program_form_without_a_command_says_how():
     with pytest.raises(SystemExit, match="usage"):
         netns.main([])
+
+
+@pytest.mark.parametrize("login", [None, "alice"])
+def test_who_is_called_root_inside_is_not_told_so_by_name(monkeypatch, login):
+    """Two users' folders in /tmp, pytest's for one, must not be the same."""
+    started = []
+    monkeypatch.setattr(netns, "has_privilege", lambda: False)
+    monkeypatch.setattr(os, "execve", lambda *arguments: started.append(arguments))
+    monkeypatch.delenv(netns.MARK, raising=False)
+    monkeypatch.delenv("LOGNAME", raising=False)
+    if login:
+        monkeypatch.setenv("LOGNAME", login)
+    netns.in_user_namespace(["true"])
+    [(_, command, environment)] = started
+    assert command[-1] == "true"
+    assert environment["LOGNAME"] == (login or str(os.getuid()))
