@@ -48,12 +48,12 @@ static void answer_mark(struct tcb *t)
 static int wish(const struct tcb *t)
 {
     if (!(cc_flags(t) & CC_ECN))
-        return t->ecn.option;
-    switch (t->ecn.option) {
+        return t->ecn_option;
+    switch (t->ecn_option) {
     case BW_ECN_OFF:
     case BW_ECN_PASSIVE: return BW_ECN_ON;
     case BW_ECN_ACCURATE_PASSIVE: return BW_ECN_ACCURATE_ANSWER;
-    default: return t->ecn.option;
+    default: return t->ecn_option;
     }
 }
 

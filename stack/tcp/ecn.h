@@ -18,7 +18,6 @@ enum { OPT_ACCECN0 = 172, OPT_ACCECN1 = 174 };
 /* Explicit Congestion Notification (ecn.c). */
 enum { ECN_NONE, ECN_CLASSIC, ECN_ACCURATE };
 struct tcp_ecn {
-    uint8_t option;       /* BW_ECN_*, the user's */
     uint8_t mode;         /* what was agreed on: ECN_* */
     uint8_t plain_syn;    /* a SYN of ours asked for nothing, after one that did */
     uint8_t ect;          /* new data leaves as ECT(0) */

@@ -68,24 +68,8 @@ static void queue_in(struct tcb **head, struct tcb *child)
 /* Options a child takes from its listener, which is the template. */
 static void copy_template(struct tcb *t, const struct tcb *from)
 {
-    t->nodelay = from->nodelay;
-    t->cork = from->cork;
-    t->keepalive = from->keepalive;
-    t->oobinline = from->oobinline;
-    t->offer_ts = from->offer_ts;
-    t->offer_sack = from->offer_sack;
-    t->offer_wscale = from->offer_wscale;
-    t->keep_count = from->keep_count;
-    t->keep_idle = from->keep_idle;
-    t->keep_intvl = from->keep_intvl;
-    t->congestion = from->congestion;
-    t->ecn.option = from->ecn.option;
-    t->max_pacing_rate = from->max_pacing_rate;
-    t->user_mss = from->user_mss;
-    t->user_timeout = from->user_timeout;
-    t->linger2 = from->linger2;
-    t->defer_accept = from->defer_accept;
-    t->trace_id = from->trace_id;
+    enum { AT = offsetof(struct tcb, nodelay), END = offsetof(struct tcb, iss) };
+    memcpy((char *)t + AT, (const char *)from + AT, END - AT);
     t->base.ttl = from->base.ttl;
     t->base.tos = from->base.tos;
     t->base.linger = from->base.linger;

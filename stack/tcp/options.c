@@ -126,7 +126,7 @@ int tcp_setopt(struct bw_sock *s, int opt, int64_t value)
         if (t->state != BW_TCP_CLOSED && t->state != BW_TCP_LISTEN)
             return -EISCONN;
         err = set_bounded(value, BW_ECN_OFF, BW_ECN_ACCURATE_PASSIVE, &v);
-        t->ecn.option = err ? t->ecn.option : (uint8_t)v;
+        t->ecn_option = err ? t->ecn_option : (uint8_t)v;
         return err;
     case BW_OPT_TRACE: tcp_trace_set(t, value != 0); return 0;
     default: return -ENOPROTOOPT;
@@ -161,7 +161,7 @@ int tcp_getopt(struct bw_sock *s, int opt, int64_t *value)
     case BW_OPT_TIMESTAMPS: *value = t->offer_ts; return 0;
     case BW_OPT_SACK: *value = t->offer_sack; return 0;
     case BW_OPT_WSCALE: *value = t->offer_wscale; return 0;
-    case BW_OPT_ECN: *value = t->ecn.option; return 0;
+    case BW_OPT_ECN: *value = t->ecn_option; return 0;
     case BW_OPT_TRACE: *value = t->trace_id != 0; return 0;
     default: return -ENOPROTOOPT;
     }

@@ -37,23 +37,14 @@ void tcp_set_state(struct tcb *t, int state)
     sock_changed(&t->base);
 }
 
-/* Defaults of a new connection; the user's options are set already (or will be copied). */
-void tcp_init(struct tcb *t)
+/* The state of one connection as it is before there is one: the whole of it, whatever it was. What it held
+ * has been given back (tcp_shed). */
+void tcp_renew(struct tcb *t)
 {
+    enum { CONNECTION = offsetof(struct tcb, iss) };
+    memset((char *)t + CONNECTION, 0, sizeof *t - CONNECTION);
     byteq_init(&t->sndq);
     byteq_init(&t->rcvq);
-    t->state = BW_TCP_CLOSED;
-    t->offer_ts = t->offer_sack = t->offer_wscale = 1;
-    t->syn_retries = TCP_SYN_RETRIES;
-    t->keep_idle = 7200;
-    t->keep_intvl = 75;
-    t->keep_count = 9;
-    t->base.sndbuf = t->base.st->cfg.sndbuf.standard;
-    t->base.rcvbuf = t->base.st->cfg.rcvbuf.standard;
-    t->base.linger = -1;
-    t->congestion = 0;
-    t->ecn.option = t->base.st->cfg.ecn;
-    t->timer = (struct timer){0};
     for (int i = 0; i < TCP_TIMERS; i++)
         t->deadline[i] = NEVER;
     t->rto = TCP_RTO_INITIAL;
@@ -61,6 +52,22 @@ void tcp_init(struct tcb *t)
     t->peer_mss = t->mss = TCP_DEFAULT_MSS;
     t->ssthresh = UINT32_MAX;
     t->in_quickack = TCP_QUICKACKS;
+}
+
+/* A new socket: the defaults of what the user may set, and no connection. */
+void tcp_init(struct tcb *t)
+{
+    t->state = BW_TCP_CLOSED;
+    t->offer_ts = t->offer_sack = t->offer_wscale = 1;
+    t->syn_retries = TCP_SYN_RETRIES;
+    t->keep_idle = 7200;
+    t->keep_intvl = 75;
+    t->keep_count = 9;
+    t->ecn_option = t->base.st->cfg.ecn;
+    t->base.sndbuf = t->base.st->cfg.sndbuf.standard;
+    t->base.rcvbuf = t->base.st->cfg.rcvbuf.standard;
+    t->base.linger = -1;
+    tcp_renew(t);
 }
 
 /* A FIN, and what stands before it, is still to be delivered. */

@@ -164,16 +164,21 @@ struct tcp_mtu {
 
 struct tcb {
     struct bw_sock base;
-    uint8_t state; /* BW_TCP_* */
+    uint8_t state;             /* BW_TCP_* */
+    uint8_t fast_open;         /* FASTOPEN_*, of which FASTOPEN_OPTIONS are the user's */
+    struct tcp_fast_open *tfo; /* a listener's; a pending child's reference to it; else NULL */
 
-    /* options of the user (template for children) */
+    /* ---- options of the user, up to iss: a listener's children take all of them ------------------- */
     uint8_t nodelay, cork, keepalive, oobinline, offer_ts, offer_sack, offer_wscale;
-    uint8_t syn_retries, keep_count, congestion;
+    uint8_t syn_retries, keep_count, congestion, ecn_option; /* ecn_option: BW_ECN_* */
     uint16_t user_mss;
     int32_t linger2, defer_accept;
     uint32_t user_timeout;          /* ms, 0: R2 decides */
     uint32_t keep_idle, keep_intvl; /* seconds */
+    uint32_t trace_id; /* its number in the trace, TRACE_WANTED before it is opened; 0: not traced */
+    uint64_t max_pacing_rate;
 
+    /* ---- one connection, from here to the end: tcp_renew() begins all of it anew ------------------ */
     /* send sequence space, RFC 9293 3.3.1 */
     uint32_t iss, snd_una, snd_nxt, snd_wnd, snd_wl1, snd_wl2, max_snd_wnd;
     uint32_t snd_sml;  /* end of the last segment shorter than the MSS */
@@ -251,7 +256,7 @@ struct tcb {
     int64_t delivered_time, first_sent_time;
     uint64_t app_limited; /* until t->delivered exceeds this the samples tell of the program; 0: no */
     /* pacing, in bytes a second; 0: none */
-    uint64_t pacing_rate, max_pacing_rate;
+    uint64_t pacing_rate;
     int64_t pace_next; /* the next quantum may leave */
     uint32_t pace_left;
 
@@ -266,11 +271,7 @@ struct tcb {
     struct tcb *ready_next, **ready_pprev; /* connections that want to send */
 
     struct tcp_stats stats;
-    uint32_t trace_id; /* its number in the trace, TRACE_WANTED before it is opened; 0: not traced */
-    /* Fast Open, RFC 7413 */
-    uint8_t fast_open;         /* FASTOPEN_* */
-    uint16_t syn_data;         /* bytes that our SYN took along */
-    struct tcp_fast_open *tfo; /* a listener's; a pending child's reference to it; else NULL */
+    uint16_t syn_data; /* bytes that our SYN took along (Fast Open, RFC 7413) */
 
     struct listener *listener; /* while in its queues */
     struct tcb *queue_next, **queue_pprev;
@@ -531,6 +532,7 @@ void tcp_listener_close(struct listener *l);
 void tcp_child_leaves(struct tcb *child); /* out of its listener's queues */
 void tcp_child_established(struct tcb *child);
 void tcp_init(struct tcb *t);
+void tcp_renew(struct tcb *t);
 uint32_t tcp_make_isn(struct tcb *t);
 uint64_t tcp_flow_hash(const uint8_t key[16], const uint8_t *laddr, uint16_t lport, const uint8_t *raddr,
                        uint16_t rport, uint32_t number);

@@ -11,47 +11,26 @@ static int take_error(struct bw_sock *s)
 
 /* ---- OPEN -------------------------------------------------------------------------------------------- */
 
-/* A closed control block becomes a fresh one; options and a bound name stay. */
+/* A closed socket is as it was before it was ever connected; options and a bound name stay. */
 static void renew(struct tcb *t)
 {
-    int64_t never = NEVER;
-    byteq_free(&t->rcvq, &t->base.st->chunks);
-    t->syn_acked = t->fin_queued = t->fin_sent = t->fin_acked = t->fin_received = t->ooo_fin = 0;
-    t->recovering = t->persisting = t->ack_now = t->was_connected = t->backoff = t->retries = 0;
-    t->snd_wscale = t->use_ts = t->use_sack = t->use_wscale = 0;
-    t->rcv_wscale = tcp_window_scale(t); /* what the SYN offers */
-    t->rcv_nxt = t->rcv_adv = t->last_ack_sent = t->dupacks = t->unacked = 0;
-    t->max_flight = t->newly_lost = t->syn_again = t->rcv_no_memory = 0;
-    t->delivered = t->app_limited = t->pacing_rate = t->retransmits = 0;
-    t->stats = (struct tcp_stats){0};
-    t->pace_next = t->pace_left = 0;
-    t->frto = t->tlp_new = 0;
-    t->ecn = (struct tcp_ecn){.option = t->ecn.option};
+    struct bw_sock *s = &t->base;
+    byteq_free(&t->rcvq, &s->st->chunks);
+    tcp_renew(t);
     t->fast_open &= FASTOPEN_OPTIONS;
-    t->syn_data = 0;
-    t->peer_mss = TCP_DEFAULT_MSS;
-    t->srtt = t->rttvar = 0;
-    t->ssthresh = UINT32_MAX;
-    t->ts_recent = t->rack_round = t->challenges = 0;
-    t->reo_persist = t->tlp_new = t->frto = t->probes = 0;
-    t->rack_valid = t->reordering_seen = t->reo_mult = t->tlp_out = t->undo_valid = 0;
-    t->dsack_start = t->dsack_end = 0;
-    t->snd_urgent = 0;
-    t->urg_data = 0;
-    t->min_rtt = never;
-    t->rto = TCP_RTO_INITIAL;
-    t->in_quickack = TCP_QUICKACKS;
-    t->base.soft_error = 0;
-    t->base.flags &= ~(uint32_t)(SOCK_SHUT_RD | SOCK_SHUT_WR);
-    memset(t->base.raddr, 0, 16);
-    t->base.rport = 0;
+    s->soft_error = 0;
+    s->flags &= ~(uint32_t)(SOCK_SHUT_RD | SOCK_SHUT_WR);
+    if (!(s->flags & SOCK_RCVBUF_LOCK))
+        s->rcvbuf = s->st->cfg.rcvbuf.standard;
+    s->path = (struct ip_path){0};
+    memset(s->raddr, 0, 16);
+    s->rport = 0;
 }
 
 /* Source address and port for the peer in s->raddr, s->rport. */
 static int choose_name(struct bw_sock *s)
 {
     struct bw_stack *st = s->st;
-    s->path.gen = 0;
     int err = ip_path_find(st, s->raddr, s->bound_if, &s->path);
     if (err)
         return err;
@@ -98,6 +77,7 @@ static int connect_closed(struct tcb *t, const struct bw_addr *addr, int fast)
     if (addr->port == 0)
         return -ECONNREFUSED;
     s->rport = addr->port;
+    t->rcv_wscale = tcp_window_scale(t); /* what the SYN offers */
     int err = choose_name(s);
     if (!err)
         err = choose_isn(t);
