@@ -21,7 +21,8 @@ def interpreter_ends() -> None:
 
 
 def error(answer: int) -> OSError:
-    """The exception for a negative answer of C: -errno, or -BW_FOREIGN (as EBADF, and says why).
+    """The exception for a negative answer of C: -errno, -BW_FOREIGN (as EBADF, and says why), or
+    -BW_NO_PORT (as EAGAIN).
 
     OSError chooses the subclass itself: ECONNREFUSED becomes ConnectionRefusedError, and so on.
     """
@@ -29,7 +30,13 @@ def error(answer: int) -> OSError:
         threading.Event().wait()
     if answer == -lib.BW_FOREIGN:
         return OSError(errno.EBADF, FOREIGN)
-    return OSError(-answer, os.strerror(-answer))
+    number = errno_of(answer)
+    return OSError(number, os.strerror(number))
+
+
+def errno_of(answer: int) -> int:
+    """The errno of a negative answer of C that is an error on Linux too."""
+    return errno.EAGAIN if answer == -lib.BW_NO_PORT else -answer
 
 
 def check(answer: int) -> int:

@@ -19,7 +19,7 @@ from barewire.stack import ffi, lib
 
 from . import _default, _limits, _options, _registry, _timeout, _waiting
 from ._address import argument, unpack
-from ._errors import check, error
+from ._errors import check, errno_of, error
 from ._kernel import socket as _std
 from ._tcp_info import TcpInfo
 from ._transfer import DGRAM, EAGAIN, IN, OUT, STREAM, Transfer
@@ -163,7 +163,7 @@ class socket(Transfer, metaclass=SocketMeta):
         answer = self._connect(argument("connect_ex", address))
         if answer == -lib.BW_FOREIGN:
             raise error(answer)
-        return -answer
+        return errno_of(answer)
 
     def _connect(self, addr: Any) -> int:
         answer: int = lib.host_connect(self._host, self._sock, addr)

@@ -6,7 +6,8 @@ There is no ancillary data here: received lists of it are empty, and sent ones m
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from barewire.stack import ffi
@@ -18,16 +19,20 @@ from ._kernel import socket as _std
 BLOCK = 256 * 1024  # bytes of a file that are read at once
 
 
-def _receive(sock: Any, bufsize: int, flags: int) -> tuple[bytes, int, Any]:
-    """(data, MSG_ flags, sender) of one message of at most bufsize bytes."""
+def _receive(sock: Any, bufsize: int, flags: int) -> tuple[bytes, int, int, Any]:
+    """(data, the length that recvmsg(2) says, MSG_ flags, sender) of one message of at most bufsize
+    bytes. With MSG_TRUNC the length is a datagram's own, or of what a stream threw away."""
     datagram = sock._type == _std.SOCK_DGRAM
-    if datagram:
-        flags |= _std.MSG_TRUNC  # its whole length says whether it was cut
-    data, sender = sock.recvfrom(bufsize, flags)
-    said = _std.MSG_TRUNC if datagram and len(data) > bufsize else 0
+    asked = (
+        flags | _std.MSG_TRUNC if datagram else flags
+    )  # its whole length says whether it was cut
+    data, sender = sock.recvfrom(bufsize, asked)
+    size = len(data)
+    said = _std.MSG_TRUNC if datagram and size > bufsize else 0
     if flags & _std.MSG_OOB and data:
         said |= _std.MSG_OOB
-    return data[:bufsize], int(said), sender
+    told = size if flags & _std.MSG_TRUNC else min(size, bufsize)
+    return data[:bufsize], told, int(said), sender
 
 
 def recvmsg(
@@ -38,24 +43,27 @@ def recvmsg(
         raise ValueError("negative buffer size in recvmsg()")
     if ancbufsize < 0:
         raise ValueError("invalid ancillary data buffer length")
-    data, answer, sender = _receive(self, bufsize, flags)
+    data, _, answer, sender = _receive(self, bufsize, flags)
     return data, [], answer, sender
 
 
 def recvmsg_into(
     self: Any, buffers: Iterable[Any], ancbufsize: int = 0, flags: int = 0, /
 ) -> tuple[int, list[Any], int, Any]:
-    """As recvmsg, scattered over writable buffers; (bytes, ancillary data, flags, address)."""
+    """As recvmsg, scattered over writable buffers; (bytes, ancillary data, flags, address). With
+    MSG_TRUNC bytes may be more than were written: a datagram's length, or what a stream threw away."""
+    if ancbufsize < 0:
+        raise ValueError("invalid ancillary data buffer length")
     arrays = [writable("recvmsg_into", buffer) for buffer in _listed("recvmsg_into", buffers)]
     views = [memoryview(ffi.buffer(array)) for array in arrays]
     room = sum(len(view) for view in views)
-    data, _, answer, sender = recvmsg(self, room, ancbufsize, flags)
-    rest = memoryview(data)
+    data, told, answer, sender = _receive(self, room, flags)
+    rest = memoryview(data)[: self._written(told, room, flags)]
     for view in views:
         piece = rest[: len(view)]
         view[: len(piece)] = piece
         rest = rest[len(piece) :]
-    return len(data), [], answer, sender
+    return told, [], answer, sender
 
 
 def sendmsg(
@@ -76,10 +84,37 @@ def _listed(caller: str, buffers: Iterable[Any]) -> list[Any]:
     return list(buffers)
 
 
+def _blocks_at(file: Any, offset: int) -> Callable[[int], bytes] | None:
+    """Reads a regular file from offset on, wherever its position is, as os.sendfile() does; None: it
+    is no such file."""
+    try:
+        fd = file.fileno()
+        size = os.fstat(fd).st_size
+    except (AttributeError, OSError):  # io.UnsupportedOperation is one
+        return None
+    place = [offset]
+
+    def read(n: int) -> bytes:
+        block = os.pread(fd, n, place[0]) if size else b""  # no size: empty, as for os.sendfile()
+        place[0] += len(block)
+        return block
+
+    return read
+
+
+def _blocks_from(file: Any, offset: int) -> Callable[[int], bytes]:
+    """Reads what is no regular file: from its position, unless there is an offset."""
+    if offset:
+        file.seek(offset)
+    read: Callable[[int], bytes] = file.read
+    return read
+
+
 def sendfile(self: Any, file: Any, offset: int = 0, count: int | None = None) -> int:
     """Sends a binary file from offset to its end, or count bytes of it; the number of bytes.
 
-    The file's position is afterwards where the sending ended, also after an error.
+    What is no regular file begins at its position if offset is 0. The position is afterwards at
+    offset and as many bytes as were sent, also after an error: all as CPython's.
     """
     if "b" not in getattr(file, "mode", "b"):
         raise ValueError("file should be opened in binary mode")
@@ -91,12 +126,11 @@ def sendfile(self: Any, file: Any, offset: int = 0, count: int | None = None) ->
         raise ValueError(f"count must be a positive integer (got {count!r})")
     if self._timeout == 0:
         raise ValueError("non-blocking sockets are not supported")
-    if offset:
-        file.seek(offset)
+    read = _blocks_at(file, offset) or _blocks_from(file, offset)
     total = 0
     try:
         while count is None or total < count:
-            block = file.read(BLOCK if count is None else min(BLOCK, count - total))
+            block = read(BLOCK if count is None else min(BLOCK, count - total))
             if not block:
                 break
             rest = memoryview(block)

@@ -23,23 +23,20 @@ from ._kernel import select as _poll
 from ._kernel import socket as _std
 
 IN, PRI, OUT = _poll.POLLIN, _poll.POLLPRI, _poll.POLLOUT
-EAGAIN, BW_WORK = -errno.EAGAIN, -lib.BW_WORK
+EAGAIN, BW_WORK, BW_EARLY = -errno.EAGAIN, -lib.BW_WORK, -lib.BW_EARLY
 AGAIN_TEXT = os.strerror(errno.EAGAIN)
 NOT_ASKED = -lib.BW_NOT_ASKED  # no answer of C
 STREAM, DGRAM = int(_std.SOCK_STREAM), int(_std.SOCK_DGRAM)
 RECV_FLAGS: int = lib.BW_MSG_PEEK | lib.BW_MSG_TRUNC | lib.BW_MSG_OOB
 SEND_FLAGS: int = lib.BW_MSG_MORE | lib.BW_MSG_FASTOPEN | lib.BW_MSG_OOB
 FASTOPEN: int = lib.BW_MSG_FASTOPEN
+BEGUN: int = lib.BW_MSG_BEGUN
+OVER = batch.OVER
 
 _recv, _recvfrom = lib.host_recv, lib.host_recvfrom
 _send, _sendto = lib.host_send, lib.host_sendto
 _bytes = ffi.unpack
 _calls = int(ffi.cast("uintptr_t", lib.host_direct_calls()))
-
-
-def _received(data: Any, n: int, bufsize: int) -> bytes:
-    """The bytes of an answer n; with MSG_TRUNC n may exceed the buffer: the length is the news."""
-    return bytes(_bytes(data, min(n, bufsize))).ljust(n, b"\0")
 
 
 class Transfer(Direct):
@@ -61,21 +58,31 @@ class Transfer(Direct):
 
     # ---- waiting -----------------------------------------------------------------------------
 
-    def _wait(self, answer: int, events: int, until: int | None, flags: int = 0) -> int | None:
+    def _wait(
+        self, answer: int, events: int, until: int | None, flags: int = 0, begun: bool = False
+    ) -> int | None:
         """After an answer below zero: returns the deadline when a new try makes sense, or raises.
 
-        Timeouts and MSG_DONTWAIT act as in CPython: the flag counts only on blocking sockets.
+        Timeouts and MSG_DONTWAIT act as in CPython: the flag counts only on blocking sockets. For a call
+        that has moved something already (begun) the answer is OVER instead of an exception: so nobody
+        has to catch one, and none is lost. What a signal handler raises comes through.
         """
         if answer == BW_WORK:
             self._stack.drain()
             return until
-        if answer != EAGAIN or self._timeout == 0:
-            raise error(answer)
-        if self._timeout is None and flags & _std.MSG_DONTWAIT:
+        dontwait = self._timeout is None and flags & _std.MSG_DONTWAIT
+        if answer != EAGAIN or self._timeout == 0 or dontwait:
+            if begun:
+                return OVER
             raise error(answer)
         if until is None:
             until = _waiting.deadline(self._stack, self._timeout)
-        if not _waiting.wait_one(self._stack, self._sock, events, until):
+            late = False
+        else:
+            late = self._stack.now() >= until  # whatever readiness says
+        if late or not _waiting.wait_one(self._stack, self._sock, events, until):
+            if begun:
+                return OVER
             raise TimeoutError("timed out")
         return until
 
@@ -98,7 +105,7 @@ class Transfer(Direct):
             return b""
         data = fresh(bufsize).data
         n = self._receive(NOT_ASKED, data, bufsize, flags)
-        return _received(data, n, bufsize)
+        return self._received(data, n, bufsize, flags)
 
     def _recv_into(self, answer: int, /, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         data = writable("recv_into", buffer)
@@ -130,7 +137,17 @@ class Transfer(Direct):
             raise ValueError("negative buffersize in recvfrom")
         data, addr, raw = fresh(max(bufsize, 1))
         n = self._receive(NOT_ASKED, data, bufsize, flags, addr)
-        return _received(data, n, bufsize), unpack(raw[:]) if self._type == DGRAM else None
+        sender = unpack(raw[:]) if self._type == DGRAM else None
+        return self._received(data, n, bufsize, flags), sender
+
+    def _written(self, n: int, size: int, flags: int) -> int:
+        """How many bytes of a buffer of `size` an answer n has filled. With MSG_TRUNC a stream throws its
+        bytes away (tcp(7)), and of a datagram n is the whole length."""
+        return 0 if flags & _std.MSG_TRUNC and self._type == STREAM else min(n, size)
+
+    def _received(self, data: Any, n: int, size: int, flags: int) -> bytes:
+        """n bytes: those that were received, and zeros where MSG_TRUNC counts others."""
+        return bytes(_bytes(data, self._written(n, size, flags))).ljust(n, b"\0")
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """As recvfrom, into a writable buffer; (number of bytes, sender's address)."""
@@ -143,13 +160,16 @@ class Transfer(Direct):
         n = self._receive(NOT_ASKED, data, nbytes or len(data), flags, addr)
         return n, unpack(ffi.buffer(addr)[:]) if self._type == DGRAM else None
 
-    def _receive(self, answer: int, data: Any, size: int, flags: int, addr: Any = None) -> int:
-        """Goes on after C answered so (NOT_ASKED: nothing yet) until bytes came; their number."""
+    def _receive(
+        self, answer: int, data: Any, size: int, flags: int, addr: Any = None, begun: bool = False
+    ) -> int:
+        """Goes on after C answered so (NOT_ASKED: nothing yet) until bytes came; their number. `begun`:
+        some came before for the same call; 0 for what ends it, an error waits for the next one."""
         if answer == EAGAIN and self._timeout == 0:
             raise BlockingIOError(errno.EAGAIN, AGAIN_TEXT)  # what a program that spins hears most
-        engine, events, until = 0, IN, None
+        engine, events, until = BEGUN if begun else 0, IN, None
         if flags:
-            engine = int(flags) & RECV_FLAGS
+            engine |= int(flags) & RECV_FLAGS
             if flags & _std.MSG_ERRQUEUE or (flags & _std.MSG_OOB and self._type == DGRAM):
                 self._no_such_queue()
             if flags & _std.MSG_OOB and self._timeout is None:
@@ -160,7 +180,9 @@ class Transfer(Direct):
                 return self._receive_all(data, size, flags & ~_std.MSG_WAITALL)
         while True:
             if answer != NOT_ASKED:
-                until = self._wait(answer, events, until, flags)
+                until = self._wait(answer, events, until, flags, begun)
+                if until == OVER:
+                    return 0
             if addr is None:
                 answer = _recv(self._host, self._sock, data, size, engine, self._spin)
             else:
@@ -170,16 +192,11 @@ class Transfer(Direct):
 
     def _receive_all(self, data: Any, size: int, flags: int) -> int:
         """MSG_WAITALL: until size bytes came, or the stream ended or failed."""
-        got = 0
-        if flags & _std.MSG_PEEK:
-            return self._receive(NOT_ASKED, data, size, flags)
+        got = self._receive(NOT_ASKED, data, size, flags)
+        if not got or flags & _std.MSG_PEEK:
+            return got
         while got < size:
-            try:
-                n = self._receive(NOT_ASKED, data + got, size - got, flags)
-            except OSError:
-                if got:
-                    break  # what came counts; the error comes again
-                raise
+            n = self._receive(NOT_ASKED, data + got, size - got, flags, begun=True)
             if n == 0:
                 break
             got += n
@@ -201,8 +218,7 @@ class Transfer(Direct):
 
     def _send(self, answer: int, data: Any, flags: int = 0, /) -> int:
         raw = readable(data)
-        whole = self._timeout is None and not flags & _std.MSG_DONTWAIT
-        return self._send_on(answer, raw, len(raw), flags, whole)
+        return self._send_on(answer, raw, len(raw), flags, self._whole(flags))
 
     def _sendall(self, answer: int, data: Any, flags: int = 0, /) -> None:
         raw = readable(data)
@@ -223,25 +239,29 @@ class Transfer(Direct):
         addr = argument("sendto", address)
         n: int = _sendto(self._host, self._sock, raw, size, engine, addr, self._spin)
         if engine & FASTOPEN and self._type == STREAM:
-            return self._send_early(n, raw, size, flags)
+            return self._send_on(self._opened(n, flags), raw, size, flags, self._whole(flags))
         if n == size:
             return n
-        whole = self._timeout is None and not flags & _std.MSG_DONTWAIT
-        return self._send_on(n, raw, size, flags, whole, addr)
+        return self._send_on(n, raw, size, flags, self._whole(flags), addr)
 
-    def _send_early(self, n: int, raw: Any, size: int, flags: int) -> int:
-        """MSG_FASTOPEN, after C took n bytes for the SYN or began a plain handshake: a blocking call
-        waits for the connection, as the kernel's does."""
-        if self._timeout == 0 or flags & _std.MSG_DONTWAIT or (n < 0 and n != -errno.EINPROGRESS):
-            return check(n)
+    def _whole(self, flags: int) -> bool:
+        """Whether a write takes all bytes before it returns: on blocking sockets."""
+        return self._timeout is None and not flags & _std.MSG_DONTWAIT
+
+    def _opened(self, answer: int, flags: int) -> int:
+        """After a write that began a connection, which took that many bytes for the SYN (or EINPROGRESS:
+        none): a blocking call waits for the connection and hears of its failure, as the kernel's.
+        What is to be said to _send_on."""
+        if self._timeout == 0 or flags & _std.MSG_DONTWAIT:
+            return answer
+        if answer < 0 and answer != -errno.EINPROGRESS:
+            return answer
         until = _waiting.deadline(self._stack, self._timeout)
         if not _waiting.wait_one(self._stack, self._sock, OUT, until):
             raise TimeoutError("timed out")
         if failed := check(lib.host_take_error(self._host, self._sock)):
             raise error(-failed)
-        if n >= 0:
-            return n
-        return self.send(raw, flags & ~FASTOPEN)
+        return answer if answer >= 0 else NOT_ASKED
 
     def _send_flags(self, flags: int) -> int:
         if flags & _std.MSG_OOB and self._type == DGRAM:
@@ -257,21 +277,24 @@ class Transfer(Direct):
         An error after the first bytes waits for the next call, except for sendall (must).
         """
         data = ffi.from_buffer("char[]", raw) if type(raw) is bytes else raw
-        engine = self._send_flags(flags)
+        engine = self._send_flags(flags) & ~FASTOPEN
         sent, until = 0, None
         while True:
             if answer >= 0:
                 sent += answer
-                if sent == size or not whole:
+                if sent == size or not whole or not answer:
                     return sent
+            elif answer == BW_EARLY:
+                begin = _send(self._host, self._sock, data, size, engine | FASTOPEN, self._spin)
+                answer = self._opened(begin, flags)
+                continue
             elif answer != NOT_ASKED:
-                try:
-                    until = self._wait(answer, OUT, until, flags)
-                except OSError:
-                    if sent and not must:
-                        return sent
-                    raise
+                until = self._wait(answer, OUT, until, flags, bool(engine & BEGUN))
+                if until == OVER:
+                    return sent
             rest = size - sent
+            if sent and not must:
+                engine |= BEGUN
             if addr is None:
                 answer = _send(self._host, self._sock, data + sent, rest, engine, self._spin)
             else:

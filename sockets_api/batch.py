@@ -186,6 +186,7 @@ def _memory(what: str, buffer: Any, size: int) -> tuple[Any, bool]:
 
 _IN, _OUT = lib.BW_IN, lib.BW_OUT
 _recv_batch, _send_batch = lib.host_recv_batch, lib.host_send_batch
+OVER = -1  # what a socket's _wait() says to a call whose part is its result
 _FLAGS = _std.MSG_DONTWAIT | _std.MSG_WAITALL
 
 
@@ -239,9 +240,6 @@ def _move(
             if at == last or not whole or not answer:
                 return int(at - first)
             continue
-        try:
-            until = self._wait(answer, events, until, flags)
-        except OSError:
-            if at == first:
-                raise
+        until = self._wait(answer, events, until, flags, at > first)
+        if until == OVER:
             return int(at - first)

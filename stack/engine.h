@@ -133,15 +133,22 @@ enum { BW_SOCK_TCP = 1, BW_SOCK_UDP = 2 };
 enum { BW_IN = 0x001, BW_PRI = 0x002, BW_OUT = 0x004, BW_ERR = 0x008, BW_HUP = 0x010, BW_RDHUP = 0x2000 };
 enum { BW_POLL_EVENTS = 0xffff, BW_DRAINED = 0x10000 };
 
-/* Message flags, in Linux's numbers. BW_MSG_TRUNC comes back as part of nothing: recvfrom returns
- * the datagram's full length when asked with it. */
+/* Message flags, in Linux's numbers. Asked with BW_MSG_TRUNC, recvfrom returns the datagram's full length.
+ * BW_MSG_BEGUN is ours: earlier parts of the same call have moved bytes, so a pending error is left for the
+ * next call, and the answer is 0. Whoever does not deliver an error must not ask for it. */
 enum {
     BW_MSG_OOB = 0x1,
     BW_MSG_PEEK = 0x2,
     BW_MSG_TRUNC = 0x20,
     BW_MSG_MORE = 0x8000,
     BW_MSG_FASTOPEN = 0x20000000,
+    BW_MSG_BEGUN = 0x40000000,
 };
+
+/* Answers that are no errno, negated like one. -EAGAIN always means that readiness tells when to try again;
+ * BW_NO_PORT is Linux's EAGAIN for "no port is free", for which nobody can wait. BW_EARLY: this write would
+ * begin the handshake (TCP_FASTOPEN_CONNECT); nothing was done, say it again with BW_MSG_FASTOPEN. */
+enum { BW_NO_PORT = 10004, BW_EARLY = 10005 };
 
 /* Socket options; values are ints, times in the unit the Linux option has. */
 enum {

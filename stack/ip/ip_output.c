@@ -313,9 +313,12 @@ void bw_transmitted(struct bw_stack *st, int ifindex, int n)
 
 void bw_reclaimed(struct bw_stack *st, int ifindex, const uint32_t *tokens, int n)
 {
+    int none_left = st->slot_free == CHUNK_NONE;
     for (int i = 0; i < n; i++)
         if (tokens[i] < SLOTS && st->slots[tokens[i]].in_use)
             slot_release(st, tokens[i]);
+    if (unlikely(none_left && st->udp_waiting != NULL)) /* a datagram may have found no slot */
+        udp_tx_ready(st);
 }
 
 void tx_flush(struct bw_stack *st, struct iface *out)

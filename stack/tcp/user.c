@@ -163,7 +163,7 @@ int64_t tcp_send(struct bw_sock *s, const void *buf, size_t len, int flags)
 {
     struct tcb *t = tcb_of(s);
     if (s->so_error)
-        return take_error(s);
+        return flags & BW_MSG_BEGUN ? 0 : take_error(s);
     int deferred = t->fast_open & FASTOPEN_DEFERRED, early = deferred || tcp_is_early(t);
     if ((t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD) && !early)
         return (s->flags & SOCK_SHUT_WR) ? -EPIPE : -EAGAIN;
@@ -171,16 +171,18 @@ int64_t tcp_send(struct bw_sock *s, const void *buf, size_t len, int flags)
         (t->state != BW_TCP_ESTABLISHED && t->state != BW_TCP_CLOSE_WAIT && !early))
         return -EPIPE;
     if (deferred) {
+        if (!(flags & BW_MSG_FASTOPEN))
+            return -BW_EARLY;
         t->fast_open &= (uint8_t)~FASTOPEN_DEFERRED;
         tcp_want_output(t);
     }
     if (len == 0)
-        return 0;
+        return deferred ? -EINPROGRESS : 0;
     rate_check_app_limited(t);
     uint32_t room = tcp_send_room(t), n = len < room ? (uint32_t)len : room;
     n = byteq_append(&t->sndq, &s->st->chunks, buf, n);
     if (n == 0)
-        return -EAGAIN;
+        return room ? -ENOBUFS : -EAGAIN;
     t->more_coming = (flags & BW_MSG_MORE) != 0 && n == len;
     if (unlikely(flags & BW_MSG_OOB))
         tcp_mark_urgent(t);
@@ -188,12 +190,12 @@ int64_t tcp_send(struct bw_sock *s, const void *buf, size_t len, int flags)
     return n;
 }
 
-/* MSG_FASTOPEN, tcp(7): connects with the data. -EINPROGRESS: without it, there was no cookie yet. */
+/* MSG_FASTOPEN, tcp(7): connects with the data. -EINPROGRESS: without it, for there was none, or no cookie. */
 int64_t tcp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to)
 {
     struct tcb *t = tcb_of(s);
     if (!(flags & BW_MSG_FASTOPEN) || !to)
-        return to && !(s->flags & SOCK_CONNECTED) ? -EPIPE : tcp_send(s, buf, len, flags);
+        return tcp_send(s, buf, len, flags);
     if (!(s->st->cfg.fast_open & BW_FASTOPEN_CLIENT))
         return -EOPNOTSUPP;
     if (s->kind == KIND_LISTENER || (t->state != BW_TCP_CLOSED && t->state != BW_TCP_SYN_SENT))
@@ -218,13 +220,13 @@ static void window_update(struct tcb *t)
 }
 
 /* What a read says when there is no data: 0 at the end, or an error. */
-static int64_t no_data(struct tcb *t)
+static int64_t no_data(struct tcb *t, int flags)
 {
     struct bw_sock *s = &t->base;
     if (t->fin_received) /* before an error: a reset after the FIN takes nothing from the reader (Linux) */
         return 0;
     if (s->so_error)
-        return take_error(s);
+        return flags & BW_MSG_BEGUN ? 0 : take_error(s);
     if (s->kind == KIND_LISTENER)
         return -ENOTCONN;
     if (s->flags & SOCK_SHUT_RD)
@@ -242,7 +244,7 @@ int64_t tcp_recv(struct bw_sock *s, void *buf, size_t len, int flags)
     if (s->kind != KIND_LISTENER && unlikely(flags & BW_MSG_OOB))
         return tcp_recv_urgent(t, buf, len, flags);
     if (s->kind == KIND_LISTENER || t->rcvq.len == 0)
-        return no_data(t);
+        return no_data(t, flags);
     if (unlikely(t->urg_data))
         n = tcp_up_to_mark(t, n, &skip);
     if (!(flags & BW_MSG_TRUNC)) /* with it TCP throws the bytes away, tcp(7) */
@@ -254,7 +256,7 @@ int64_t tcp_recv(struct bw_sock *s, void *buf, size_t len, int flags)
         tcp_tuning_read(t, n);
         window_update(t);
     }
-    return n || !len ? n : no_data(t);
+    return n || !len ? n : no_data(t, flags);
 }
 
 /* ---- CLOSE, ABORT --------------------------------------------------------------------------------------- */

@@ -23,7 +23,7 @@ static int64_t send_slot(struct bw_sock *s, const struct bw_batch *b, uint32_t i
 int64_t udp_send_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last)
 {
     uint32_t i = first;
-    while (i < last) {
+    while (i < last && (i == first || !s->so_error)) {
         int64_t n = udp_send_run(udp_of(s), b, i, last);
         if (!n)
             n = send_slot(s, b, i);
@@ -31,7 +31,7 @@ int64_t udp_send_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t fir
             return i > first ? i - first : n;
         i += (uint32_t)n;
     }
-    return last - first;
+    return i - first;
 }
 
 int64_t udp_recv_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last)

@@ -218,7 +218,7 @@ int udp_connect(struct bw_sock *s, const struct bw_addr *addr)
     if (!err)
         err = udp_path(udp_of(s), dst);
     if (!err && !(s->flags & SOCK_BOUND))
-        err = bind_add(s, 0) ? -EAGAIN : 0; /* Linux's word for "no port is free" here */
+        err = bind_add(s, 0) ? -BW_NO_PORT : 0;
     if (err)
         return err;
     flow_del(s);
@@ -336,7 +336,7 @@ int udp_begin(struct udp_sock *u, const struct bw_addr *to, uint8_t *dst)
     if (!err)
         err = udp_path(u, dst);
     if (!err && !(s->flags & SOCK_BOUND))
-        err = bind_add(s, 0) ? -EAGAIN : 0;
+        err = bind_add(s, 0) ? -BW_NO_PORT : 0;
     return err;
 }
 

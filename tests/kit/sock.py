@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from barewire import Stack, TcpInfo
+from barewire._errors import errno_of
 from barewire.stack import ffi, lib
 from barewire.stack.port import from_ip16, ip16
 
@@ -54,7 +55,8 @@ def _unpack(addr: Any) -> tuple[str, int]:
 def check(result: int) -> int:
     """The answer of a C call; raises OSError (BlockingIOError for EAGAIN) if it is an error."""
     if result < 0:
-        raise OSError(-result, os.strerror(-result))
+        number = errno_of(result)
+        raise OSError(number, os.strerror(number))
     return int(result)
 
 
@@ -111,7 +113,11 @@ class Sock:
     # ---- data --------------------------------------------------------------------------------
 
     def send(self, data: bytes, flags: int = 0) -> int:
-        return check(lib.host_send(self._host, self._handle, data, len(data), flags, 0))
+        answer = lib.host_send(self._host, self._handle, data, len(data), flags, 0)
+        if answer == -lib.BW_EARLY:  # the first write after TCP_FASTOPEN_CONNECT
+            flags |= lib.BW_MSG_FASTOPEN
+            answer = lib.host_send(self._host, self._handle, data, len(data), flags, 0)
+        return check(answer)
 
     def sendto(self, data: bytes, host: str, port: int, flags: int = 0) -> int:
         to = _pack(host, port)

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import struct
 import threading
-from typing import Any
 
 import pytest
 
@@ -298,17 +297,6 @@ class Stream(Network):
             one.makefile("x")
         with pytest.raises(ValueError, match="unbuffered"):
             one.makefile("r", buffering=0)
-
-    def test_sendfile(self, tmp_path: Any) -> None:
-        path = tmp_path / "file"
-        path.write_bytes(bytes(range(256)) * 400)
-        one, other = self.pair()
-        with path.open("rb") as file:
-            assert one.sendfile(file, 100, 100_000) == 100_000
-            assert file.tell() == 100_100
-            assert receive(other, 100_000) == path.read_bytes()[100:100_100]
-            assert one.sendfile(file, 100_100) == 102_400 - 100_100
-        assert receive(other, 2300) == path.read_bytes()[100_100:]
 
     def test_context_manager(self) -> None:
         with self.socket.socket() as sock:
