@@ -8,16 +8,17 @@ it sent in an order of meaning (numbers relative to the first ones), and what ev
 from __future__ import annotations
 
 import errno
+import inspect
 import select
 import socket
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any
 
-from barewire.l2 import ETH_P_IP, Ethernet
+from barewire.l2 import ETH_P_ARP, ETH_P_IP, Arp, Ethernet, Mac
 from barewire.stack.checksum import checksum
 from barewire.stack.icmp import icmp
 from barewire.stack.ip.ipv4 import PROTO_ICMP, PROTO_TCP, PROTO_UDP, IPv4
@@ -29,6 +30,7 @@ from barewire.stack.tcp.segment import (
     Segment,
     Timestamps,
     WindowScale,
+    parse_options,
 )
 from barewire.stack.udp.udp import Udp
 
@@ -53,10 +55,26 @@ LETTERS = "FSRPAUEC"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One operation of `Player` by name, with its arguments."""
+    """One operation of `Player` by name, with its arguments: numbers, and text for bytes and addresses."""
 
     op: str
-    args: tuple[int, ...] = ()
+    args: tuple[int | str, ...] = ()
+
+    @classmethod
+    def checked(cls, op: str, args: Iterable[int | str]) -> Step:
+        """Raises ValueError for an operation or arguments that `Player` does not know."""
+        operation = getattr(Player, f"on_{op}", None)
+        if operation is None:
+            names = sorted(name[3:] for name in vars(Player) if name.startswith("on_"))
+            raise ValueError(f"no operation {op!r}: there are {', '.join(names)}")
+        step = cls(op, tuple(args))
+        try:
+            inspect.signature(operation).bind(None, *step.args)
+        except TypeError as error:
+            raise ValueError(f"{op}: {error}") from None
+        if not all(isinstance(a, (int, str)) for a in step.args):
+            raise ValueError(f"{op}: arguments are numbers and texts")
+        return step
 
     def __str__(self) -> str:
         return f"{self.op}({', '.join(map(str, self.args))})"
@@ -88,10 +106,12 @@ class Player:
 
     def __init__(self, target: Target, peer: Peer, place: Place) -> None:
         self.target, self.peer, self.place = target, peer, place
+        peer.knows_stream = True
         self.sockets: list[Any] = []
         self.kinds: list[str] = []
         self.flows: list[Flow] = []
         self._last_ack: dict[tuple[int, int], int] = {}
+        self._sent: dict[int, int] = {}  # bytes that each socket's stream has taken
 
     def play(self, step: Step) -> Answer:
         answer = Answer()
@@ -105,8 +125,8 @@ class Player:
                 answer.result = str(found)
         except OSError as error:
             answer.result = errno.errorcode.get(error.errno or 0, type(error).__name__)
-        except Exception as error:
-            answer.result = f"{type(error).__name__}: {error}"
+        except (TypeError, ValueError, OverflowError) as error:
+            answer.result = type(error).__name__
         frames += self.peer.settle()
         self._learn_flows()
         answer.frames = [text for frame in frames if (text := self._describe(frame))]
@@ -158,7 +178,10 @@ class Player:
         self._sock(i).connect((str(self.place.address), self._their_port(which)))
 
     def on_send(self, i: int, size: int, flags: int) -> int:
-        return int(self._sock(i).send(pattern(0, size), flags))
+        at = self._sent.get(i % max(1, len(self.sockets)), 0)
+        taken = int(self._sock(i).send(pattern(at, size), flags))
+        self._sent[i % len(self.sockets)] = at + taken
+        return taken
 
     def on_sendto(self, i: int, size: int, which: int) -> int:
         return int(
@@ -222,6 +245,25 @@ class Player:
         blocks = ((1000, 1000 + sack),) if sack else ()
         step = PeerStep(Flags(flags), size, seq, ack, window=window, sack=blocks)
         return self.peer.say(self._flow(f), step)
+
+    def on_step(
+        self, f: int, flags: int, size: int, seq: int, ack: int, hold: int, window: int, options: str,
+        *edges: int,
+    ) -> list[bytes]:  # fmt: skip
+        """A `PeerStep` of flow f: `options` as they stand in a header (hex), edges of SACK blocks in turn."""
+        blocks = tuple(zip(edges[::2], edges[1::2], strict=True))
+        parsed = parse_options(bytes.fromhex(options))
+        step = PeerStep(Flags(flags), size, seq, ack, bool(hold), blocks, window, parsed)
+        return self.peer.say(self._flow(f), step)
+
+    def on_frame(self, data: str) -> list[bytes]:
+        """A frame as it is (hex)."""
+        return self._put(bytes.fromhex(data))
+
+    def on_arp(self, op: int, mac: str, sender: str, wanted: str) -> list[bytes]:
+        source = Mac(bytes.fromhex(mac))
+        arp = Arp(op, source, IPv4Address(sender), self.target.mac, IPv4Address(wanted))
+        return self._put(Ethernet(self.target.mac, source, ETH_P_ARP, arp.build()).build())
 
     def on_icmp(self, f: int, kind: int, code: int, seq: int, mtu: int) -> list[bytes]:
         """An ICMP error about a segment that the target sent `seq` before its next one."""

@@ -6,6 +6,8 @@ matter. What may differ stands in a table of `Accepted` differences, each with i
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -35,6 +37,11 @@ class Difference:
         """The lines of one answer that the other has not."""
         mine, other = self.answers[which].lines(), self.answers[1 - which].lines()
         return [line for line in mine if line not in other]
+
+    @property
+    def kind(self) -> str:
+        """What differs, without the numbers: alike for those that probably have one cause."""
+        return re.sub(r"\d+", "N", f"{self.step.op}: {self.only(0)} and not {self.only(1)}")
 
     def __str__(self) -> str:
         lines = [f"  {i}. {step}" for i, step in enumerate(self.steps[: self.at + 1])]
@@ -94,3 +101,28 @@ class Differential:
         network = int(IPv4Address(NETWORKS[n % len(NETWORKS)]))
         address = IPv4Address(network + 1 + n // len(NETWORKS) % 254)
         return Place(address, FIRST_PORT + 5 * n % (LAST_PORT - FIRST_PORT))
+
+
+class Report:
+    """Counts differences: `known` ones by their name, `new` kinds that no `Accepted` matches."""
+
+    def __init__(self, accepted: Sequence[Accepted]) -> None:
+        self._accepted = accepted
+        self.known: Counter[str] = Counter()
+        self.new: Counter[str] = Counter()
+
+    def add(self, difference: Difference) -> bool:
+        """True: a new kind, seen for the first time."""
+        for one in self._accepted:
+            if one.matches(difference):
+                self.known[one.name] += 1
+                return False
+        self.new[difference.kind] += 1
+        return self.new[difference.kind] == 1
+
+    def __str__(self) -> str:
+        lines = [f"{n:6}  known: {name}" for name, n in self.known.most_common()]
+        lines += [f"{n:6}  NEW: {kind}" for kind, n in self.new.most_common()]
+        return "\n".join(
+            [f"{sum(self.new.values())} differences, {len(self.new)} new kinds", *lines]
+        )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from barewire.l2 import ARP_REPLY, ARP_REQUEST, ETH_P_ARP, ETH_P_IP, Arp, Ethernet, Mac
+from barewire.l2.codec import Malformed
 from barewire.stack.icmp import icmp
 from barewire.stack.ip.ipv4 import PROTO_ICMP, PROTO_TCP, PROTO_UDP, IPv4
 from barewire.stack.tcp.segment import Flags, Option, Sack, Segment, Timestamps
@@ -24,6 +25,7 @@ SEQ = 1 << 32
 PEER_ISS = 0x5A5A_0000
 MAX_ROUNDS = 10_000
 KEPT = 64  # of the target's packets, and 16 of each flow's segments
+CAPTURED = 4096  # frames
 
 
 def pattern(at: int, length: int) -> bytes:
@@ -50,15 +52,20 @@ class Flow:
 
 class Peer:
     """`flows` are the TCP connections that the peer knows, by the target's port and the peer's; `out` the
-    target's last IP packets. `sent` is called with every frame of the peer, `heard` with every frame of
-    the target (for a capture)."""
+    target's last IP packets; `wire` the last frames of both with their time, for a capture.
+
+    Raises AssertionError for a frame of the target that is no good packet and, with `knows_stream`, for
+    bytes of a TCP stream that are not the `pattern`: what the programs of a `Player` send.
+    """
 
     def __init__(self, target: Target, address: IPv4Address = PEER, mac: Mac = PEER_MAC) -> None:
         self.target = target
         self.address, self.mac = address, mac
         self.answers_arp = True
+        self.knows_stream = False
         self.flows: dict[tuple[int, int], Flow] = {}
         self.out: deque[IPv4] = deque(maxlen=KEPT)
+        self.wire: deque[tuple[int, bytes]] = deque(maxlen=CAPTURED)
 
     # ---- time and frames ---------------------------------------------------------------------
 
@@ -83,6 +90,7 @@ class Peer:
 
     def put(self, frame: bytes) -> bool:
         """One frame to the target as it is. False: no link carries such a frame."""
+        self.wire.append((self.target.now(), frame))
         return self.target.put(frame)
 
     def packet(self, payload: bytes, proto: int, source: IPv4Address | None = None) -> bytes:
@@ -94,7 +102,15 @@ class Peer:
         return Ethernet(self.target.mac, self.mac, ethertype, payload).build()
 
     def _hear(self, data: bytes) -> None:
-        ethernet = Ethernet.parse(data)
+        self.wire.append((self.target.now(), data))
+        try:
+            self._understand(Ethernet.parse(data))
+        except Malformed as error:
+            raise AssertionError(
+                f"the target sent a malformed frame: {error}: {data.hex()}"
+            ) from None
+
+    def _understand(self, ethernet: Ethernet) -> None:
         if ethernet.src != self.target.mac:
             raise AssertionError(f"the target sends as {ethernet.src}, not as {self.target.mac}")
         if ethernet.ethertype == ETH_P_ARP:
@@ -135,7 +151,11 @@ class Peer:
         if segment.flags & Flags.SYN:
             flow.first = segment.seq
             flow.rcv, flow.synced = (segment.seq + segment.length) % SEQ, True
-        elif segment.seq == flow.rcv:
+            return
+        at = (segment.seq - flow.first - 1) % SEQ
+        if self.knows_stream and segment.payload != pattern(at, len(segment.payload)):
+            raise AssertionError(f"the bytes at {at} of port {flow.ours} are not what was sent")
+        if segment.seq == flow.rcv:
             flow.rcv = (segment.seq + segment.length) % SEQ
 
     def open(
