@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, ip_interface, ip_network
-from random import Random
 from typing import Protocol
 
 from ..l2.arp import ArpProtocol
@@ -28,6 +27,7 @@ from .icmp.policy import ErrorSender, PathMtu, quoted_echo
 from .ip.ipv4 import IPv4
 from .ip.reassembly import Reassembler
 from .ip.routes import LOOPBACK, Route, RoutePort, RouteTable
+from .keyed import KeyedRandom
 from .punt import Punt, PuntClass
 
 log = logging.getLogger("barewire.control")
@@ -75,7 +75,7 @@ class ControlPlane:
         give_up: bool = False,
         max_neighbours: int = MAX_ENTRIES,
     ) -> None:
-        rng = Random(seed)
+        rng = KeyedRandom(seed)
         self.routes = RouteTable()
         self._port = port
         self._counters: Counter[str] = Counter()

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The engine as one translation unit, so that the compiler inlines across its files. */
-#include "util.c"
+#include "random.c"
+#include "counters.c"
 #include "mem/chunk.c"
 #include "mem/byteq.c"
 #include "mem/wheel.c"

@@ -4,6 +4,8 @@
 #include "stack.h"
 #include "tcp/tcp.h"
 
+#define PORT_PERIOD 10000000000ll /* ns; Linux's EPHEMERAL_PORT_SHUFFLE_PERIOD */
+
 struct flow_key {
     uint8_t laddr[16], raddr[16];
     uint16_t lport, rport;
@@ -17,13 +19,20 @@ static uint8_t kind_proto(enum sock_kind kind)
     return kind == KIND_UDP ? 17 : 6;
 }
 
-static uint32_t flow_hash(const struct bw_stack *st, uint8_t proto, const uint8_t *laddr, uint16_t lport,
-                          const uint8_t *raddr, uint16_t rport, uint32_t zone)
+static struct flow_key flow_key(uint8_t proto, const uint8_t *laddr, uint16_t lport, const uint8_t *raddr,
+                                uint16_t rport, uint32_t zone)
 {
     struct flow_key key = {.lport = lport, .rport = rport, .proto = proto, .zone = zone};
     memcpy(key.laddr, laddr, 16);
     memcpy(key.raddr, raddr, 16);
-    return (uint32_t)siphash(st->hash_key, &key, sizeof key);
+    return key;
+}
+
+static uint32_t flow_hash(const struct bw_stack *st, uint8_t proto, const uint8_t *laddr, uint16_t lport,
+                          const uint8_t *raddr, uint16_t rport, uint32_t zone)
+{
+    const struct flow_key key = flow_key(proto, laddr, lport, raddr, rport, zone);
+    return (uint32_t)hsiphash(st->hash_key, &key, sizeof key);
 }
 
 static struct bw_sock **flow_chain(struct bw_stack *st, const struct bw_sock *s)
@@ -94,6 +103,14 @@ struct bw_sock *bind_each(struct bw_stack *st, enum sock_kind kind, uint16_t lpo
     return s;
 }
 
+/* Which of a group's sockets has the flow; a peer sees who answers. */
+static uint32_t group_hash(const struct bw_stack *st, uint8_t proto, const uint8_t *laddr, uint16_t lport,
+                           const uint8_t *raddr, uint16_t rport)
+{
+    const struct flow_key key = flow_key(proto, laddr, lport, raddr, rport, 0);
+    return (uint32_t)siphash(st->group_key, &key, sizeof key);
+}
+
 struct bw_sock *bind_find(struct bw_stack *st, enum sock_kind kind, const uint8_t *laddr, uint16_t lport,
                           const uint8_t *raddr, uint16_t rport, uint32_t ifindex)
 {
@@ -117,7 +134,7 @@ struct bw_sock *bind_find(struct bw_stack *st, enum sock_kind kind, const uint8_
         } else if (score == best_score && s->reuseport && best->reuseport) {
             /* Siblings share by the flow's hash: the k-th one wins if the hash falls on k of k. */
             if (alike++ == 1)
-                h = flow_hash(st, kind_proto(kind), laddr, lport, raddr, rport, 0);
+                h = group_hash(st, kind_proto(kind), laddr, lport, raddr, rport);
             if ((h = h * 2654435761u + 1) % alike == 0)
                 best = s;
         }
@@ -169,8 +186,7 @@ static uint32_t port_count(const struct bw_config *cfg, uint32_t *first)
     return *first > cfg->port_last ? 0 : (cfg->port_last - *first) / mod + 1;
 }
 
-/* Walks the range from a keyed start; `usable` decides. RFC 6056 section 3.3.3 (algorithm 3): the
- * start depends on the peer, a counter moves it on. */
+/* Walks the range from a start; `usable` decides. */
 static uint16_t port_walk(struct bw_sock *s, uint64_t start, int (*usable)(const struct bw_sock *, uint16_t))
 {
     const struct bw_config *cfg = &s->st->cfg;
@@ -225,15 +241,20 @@ static int port_free_towards(const struct bw_sock *s, uint16_t port)
     return !o || tcp_name_reusable(o);
 }
 
+/* RFC 6056 section 3.3.4 (algorithm 4): the start depends on the peer, and so does which counter moves
+ * it on, so that no peer can count what others are sent. As on Linux all of it changes now and then. */
 uint16_t port_choose(struct bw_stack *st, struct bw_sock *s)
 {
-    struct flow_key key = {.rport = s->rport, .proto = kind_proto(s->kind), .zone = s->zone};
-    memcpy(key.laddr, s->laddr, 16);
-    memcpy(key.raddr, s->raddr, 16);
-    uint16_t port = port_walk(s, siphash(st->port_key, &key, sizeof key) + st->port_counter,
-                              port_free_towards);
+    struct {
+        struct flow_key flow;
+        uint32_t period;
+    } key = {.flow = flow_key(kind_proto(s->kind), s->laddr, 0, s->raddr, s->rport, s->zone),
+             .period = (uint32_t)(st->now / PORT_PERIOD)};
+    uint64_t h = siphash(st->port_key, &key, sizeof key);
+    uint16_t *counter = &st->port_counter[h >> 32 & (PORT_COUNTERS - 1)];
+    uint16_t port = port_walk(s, (uint32_t)h + (uint64_t)*counter, port_free_towards);
     if (port) {
-        st->port_counter++;
+        ++*counter;
         bind_enter(s, port);
     }
     return port;

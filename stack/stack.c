@@ -91,22 +91,15 @@ size_t bw_arena_size(const struct bw_config *cfg)
     return l.used;
 }
 
-/* Every key and the generator come from the seed, by the hash in counter mode. */
-static void take_seed(struct bw_stack *st, const uint8_t seed[32])
+static void make_keys(struct bw_stack *st)
 {
-    uint64_t word[16];
-    for (uint64_t i = 0; i < 16; i++) {
-        uint8_t block[24];
-        memcpy(block, seed + 16, 16);
-        memcpy(block + 16, &i, 8);
-        word[i] = siphash(seed, block, sizeof block);
-    }
-    memcpy(st->rng, word, 32);
-    memcpy(st->hash_key, word + 4, 16);
-    memcpy(st->isn_key, word + 6, 16);
-    memcpy(st->port_key, word + 8, 16);
-    memcpy(st->tcp->fast_open_key, word + 10, 16);
-    st->rng[0] |= 1; /* never all zero */
+    random_seed(st, st->cfg.seed);
+    memset(st->cfg.seed, 0, sizeof st->cfg.seed); /* the keys before it are not to be made again */
+    random_bytes(st, st->hash_key, sizeof st->hash_key);
+    random_bytes(st, st->isn_key, sizeof st->isn_key);
+    random_bytes(st, st->port_key, sizeof st->port_key);
+    random_bytes(st, st->group_key, sizeof st->group_key);
+    random_bytes(st, st->tcp->fast_open_key, sizeof st->tcp->fast_open_key);
 }
 
 struct bw_stack *bw_new(const struct bw_config *cfg, void *arena)
@@ -120,7 +113,7 @@ struct bw_stack *bw_new(const struct bw_config *cfg, void *arena)
     st->tcp->ready_tail = &st->tcp->ready_head;
     st->tcp->reports_tail = &st->tcp->reports;
     st->tcp->time_wait_tail = &st->tcp->time_wait;
-    take_seed(st, cfg->seed);
+    make_keys(st);
     wheel_init(&st->wheel, cfg->now);
     tx_init(st);
     punt_init(st);

@@ -30,6 +30,7 @@ enum {
     HDR_IP = 18,             /* the IP header starts here in a slot; Ethernet (and a tag) goes before */
     PUNT_QUEUE = 256 * 1024, /* bytes of each punt queue */
     PMTU_ENTRIES = 1024,
+    PORT_COUNTERS = 1 << 14,
     IF_LOOPBACK = 1,
 };
 
@@ -209,11 +210,17 @@ struct punt_queue {
 
 struct tcp_globals; /* tcp/tcp.h */
 
+/* A random generator (random.c): what one key has made, of which `used` bytes are gone. */
+struct drbg {
+    uint8_t bytes[256]; /* the first 32 are the next key */
+    uint32_t used;
+};
+
 struct bw_stack {
     struct bw_config cfg;
     int64_t now;
-    uint64_t rng[4];
-    uint8_t hash_key[16], isn_key[16], port_key[16];
+    struct drbg drbg;
+    uint8_t hash_key[16], isn_key[16], port_key[16], group_key[16];
     uint64_t counter[BW_COUNTERS];
 
     struct iface iface[MAX_IFACES + 1]; /* by index; [0] is unused */
@@ -242,7 +249,7 @@ struct bw_stack {
 
     struct wheel wheel;
     struct bw_sock **flow_bucket, **bind_bucket;
-    uint32_t flow_mask, bind_mask, port_counter;
+    uint32_t flow_mask, bind_mask;
     uint32_t *port_flows; /* TCP flows by local port */
     uint8_t *slab;        /* max_socks entries of slab_size bytes */
     uint32_t slab_size, slab_touched, slab_free, socks_used;
@@ -253,6 +260,7 @@ struct bw_stack {
 
     struct trace_ring trace;
     struct tcp_globals *tcp;
+    uint16_t port_counter[PORT_COUNTERS]; /* RFC 6056 section 3.3.4 */
 };
 
 /* ---- counting ---------------------------------------------------------------------------------- */
@@ -274,9 +282,14 @@ static inline void drop(struct bw_stack *st, enum bw_counter_id reason, uint32_t
 struct netdev *loopback_new(void); /* NULL: no memory */
 void loopback_free(struct netdev *dev);
 
-/* ---- randomness, hashing (util.c) ------------------------------------------------------------ */
+/* ---- randomness, hashing (random.c) ---------------------------------------------------------- */
+void random_seed(struct bw_stack *st, const uint8_t seed[32]);
+void random_bytes(struct bw_stack *st, void *out, uint32_t n);
 uint64_t random64(struct bw_stack *st);
+/* A value that a peer sees, of a key and data. */
 uint64_t siphash(const uint8_t key[16], const void *data, uint32_t len);
+/* A place in a table of ours: cheaper, and never shown. */
+uint64_t hsiphash(const uint8_t key[16], const void *data, uint32_t len);
 
 /* ---- sockets (sock.c) ------------------------------------------------------------------------ */
 struct bw_sock *sock_alloc(struct bw_stack *st, enum sock_kind kind); /* NULL: max_socks reached */
@@ -312,7 +325,7 @@ struct bw_sock *bind_each(struct bw_stack *st, enum sock_kind kind, uint16_t lpo
  * without a peer). 0, -EADDRINUSE. */
 int bind_add(struct bw_sock *s, uint16_t lport);
 void bind_del(struct bw_sock *s);
-/* RFC 6056 algorithm 3: enters the socket under a free local port towards (raddr, rport) and returns
+/* RFC 6056 algorithm 4: enters the socket under a free local port towards (raddr, rport) and returns
  * it. 0: none free. */
 uint16_t port_choose(struct bw_stack *st, struct bw_sock *s);
 /* Is the port one of another stack's that has the same addresses? What comes for it is not ours to refuse. */

@@ -10,7 +10,7 @@ static uint32_t *neigh_chain(struct bw_stack *st, uint32_t ifindex, const uint8_
     uint8_t key[20];
     memcpy(key, ip, 16);
     memcpy(key + 16, &ifindex, 4);
-    return &st->neigh_bucket[(uint32_t)siphash(st->hash_key, key, sizeof key) & st->neigh_mask];
+    return &st->neigh_bucket[(uint32_t)hsiphash(st->hash_key, key, sizeof key) & st->neigh_mask];
 }
 
 struct neigh *neigh_find(struct bw_stack *st, uint32_t ifindex, const uint8_t *ip)

@@ -83,7 +83,7 @@ enum { PMTU_WAYS = 8 }; /* an address may lie in any of so many places; a full s
 
 static uint32_t pmtu_set_of(const struct bw_stack *st, const uint8_t *ip)
 {
-    return (uint32_t)siphash(st->hash_key, ip, 16) % (PMTU_ENTRIES / PMTU_WAYS) * PMTU_WAYS;
+    return (uint32_t)hsiphash(st->hash_key, ip, 16) % (PMTU_ENTRIES / PMTU_WAYS) * PMTU_WAYS;
 }
 
 int bw_set_path_mtu(struct bw_stack *st, const uint8_t ip[16], uint32_t mtu)

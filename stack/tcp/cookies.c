@@ -26,8 +26,8 @@ static const uint8_t *cookie_key(struct bw_stack *st, int ago)
     if (epoch - g->cookie_epoch > 2)
         g->cookie_epoch = epoch - 2;
     while (g->cookie_epoch < epoch) {
-        uint64_t fresh[2] = {random64(st), random64(st)};
-        memcpy(g->cookie_key[++g->cookie_epoch & 1], fresh, sizeof fresh);
+        g->cookie_epoch++;
+        random_bytes(st, g->cookie_key[g->cookie_epoch & 1], sizeof g->cookie_key[0]);
     }
     return g->cookie_key[(epoch - ago) & 1];
 }

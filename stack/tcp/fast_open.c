@@ -146,7 +146,7 @@ int bw_fastopen_key(struct bw_sock *s, const uint8_t *set, int n, uint8_t get[32
 
 static struct tfo_known *known_slot(struct bw_stack *st, const uint8_t *ip)
 {
-    return &st->tcp->fast_open_known[siphash(st->hash_key, ip, 16) % TFO_KNOWN];
+    return &st->tcp->fast_open_known[hsiphash(st->hash_key, ip, 16) % TFO_KNOWN];
 }
 
 static struct tfo_known *known(struct bw_stack *st, const uint8_t *ip)
