@@ -105,7 +105,7 @@ struct tcb *tcp_child_new(struct listener *l, const struct tcp_seg *seg, const u
         t->iss = *iss;
     else if (seg->reopens && seq_le(t->iss, seg->old_snd_nxt))
         t->iss = seg->old_snd_nxt + 65537; /* as Linux: a largest unscaled window further */
-    t->snd_una = t->snd_nxt = t->recover = t->rack_fack = t->iss;
+    t->snd_una = t->snd_nxt = t->snd_sml = t->recover = t->rack_fack = t->iss;
     tcp_learn_syn(t, seg);
     tcp_ecn_on_syn(t, seg);
     tcp_set_state(t, BW_TCP_SYN_RCVD);

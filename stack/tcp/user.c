@@ -54,7 +54,7 @@ static int choose_isn(struct tcb *t)
         count(s->st, COUNT_TCP_TIMEWAIT_RECYCLED);
         tcp_drop(tcb_of(old), 0);
     }
-    t->snd_una = t->snd_nxt = t->recover = t->rack_fack = t->iss;
+    t->snd_una = t->snd_nxt = t->snd_sml = t->recover = t->rack_fack = t->iss;
     return 0;
 }
 
