@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -127,6 +129,11 @@ class Device:
         self.limits: Limits = Limits() if inner is None else inner.limits
         self._pid = os.getpid()
         self._lent: dict[int, list[Any]] = {}
+        self._lock = threading.RLock()
+        self._users = (
+            0  # calls that are in the netdev: of one thread, nested by handlers of signals
+        )
+        self._ending = False  # close() came meanwhile
 
     def __repr__(self) -> str:
         state = "" if self._netdev is not None else " (taken or closed)"
@@ -141,11 +148,11 @@ class Device:
         """What only this driver counts: its drops by reason (`rx_too_long`), and what the kernel or
         the hardware counted for it (`kernel_rx_dropped`). A stack that took the device reports
         them (`Stack.interface_stats`)."""
-        netdev = self._open()
-        if netdev.xstats == ffi.NULL:
-            return {}
-        rows = ffi.new("struct netdev_xstat[]", lib.BW_XSTATS)
-        n = self._check(netdev.xstats(netdev, rows, lib.BW_XSTATS))
+        with self.using() as netdev:
+            if netdev.xstats == ffi.NULL:
+                return {}
+            rows = ffi.new("struct netdev_xstat[]", lib.BW_XSTATS)
+            n = self._check(netdev.xstats(netdev, rows, lib.BW_XSTATS))
         return {ffi.string(row.name).decode(): int(row.value) for row in rows[0:n]}
 
     @property
@@ -159,9 +166,22 @@ class Device:
         return self._tallies
 
     def take(self) -> Any:
-        """Hands the `struct netdev *` over: whoever takes it closes it. Only once."""
-        netdev, self._netdev = self._open(), None
-        return netdev
+        """Hands the `struct netdev *` over: whoever takes it closes it. Only once. DeviceError EBUSY
+        while a call is in it, or frames that were sent by hand have still to be reclaimed."""
+        return self.hand_over(lambda netdev: netdev)
+
+    def hand_over(self, make: Callable[[Any], Any]) -> Any:
+        """As take(), to what make(netdev) gives; if that is NULL the device stays this object's."""
+        self._check_process()
+        with self._lock:
+            netdev = self._open()
+            if self._users or self._lent:
+                why = "is in use: let the call end, and reclaim() what was sent"
+                raise DeviceError(errno.EBUSY, f"device {self.kind}:{self.name} {why}")
+            made = make(netdev)
+            if made != ffi.NULL:
+                self._netdev = None
+            return made
 
     def attached(self, is_virtual: bool) -> Callable[[], bool] | None:
         """A stack has taken the device, in virtual time or not. What its poll() has to call in
@@ -169,15 +189,37 @@ class Device:
         return None if self.inner is None else self.inner.attached(is_virtual)
 
     def peek(self) -> Any:
-        """The `struct netdev *`, still this object's: for middleware that is about to take it."""
+        """The `struct netdev *`, still this object's: for a thread that alone drives and closes it."""
+        self._check_process()
         return self._open()
+
+    @contextmanager
+    def using(self) -> Iterator[Any]:
+        """The `struct netdev *`, and no other thread in it: close() waits for the end. In the thread
+        itself (a signal handler may call it) it closes then."""
+        self._check_process()
+        with self._lock:
+            netdev = self._open()
+            self._users += 1
+            try:
+                yield netdev
+            finally:
+                self._users -= 1
+                if self._ending:
+                    self.close()
 
     def close(self) -> None:
         """Closes the device unless a stack has taken it. May be called again."""
-        netdev, self._netdev = self._netdev, None
-        if netdev is not None and self._pid == os.getpid():
-            netdev.close(netdev)
-            self._lent.clear()
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            self._ending = self._users > 0
+            if self._ending:
+                return
+            netdev, self._netdev = self._netdev, None
+            if netdev is not None:
+                netdev.close(netdev)
+                self._lent.clear()
         if self.inner is not None:
             self.inner.close()  # what it holds beside the netdev that went with ours
 
@@ -195,11 +237,13 @@ class Device:
                 self.close()
 
     def _open(self) -> Any:
-        if self._netdev is None:
+        if self._netdev is None or self._ending:
             raise self._unusable("is closed or in use by a stack: open another")
+        return self._netdev
+
+    def _check_process(self) -> None:
         if self._pid != os.getpid():
             raise self._unusable("belongs to the process that opened it: open one after the fork")
-        return self._netdev
 
     def _unusable(self, why: str) -> DeviceError:
         return DeviceError(errno.EBADF, f"device {self.kind}:{self.name} {why}")
@@ -210,21 +254,23 @@ class Device:
     def stats(self) -> dict[str, int]:
         """The device's own counters (struct netdev_stats); a stack that took it reports them
         itself."""
-        stats = self._open().stats
-        return {name: int(getattr(stats, name)) for name, _ in ffi.typeof(stats).fields}
+        with self.using() as netdev:
+            stats = netdev.stats
+            return {name: int(getattr(stats, name)) for name, _ in ffi.typeof(stats).fields}
 
     def rx(self, max: int = 64, now: int = 0) -> list[RxFrame]:
         """One receive burst, copied. Raises DeviceError, ENETDOWN when the device is gone."""
-        netdev = self._open()
         frames = ffi.new("struct rx_frame[]", max)
-        n = self._check(netdev.rx_burst(netdev, now, frames, max))
-        return [RxFrame(bytes(ffi.buffer(f.data, f.len)), f.csum, f.gso_size) for f in frames[0:n]]
+        with self.using() as netdev:
+            n = self._check(netdev.rx_burst(netdev, now, frames, max))
+            return [
+                RxFrame(bytes(ffi.buffer(f.data, f.len)), f.csum, f.gso_size) for f in frames[0:n]
+            ]
 
     def tx(self, frames: Sequence[bytes | TxFrame], now: int = 0) -> int:
         """One transmit burst; how many the device accepted. Frames with a token on a TX_ASYNC
         device are read until reclaim() names the token; mutable pieces show what the device
         reads."""
-        netdev = self._open()
         burst = ffi.new("struct tx_frame[]", len(frames))
         alive = []
         for slot, frame in zip(burst, frames, strict=True):
@@ -243,10 +289,11 @@ class Device:
                     frame.csum_offset,
                 )
             alive.append((frame.token, views))
-        n = self._check(netdev.tx_burst(netdev, now, burst, len(frames)))
-        if self.caps & lib.NETDEV_TX_ASYNC:
-            for token, views in alive[:n]:
-                self._lent.setdefault(token, []).extend(views)
+        with self.using() as netdev:
+            n = self._check(netdev.tx_burst(netdev, now, burst, len(frames)))
+            if self.caps & lib.NETDEV_TX_ASYNC:
+                for token, views in alive[:n]:
+                    self._lent.setdefault(token, []).extend(views)
         return n
 
     def send(self, frame: bytes, now: int = 0) -> bool:
@@ -260,20 +307,20 @@ class Device:
 
     def reclaim(self, max: int = 64) -> list[int]:
         """Tokens of finished frames (TX_ASYNC devices; none on others)."""
-        netdev = self._open()
-        if netdev.reclaim == ffi.NULL:
-            return []
         tokens = ffi.new("uint32_t[]", max)
-        found = [int(tokens[i]) for i in range(netdev.reclaim(netdev, tokens, max))]
-        for token in found:
-            self._lent.pop(token, None)
+        with self.using() as netdev:
+            if netdev.reclaim == ffi.NULL:
+                return []
+            found = [int(tokens[i]) for i in range(netdev.reclaim(netdev, tokens, max))]
+            for token in found:
+                self._lent.pop(token, None)
         return found
 
     def arm(self, now: int = 0, want_tx: bool = False) -> Armed:
         """As before a sleep: kicks, re-arms, and says what to sleep on."""
-        netdev = self._open()
         arm = ffi.new("struct netdev_arm *")
-        ready = self._check(netdev.arm(netdev, now, want_tx, arm))
+        with self.using() as netdev:
+            ready = self._check(netdev.arm(netdev, now, want_tx, arm))
         deadline = None if arm.deadline == 2**63 - 1 else int(arm.deadline)
         return Armed(bool(ready), int(arm.fd), int(arm.events), deadline)
 

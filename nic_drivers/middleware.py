@@ -16,9 +16,8 @@ def wrap(inner: Device, make: Callable[[Any, Any], Any], counters: Sequence[str]
     fills `struct tally **tally` and gives the new netdev, or NULL, which leaves `inner` as it
     was."""
     tally = ffi.new("struct tally **")
-    netdev = make(inner.peek(), tally)
+    netdev = inner.hand_over(lambda netdev: make(netdev, tally))
     if netdev == ffi.NULL:
         raise DeviceError(errno.ENOMEM, f"no memory to wrap device {inner.kind}:{inner.name}")
-    inner.take()
     tallies = (*inner.tallies, Tally(tally[0], counters))
     return Device(inner.kind, netdev, tallies, inner.info, inner)

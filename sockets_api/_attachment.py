@@ -151,12 +151,11 @@ class Attachments:
 
 def _check_addresses(device: Device, addresses: Sequence[IPv4Interface]) -> None:
     """Before the stack takes it: a device that refuses them later would be half attached."""
-    netdev = device.peek()
-    if netdev.set_addrs == ffi.NULL:
-        return
     table = ffi.new("uint8_t[][16]", [list(ip16(a.ip)) for a in addresses])
     try:
-        check_addrs(int(netdev.set_addrs(netdev, table, len(addresses))))
+        with device.using() as netdev:
+            if netdev.set_addrs != ffi.NULL:
+                check_addrs(int(netdev.set_addrs(netdev, table, len(addresses))))
     except OSError:
         device.close()
         raise

@@ -110,7 +110,8 @@ class socket(Transfer, metaclass=SocketMeta):
             self.settimeout(0.0)
 
     def _empty(self) -> None:
-        self._sock, self._closed, self._io_refs, self._fileno = NULL, False, 0, -1
+        self._host = self._sock = NULL
+        self._closed, self._io_refs, self._fileno = False, 0, -1
 
     def _live(self, stack: Any, handle: Any, kind: int, proto: int) -> None:
         self._stack, self._host = stack, stack.host
@@ -124,7 +125,8 @@ class socket(Transfer, metaclass=SocketMeta):
         self._live(other._stack, other._sock, other._type, other._proto)
         self._timeout, self._spin = other._timeout, other._spin
         self._fileno = other._fileno
-        other._sock, other._closed, other._fileno = NULL, True, -1
+        other._host = other._sock = NULL
+        other._closed, other._fileno = True, -1
         self._retie()
         other._tie()
         if self._fileno >= 0:
@@ -213,13 +215,14 @@ class socket(Transfer, metaclass=SocketMeta):
         self, _close: Any = lib.host_sock_close, _forget: Any = _registry.by_fileno.pop
     ) -> None:
         # Uses no globals: it may run while the interpreter ends.
-        handle, self._sock = self._sock, self._NULL
+        host, handle = self._host, self._sock
+        self._host = self._sock = self._NULL  # the stack may go before this object does
         self._tie()
         if self._fileno >= 0:
             _forget(self._fileno, None)
             self._fileno = -1
         if handle:
-            _close(self._host, handle)
+            _close(host, handle)
 
     _NULL = NULL
 

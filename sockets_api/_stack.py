@@ -10,7 +10,6 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -155,8 +154,7 @@ class Stack:
             interfaces = [self._attached.add(device) for device in devices]
             self._port = EnginePort(self.host)
             plane = ControlPlane(self._port, interfaces, self.now(), key, probe=probe_addresses)
-            # Not self.now: the worker's thread must not keep a forgotten stack alive.
-            self._worker = ControlWorker(self.host, plane, partial(_now, self.host))
+            self._worker = ControlWorker(self.host, plane)
             self._closed = False
             if trace:
                 self.settrace(True)
@@ -250,7 +248,7 @@ class Stack:
 
     def now(self) -> int:
         """The stack's clock in ns: CLOCK_MONOTONIC, or what the last poll() read."""
-        return _now(self.host)
+        return int(lib.host_now(self.host))
 
     def poll(self) -> bool:
         """Virtual time: reads the clock once and runs C and Python to rest at that time, in a fixed
@@ -403,7 +401,7 @@ class Stack:
         after close() too."""
         from ._trace_records import drain
 
-        return drain(self.host)
+        return drain(self)
 
     # ---- the end ---------------------------------------------------------------------------
 
@@ -468,8 +466,9 @@ class Stack:
             # By hand: ffi.gc would free it before other finalisers of a garbage cycle have run. What a
             # socket's handle needs stays until that is closed.
             host, self.host = getattr(self, "host", _null), _null
-            if hasattr(self, "_port"):
-                self._port.detach()
+            for part in ("_port", "_worker"):
+                if hasattr(self, part):
+                    getattr(self, part).detach()
             _free(host)
 
     def _check(self) -> None:
@@ -480,10 +479,6 @@ class Stack:
             )
         if self._closed:
             raise OSError(errno.EBADF, "this stack is closed")
-
-
-def _now(host: Any) -> int:
-    return int(lib.host_now(host))
 
 
 _open: weakref.WeakSet[Stack] = weakref.WeakSet()

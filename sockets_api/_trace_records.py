@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from ipaddress import IPv6Address
 from struct import Struct
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from barewire.stack import ffi, lib
+
+if TYPE_CHECKING:
+    from ._stack import Stack
 
 Blocks = tuple[tuple[int, int], ...]
 
@@ -214,10 +217,11 @@ _MAKE: dict[int, Callable[..., Record]] = {
 }
 
 
-def drain(host: Any) -> Iterator[Record]:
-    """Takes the records out of a stack's ring, oldest first, until it is empty."""
+def drain(stack: Stack) -> Iterator[Record]:
+    """Takes the records out of a stack's ring, oldest first, until it is empty. The stack lives as
+    long as the iterator."""
     buffer = ffi.new("struct bw_trace_record[]", _POP)
-    while n := lib.host_trace_pop(host, buffer, _POP):
+    while (n := lib.host_trace_pop(stack.host, buffer, _POP)) > 0:
         for when, conn, kind, flags, code, *rest in _LAYOUT.iter_unpack(
             ffi.buffer(buffer, n * _LAYOUT.size)[:]
         ):

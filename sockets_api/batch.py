@@ -85,6 +85,8 @@ class Batch:
     def __init__(
         self, count: int, size: int, *, data: Any = None, lengths: Any = None, addresses: Any = None
     ) -> None:
+        if hasattr(self, "_c"):
+            raise TypeError("a batch is made once: a call may be in its memory")
         count, size = index(count), index(size)
         if not 0 < count <= COUNT_MAX or not 0 < size <= SIZE_MAX:
             raise ValueError(f"a batch has 1 to {COUNT_MAX} slots of 1 to {SIZE_MAX} bytes")

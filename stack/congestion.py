@@ -135,6 +135,10 @@ class CongestionControl:
         self._running: dict[int, tuple[int, Algorithm]] = {}
         self._complained: set[type] = set()
 
+    def detach(self) -> None:
+        """The host is about to be freed: from now on there are no reports."""
+        self._host = ffi.NULL
+
     def drain(self) -> bool:
         """Answers every report; whether there was one."""
         found = False

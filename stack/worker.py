@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import select
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from ._engine import ffi, lib
@@ -27,13 +28,13 @@ MAX_INBOX = 64  # what is taken from C at a time: the rest waits there, bounded 
 
 
 class ControlWorker:
-    """Drives one ControlPlane. `now` reads the stack's clock, in ns."""
+    """Drives one ControlPlane. It holds nothing that keeps a forgotten stack alive, so that its thread does
+    not; a stack may even be collected by that thread, in the middle of a drain (`detach`)."""
 
-    def __init__(self, host: Any, plane: ControlPlane, now: Callable[[], int]) -> None:
+    def __init__(self, host: Any, plane: ControlPlane) -> None:
         self.plane = plane
         self._host = host
         self._work_fd = int(lib.host_work_fd(host))
-        self._now = now
         self._congestion = CongestionControl(host)
         self._lock = threading.RLock()
         self._draining = False  # also told to a signal handler that drains inside a drain
@@ -43,6 +44,14 @@ class ControlWorker:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._asleep_until: float = -1.0  # the thread's deadline in ns while it sleeps
+
+    def _now(self) -> int:
+        return int(lib.host_now(self._host))
+
+    def detach(self) -> None:
+        """The host is about to be freed: everything from now on is answered as if closed."""
+        self._host = ffi.NULL
+        self._congestion.detach()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[ControlPlane]:
@@ -134,16 +143,24 @@ class ControlWorker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread and waits for it. Idempotent."""
+        """Ends the thread and waits for it, unless it is this one. Idempotent."""
         thread, self._thread = self._thread, None
         self._stopping = True
         if thread is not None:
             lib.host_tell_work(self._host)
-            thread.join()
+            if thread is not threading.current_thread():
+                thread.join()
 
     def _run(self) -> None:
+        fd = os.dup(self._work_fd)  # stays readable, once told, where the host goes meanwhile
+        try:
+            self._run_with(fd)
+        finally:
+            os.close(fd)
+
+    def _run_with(self, fd: int) -> None:
         poll = select.poll()
-        poll.register(self._work_fd, select.POLLIN)
+        poll.register(fd, select.POLLIN)
         while not self._stopping:
             self.drain()
             deadline = self.next_deadline()

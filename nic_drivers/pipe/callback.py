@@ -97,6 +97,7 @@ class CallbackDevice(Device):
     def receive_batch(self, frames: Sequence[Frame]) -> int:
         """Frames that came out of the tunnel, in order; how many were taken. A frame that is too
         long or empty is passed over; what the ring has no room for may be tried again."""
+        self._check_process()
         sizes = [f.nbytes if isinstance(f, memoryview) else len(f) for f in frames]
         if all(0 < size <= self._longest for size in sizes):
             good, refused = frames, 0
@@ -111,7 +112,8 @@ class CallbackDevice(Device):
             if self.closed:
                 lib.tally_add(self._counts, lib.PIPE_RECEIVE_REFUSED, refused + len(good))
                 return 0
-            taken = int(lib.pipe_put(self._far.peek(), data, sizes, len(good)))
+            with self._far.using() as far:
+                taken = int(lib.pipe_put(far, data, sizes, len(good)))
             lib.tally_add(self._counts, lib.PIPE_RECEIVE_REFUSED, refused)
             lib.tally_add(self._counts, lib.PIPE_RECEIVE_FULL, len(good) - taken)
             return taken
@@ -120,36 +122,32 @@ class CallbackDevice(Device):
 
     def fileno(self) -> int:
         """Readable when transmit() has frames to give, or the stack has closed the device."""
-        with self._taking:
+        self._check_process()
+        with self._taking, self._far.using() as far:
             armed = self._far.arm()
             if armed.ready:
-                lib.pipe_again(self._far.peek())
+                lib.pipe_again(far)
             return armed.fd
 
     def transmit(self, max: int = 1024) -> list[bytes]:
         """Up to max frames that the stack transmitted, oldest first; [] if there are none now.
         Raises DeviceError: ENETDOWN after the last frame of a stack that has closed the device,
         EBADF when this object is closed."""
+        self._check_process()
         found: list[bytes] = []
-        with self._taking:
-            far = self._far.peek()
+        with self._taking, self._far.using() as far:
+            buffer, sizes = self._buffer, self._sizes
             while len(found) < max:
-                n = lib.pipe_take(far, self._buffer, self._sizes, max - len(found))
+                n = lib.pipe_take(far, buffer, sizes, max - len(found))
                 if n < 0:
                     break  # gone; who has nothing more to get is told
-                found += self._cut(n)
+                found += _cut(buffer, sizes[0:n])
                 if not n and not self._far.arm().ready:
                     return found
             if n < 0 and not found:
                 raise DeviceError(errno.ENETDOWN, f"device callback:{self.name} is gone")
             lib.pipe_again(far)
         return found
-
-    def _cut(self, n: int) -> Iterator[bytes]:
-        data, at = ffi.buffer(self._buffer), 0
-        for size in self._sizes[0:n]:
-            yield data[at : at + size]
-            at += size
 
     def deliver(self) -> bool:
         """Hands what the stack transmitted to `send`, at most a ring's frames; whether there were
@@ -220,7 +218,8 @@ class CallbackDevice(Device):
         with self._putting, self._taking:
             if not self._ended:
                 self._ended = True
-                lib.pipe_again(self._far.peek())
+                with self._far.using() as far:
+                    lib.pipe_again(far)
                 self._far.close()
                 self._buffer = self._sizes = self._send_batch = None  # a tunnel refers to us, too
         on_close, self._on_close = self._on_close, None
@@ -232,6 +231,13 @@ class CallbackDevice(Device):
         far: PipeEnd | None = getattr(self, "_far", None)
         if far is not None:
             far.close()
+
+
+def _cut(buffer: Any, sizes: Sequence[int]) -> Iterator[bytes]:
+    data, at = ffi.buffer(buffer), 0
+    for size in sizes:
+        yield data[at : at + size]
+        at += size
 
 
 def _sender(send: Any) -> Callable[[CallbackDevice, list[bytes]], None]:

@@ -25,11 +25,13 @@ class PipeEnd(Device):
     @property
     def waiting(self) -> int:
         """Frames this end has yet to receive."""
-        return int(lib.pipe_waiting(self._open()))
+        with self.using() as netdev:
+            return int(lib.pipe_waiting(netdev))
 
     @property
     def peer_closed(self) -> bool:
-        return bool(lib.pipe_peer_closed(self._open()))
+        with self.using() as netdev:
+            return bool(lib.pipe_peer_closed(netdev))
 
 
 def pipe_pair(

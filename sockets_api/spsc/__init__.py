@@ -49,6 +49,8 @@ class Queue:
     capacity: int
 
     def __init__(self, size: int, capacity: int) -> None:
+        if hasattr(self, "_q"):
+            raise TypeError("a queue is made once: another thread may be in it")
         self.size, capacity = index(size), index(capacity)
         if not 0 < self.size <= SIZE_MAX or not 0 < capacity <= BYTES_MAX // self.size:
             raise ValueError(f"a queue has records of 1 to {SIZE_MAX} bytes, {BYTES_MAX} in all")
