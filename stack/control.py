@@ -134,6 +134,16 @@ class ControlPlane:
             self.routes.remove_address(ifindex, address.ip)
         self._publish()
 
+    def checksums_unfinished(self, ifindex: int) -> None:
+        """C met the first packet whose checksum its sender has left to a card: nobody finishes it,
+        all such packets are dropped, and connections hang without a word but this one."""
+        log.warning(
+            "%s: packets are dropped for unfinished checksums, which their sender on this machine "
+            "leaves to its card: run `ethtool -K PEER tx off` for the interface at the other end "
+            "(xdp takes them as they are with rx_checksum=pseudo)",
+            self._interfaces[ifindex].name,
+        )
+
     def kept_addresses(self, ifindex: int) -> list[IPv4Interface]:
         """Those that come back with an interface that is down."""
         return self._away.get(ifindex, ([], []))[0]

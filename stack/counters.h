@@ -28,11 +28,13 @@
     X(DROP_ICMP_NO_ROUTE, "drop_icmp_no_route_back") \
     X(DROP_UDP_SHORT, "drop_udp_short") \
     X(DROP_UDP_CHECKSUM, "drop_udp_checksum") \
+    X(DROP_UDP_UNFINISHED, "drop_udp_checksum_unfinished") \
     X(DROP_UDP_NO_SOCKET, "drop_udp_no_socket") \
     X(DROP_UDP_RCVBUF, "drop_udp_receive_buffer_full") \
     X(DROP_TCP_SHORT, "drop_tcp_short") \
     X(DROP_TCP_HEADER, "drop_tcp_header") \
     X(DROP_TCP_CHECKSUM, "drop_tcp_checksum") \
+    X(DROP_TCP_UNFINISHED, "drop_tcp_checksum_unfinished") \
     X(DROP_TCP_BROADCAST, "drop_tcp_broadcast") \
     X(DROP_TCP_NO_SOCKET, "drop_tcp_no_socket") \
     X(DROP_TCP_NO_ACK, "drop_tcp_segment_without_ack") \

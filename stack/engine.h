@@ -308,8 +308,11 @@ int bw_neigh_del(struct bw_stack *st, int ifindex, const uint8_t ip[16]);
 int bw_neigh_get(struct bw_stack *st, int ifindex, const uint8_t ip[16], struct bw_neigh_info *info);
 /* Next punt of any class, round robin; copies at most size bytes of data. 1: one, 0: none. */
 int bw_punt_pop(struct bw_stack *st, struct bw_punt *punt, uint8_t *data, uint32_t size);
-/* Punts, or reports of congestion control. */
+/* Punts, reports of congestion control, or interfaces with unfinished checksums. */
 int bw_punt_pending(const struct bw_stack *st);
+/* Interfaces on which, for the first time, a packet had a checksum that its sender left to a card, as bits
+ * 1 << ifindex, since the last call. */
+uint32_t bw_take_unfinished(struct bw_stack *st);
 /* The next report of an algorithm of Python's. 1: one, 0: none. */
 int bw_cc_report_pop(struct bw_stack *st, struct bw_cc_report *report);
 int bw_cc_reports(const struct bw_stack *st); /* is there one? */

@@ -107,5 +107,5 @@ int bw_punt_pop(struct bw_stack *st, struct bw_punt *punt, uint8_t *data, uint32
 
 int bw_punt_pending(const struct bw_stack *st)
 {
-    return st->punt_count != 0 || bw_cc_reports(st);
+    return st->punt_count != 0 || st->unfinished_news != 0 || bw_cc_reports(st);
 }

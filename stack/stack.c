@@ -174,6 +174,7 @@ int bw_if_up(struct bw_stack *st, int ifindex, const struct netdev *dev)
     i->tso_max = dev->tso_max;
     i->layer = dev->layer;
     i->up = 1;
+    i->unfinished = 0;
     memcpy(i->mac, dev->mac, 6);
     ip_paths_changed(st);
     return 0;

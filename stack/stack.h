@@ -95,6 +95,7 @@ struct iface {
     uint32_t mtu, caps, tso_max; /* the device's */
     uint8_t layer;
     uint8_t up;
+    uint8_t unfinished; /* Python has been told of unfinished checksums */
     uint8_t mac[6];
     uint16_t ip_id;
     uint32_t txq_head, txq_len; /* ring of frames the device has not taken */
@@ -225,6 +226,7 @@ struct bw_stack {
 
     struct iface iface[MAX_IFACES + 1]; /* by index; [0] is unused */
     int ifaces;                         /* highest index in use */
+    uint32_t unfinished_news;           /* bits by index: see bw_take_unfinished */
     struct netdev *loopback;            /* in memory of the arena */
 
     struct bw_ifaddr addr[MAX_ADDRS];
@@ -396,6 +398,9 @@ struct ip_send {
 uint32_t ip4_header(struct iface *out, uint8_t *p, const struct ip_send *ip, uint32_t total_len);
 /* Sum of the pseudo header, to start a transport checksum with. */
 uint64_t ip_pseudo_sum(const uint8_t *src, const uint8_t *dst, uint8_t proto, uint32_t l4_len);
+/* Which of two drops a checksum is that does not add up: is there the pseudo header's sum alone in the field? */
+enum bw_counter_id checksum_fault(struct bw_stack *st, const struct packet *pkt, const uint8_t *field,
+                                  uint64_t pseudo, enum bw_counter_id wrong, enum bw_counter_id unfinished);
 /* A datagram out: transport header of l4_len bytes (its checksum at csum_offset is computed here; 0:
  * none), then n user bytes; fragmented when it is longer than the path's MTU and df is not set.
  * 0, -EMSGSIZE, -EAGAIN (transmit queue full), -ENOBUFS. */

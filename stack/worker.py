@@ -102,16 +102,20 @@ class ControlWorker:
             found = True
         return found
 
-    def _lose_interfaces(self) -> bool:
-        """Devices that have vanished: their neighbours and addresses go."""
+    def _hear_of_interfaces(self) -> bool:
+        """Devices that have vanished: their neighbours and addresses go. And what is to be said of
+        those that bring unfinished checksums."""
         gone = int(lib.host_take_gone(self._host))
-        for index in range(gone.bit_length()):
+        unfinished = int(lib.host_take_unfinished(self._host))
+        for index in range((gone | unfinished).bit_length()):
             if gone >> index & 1:
                 self.plane.interface_down(index)
-        return gone != 0
+            if unfinished >> index & 1:
+                self.plane.checksums_unfinished(index)
+        return bool(gone or unfinished)
 
     def _work_off(self) -> bool:
-        worked = self._lose_interfaces()
+        worked = self._hear_of_interfaces()
         while True:
             while self._inbox:
                 punt, data = self._inbox.popleft()

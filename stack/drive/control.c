@@ -123,6 +123,15 @@ uint32_t host_take_gone(struct host *h)
     return gone;
 }
 
+uint32_t host_take_unfinished(struct host *h)
+{
+    if (host_enter(h))
+        return 0;
+    uint32_t news = bw_take_unfinished(h->st);
+    host_unlock(h);
+    return news;
+}
+
 int host_tell_work(struct host *h)
 {
     int rc = host_look(h);

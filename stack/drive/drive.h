@@ -64,6 +64,7 @@ int host_work_fd(struct host *h);
 int host_tell_work(struct host *h); /* makes it readable, for whoever drains it to look */
 /* Interfaces whose device has gone since the last call, as bits 1 << index. */
 uint32_t host_take_gone(struct host *h);
+uint32_t host_take_unfinished(struct host *h); /* bw_take_unfinished; 0 after close */
 int host_punt_pop(struct host *h, struct bw_punt *punt, uint8_t *data, uint32_t size);
 int host_cc_report_pop(struct host *h, struct bw_cc_report *report);
 

@@ -75,12 +75,15 @@ static int parse_timestamps_only(struct tcp_seg *seg, const uint8_t *opt, uint32
     return 1;
 }
 
-static int checksum_good(const struct packet *pkt)
+/* 0, or a drop counter. */
+static int checksum_look(struct bw_stack *st, const struct packet *pkt)
 {
     if (pkt->csum != BW_CSUM_UNKNOWN)
-        return 1;
+        return 0;
     uint64_t sum = ip_pseudo_sum(pkt->src, pkt->dst, 6, pkt->l4_len);
-    return bw_sum_fold(bw_sum(pkt->l4, pkt->l4_len, sum)) == 0;
+    if (likely(bw_sum_fold(bw_sum(pkt->l4, pkt->l4_len, sum)) == 0))
+        return 0;
+    return (int)checksum_fault(st, pkt, pkt->l4 + 16, sum, DROP_TCP_CHECKSUM, DROP_TCP_UNFINISHED);
 }
 
 /* Segments that a frame with len bytes of payload stands for. */
@@ -98,8 +101,9 @@ int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg
     uint32_t hdr = (uint32_t)(h[12] >> 4) * 4;
     if (hdr < 20 || hdr > pkt->l4_len)
         return DROP_TCP_HEADER;
-    if (!checksum_good(pkt))
-        return DROP_TCP_CHECKSUM;
+    int bad = checksum_look(st, pkt);
+    if (bad)
+        return bad;
     seg->pkt = pkt;
     seg->sport = get16(h);
     seg->dport = get16(h + 2);
@@ -122,7 +126,6 @@ int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg
         return DROP_TCP_HEADER;
     if (seg->sport == 0 || seg->dport == 0)
         return DROP_TCP_HEADER;
-    (void)st;
     return 0;
 }
 
@@ -172,8 +175,9 @@ static int merge(struct bw_stack *st, const struct packet *pkt)
     int data = extends_data(m, most, h, n);
     if (!data && !extends_ack(m, most, h, n))
         return 0;
-    if (!checksum_good(pkt)) {
-        drop(st, DROP_TCP_CHECKSUM, pkt->l4_len);
+    int bad = checksum_look(st, pkt);
+    if (bad) {
+        drop(st, (enum bw_counter_id)bad, pkt->l4_len);
         return 1;
     }
     if (data)

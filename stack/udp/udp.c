@@ -87,6 +87,17 @@ static struct bw_sock *udp_find(struct bw_stack *st, const uint8_t *laddr, uint1
     return bind_find(st, KIND_UDP, laddr, lport, raddr, rport, ifindex);
 }
 
+/* 0, or a drop counter. The datagram has `total` bytes; none may have been summed (RFC 768). */
+static int udp_checksum(struct bw_stack *st, const struct packet *pkt, uint32_t total)
+{
+    if (pkt->csum != BW_CSUM_UNKNOWN || get16(pkt->l4 + 6) == 0)
+        return 0;
+    uint64_t sum = ip_pseudo_sum(pkt->src, pkt->dst, 17, total);
+    if (likely(bw_sum_fold(bw_sum(pkt->l4, total, sum)) == 0))
+        return 0;
+    return (int)checksum_fault(st, pkt, pkt->l4 + 6, sum, DROP_UDP_CHECKSUM, DROP_UDP_UNFINISHED);
+}
+
 static void udp_one(struct bw_stack *st, struct packet *pkt)
 {
     uint32_t total = pkt->l4_len < UDP_HLEN ? 0 : get16(pkt->l4 + 4);
@@ -95,9 +106,9 @@ static void udp_one(struct bw_stack *st, struct packet *pkt)
         return;
     }
     uint16_t sport = get16(pkt->l4), dport = get16(pkt->l4 + 2);
-    if (pkt->csum == BW_CSUM_UNKNOWN && get16(pkt->l4 + 6) != 0 &&
-        bw_sum_fold(bw_sum(pkt->l4, total, ip_pseudo_sum(pkt->src, pkt->dst, 17, total))) != 0) {
-        drop(st, DROP_UDP_CHECKSUM, total);
+    int bad = udp_checksum(st, pkt, total);
+    if (bad) {
+        drop(st, (enum bw_counter_id)bad, total);
         return;
     }
     if (pkt->ip_broadcast) {

@@ -150,6 +150,16 @@ def wrong_sum(packet: bytes) -> bytes:
     return with_byte(packet, field, packet[field] ^ 0x55)
 
 
+def unfinished(packet: bytes) -> bytes:
+    """An IP packet whose sender leaves its TCP or UDP checksum to a card: the field holds the pseudo
+    header's sum, not complemented."""
+    header = (packet[0] & 15) * 4
+    field = header + {PROTO_TCP: 16, PROTO_UDP: 6}[packet[9]]
+    src, dst = IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
+    whole = checksum(b"", pseudo_header(src, dst, packet[9], len(packet) - header))
+    return packet[:field] + struct.pack("!H", whole ^ 0xFFFF) + packet[field + 2 :]
+
+
 def wrong_header_sum(packet: bytes) -> bytes:
     return with_byte(packet, 10, packet[10] ^ 0x55)
 

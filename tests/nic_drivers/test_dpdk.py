@@ -11,10 +11,12 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import barewire
 import pytest
 from barewire.nic_drivers import Device, DeviceError, RxFrame, TxFrame, available, open_device
 from barewire.tools.netns import Namespace
 
+from tests.netns.link import until
 from tests.nic_drivers.dpdk_ports import (
     LOCAL,
     frame,
@@ -400,6 +402,21 @@ def test_a_forked_child_may_not_use_it(near: Namespace) -> None:
             os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert device.tx([frame(1)]) == 1 and received(device, 1) == [frame(1)]
+
+
+def test_unfinished_checksums_of_a_sender_on_this_machine_are_told(
+    near: Namespace, veth_pair: tuple[Namespace, Namespace], caplog: pytest.LogCaptureFixture
+) -> None:
+    """net_af_packet does not pass on what the kernel knows: connections would hang without a word."""
+    device = opened(near, "net_af_packet0,iface=veth0")
+    with barewire.Stack(device, addresses=["198.18.0.3/24"]) as stack:
+        with veth_pair[1].socket() as client:
+            client.setblocking(False)
+            assert client.connect_ex(("198.18.0.3", 80)) == errno.EINPROGRESS
+            until(lambda: stack.counters()["drop_tcp_checksum_unfinished"], "the SYN is dropped")
+            until(lambda: caplog.records, "it is told")
+    [record] = caplog.records
+    assert "run `ethtool -K PEER tx off`" in record.message
 
 
 def test_the_kind_is_available() -> None:

@@ -211,14 +211,17 @@ def test_what_the_driver_and_the_kernel_count(wire: Wire) -> None:
         assert device.xstats["rx_too_long"] == device.stats["rx_dropped"] == 1
 
 
-def test_unfinished_checksums_are_wrong_unless_asked_for(wire: Wire) -> None:
+def test_unfinished_checksums_are_wrong_unless_asked_for(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
     with barewire.Stack(wire.open(mac=None), addresses=[f"{STACK}/24"]) as stack:
         server = stack.socket(socket.AF_INET, socket.SOCK_DGRAM)
         server.bind((STACK, 7000))
         with wire.far.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.sendto(b"unfinished", (STACK, 7000))
-            until(lambda: stack.counters()["drop_udp_checksum"], "it is dropped")
-        assert stack.counters()["drop_udp_checksum"] == 1
+            until(lambda: stack.counters()["drop_udp_checksum_unfinished"], "it is dropped")
+            until(lambda: "run `ethtool -K PEER tx off`" in caplog.text, "it is told")
+        assert stack.counters()["drop_udp_checksum_unfinished"] == 1
         server.close()
 
 

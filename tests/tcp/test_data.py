@@ -221,6 +221,13 @@ def test_a_corrupted_segment_inside_a_burst(tcp: Tcp, peer: TcpPeer) -> None:
     tcp.reads(sock, 3000, at=2000)
 
 
+def test_an_unfinished_checksum_inside_a_burst(tcp: Tcp, peer: TcpPeer) -> None:
+    tcp.established()
+    burst = [peer.packet(len=1000) for _ in range(3)]
+    with tcp.counts("drop_tcp_checksum_unfinished"):
+        tcp.wire.sends_burst(burst[0], frames.unfinished(burst[1]), burst[2])
+
+
 def test_flows_in_one_burst_stay_apart(tcp: Tcp, peer: TcpPeer) -> None:
     one = tcp.established()
     other = tcp.another_peer(6000)
