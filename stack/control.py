@@ -1,6 +1,6 @@
 """The control plane of one stack: what Python decides.
 
-It owns addresses, routes, the neighbour cache with ARP, reassembly, and the ICMP policies; C does
+It owns addresses, routes, the neighbour cache with ARP, and path MTUs; C does
 the rest and hands up what needs a decision, as punts. No I/O and no clock: `on_punt(now, ...)`,
 `on_timer(now)`, `next_deadline()`, all in ns, and a `Port` that the decisions go out through. Calls
 must not overlap: whoever drives it holds one lock a stack.
@@ -23,9 +23,8 @@ from ..l2.neighbour import MAX_ENTRIES, NeighbourCache
 from ..l2.port import Address, LinkPort
 from .icmp import icmp
 from .icmp.echo import EchoClient
-from .icmp.policy import ErrorSender, PathMtu, quoted_echo
+from .icmp.policy import PathMtu, quoted_echo
 from .ip.ipv4 import IPv4
-from .ip.reassembly import Reassembler
 from .ip.routes import LOOPBACK, Route, RoutePort, RouteTable
 from .keyed import KeyedRandom
 from .punt import Punt, PuntClass
@@ -40,8 +39,11 @@ class Port(LinkPort, RoutePort, Protocol):
     def set_path_mtu(self, ip: Address, mtu: int) -> None:
         """Path MTU towards a destination; 0 forgets."""
 
-    def input_packet(self, ifindex: int, packet: bytes) -> None:
-        """An IP packet as if it had just arrived: a reassembled datagram."""
+    def echo_open(self, ip: IPv4Address, ident: int) -> bool:
+        """Answers from ip with that identifier come up from now on; False: too many sessions."""
+
+    def echo_close(self, ip: IPv4Address, ident: int) -> None:
+        """Nobody waits for them any more."""
 
     def select_source(self, dst: Address) -> Address | None:
         """C's choice of a source address; None: unreachable."""
@@ -96,11 +98,9 @@ class ControlPlane:
             probe,
             give_up,
         )
-        self.errors = ErrorSender(port, self.routes, self._counters)
         self.path_mtu = PathMtu(port, self.routes, self._link_mtu, self._counters)
-        self.reassembly = Reassembler(self._reassembly_expired, self._counters)
         self.echo = EchoClient(port, self.routes.select_source, rng)
-        self._parts = (self.arp, self.neighbours, self.reassembly, self.path_mtu)
+        self._parts = (self.arp, self.neighbours, self.path_mtu)
         self.add_interface(Interface(LOOPBACK, "lo", 3, bytes(6), 65535))
         for interface in interfaces:
             self.add_interface(interface)
@@ -241,24 +241,6 @@ class ControlPlane:
                 self.neighbours.resolve(now, punt.ifindex, punt.nexthop, data)
         elif punt.cls == PuntClass.ICMP:
             self._on_icmp(now, punt, data)
-        elif punt.cls == PuntClass.FRAGMENT:
-            whole = self.reassembly.on_fragment(now, punt.ifindex, data)
-            if whole is not None:
-                self._port.input_packet(punt.ifindex, whole)
-        elif punt.cls == PuntClass.ERROR:
-            self._on_error(now, punt, data)
-        else:
-            self._send_error(now, punt, data, icmp.UNREACHABLE, icmp.UNREACH_PROTOCOL)
-
-    def _on_error(self, now: int, punt: Punt, data: bytes) -> None:
-        kind, code = punt.arg >> 8 & 0xFF, punt.arg & 0xFF
-        if kind in (icmp.UNREACHABLE, icmp.TIME_EXCEEDED, icmp.PARAMETER_PROBLEM):
-            self._send_error(now, punt, data, kind, code)
-        else:
-            self._counters["drop_icmp_error_type"] += 1
-
-    def _send_error(self, now: int, punt: Punt, data: bytes, kind: int, code: int) -> None:
-        self.errors.send(now, punt.ifindex, data, kind, code, l2_broadcast=punt.l2_broadcast)
 
     def _on_icmp(self, now: int, punt: Punt, data: bytes) -> None:
         try:
@@ -272,9 +254,6 @@ class ControlPlane:
                 self._counters["drop_echo_reply_unasked"] += 1
         elif isinstance(message, icmp.Other):
             self._counters["drop_icmp_type"] += 1
-        elif isinstance(message, icmp.Redirect):
-            # Routes are what somebody configured: a neighbour does not move them.
-            self._counters["drop_icmp_redirect"] += 1
         else:
             self._on_icmp_error(now, punt, packet, message)
 
@@ -282,11 +261,11 @@ class ControlPlane:
         self, now: int, punt: Punt, packet: IPv4, message: icmp.ErrorMessage
     ) -> None:
         self._counters["icmp_errors_received"] += 1
-        if isinstance(message, icmp.Unreachable) and message.code == icmp.UNREACH_FRAG_NEEDED:
-            self.path_mtu.on_frag_needed(now, message)
         about = quoted_echo(message)
-        if about is not None:
-            self.echo.on_error(punt.when, packet, message, *about)
+        if about is not None and not self.echo.on_error(punt.when, packet, message, *about):
+            self._counters["drop_icmp_no_owner"] += 1
+        elif isinstance(message, icmp.Unreachable) and message.code == icmp.UNREACH_FRAG_NEEDED:
+            self.path_mtu.on_frag_needed(now, message)
 
     # ---- what the parts ask for --------------------------------------------------------------
 
@@ -315,9 +294,6 @@ class ControlPlane:
         interface = self._interfaces.get(route.ifindex)
         link = interface.mtu if interface else 0
         return min(route.mtu or link, link)
-
-    def _reassembly_expired(self, now: int, ifindex: int, first: IPv4) -> None:
-        self.errors.send(now, ifindex, first.build(), icmp.TIME_EXCEEDED, icmp.EXCEEDED_REASSEMBLY)
 
 
 def _ipv4_interface(address: str | IPv4Interface) -> IPv4Interface:

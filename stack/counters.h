@@ -21,11 +21,24 @@
     X(DROP_IP_NOT_OURS, "drop_ip_not_ours") \
     X(DROP_IP_PROTOCOL, "drop_ip_protocol") \
     X(DROP_IP_LOOPBACK, "drop_ip_martian_loopback") \
+    X(DROP_FRAG_NONSENSE, "drop_fragment_nonsense") \
+    X(DROP_FRAG_DUPLICATE, "drop_fragment_duplicate") \
+    X(DROP_FRAG_OVERLAP, "drop_fragment_overlap") \
+    X(DROP_FRAG_OF_DROPPED, "drop_fragment_of_dropped") \
+    X(DROP_FRAG_TOO_MANY, "drop_fragment_too_many") \
+    X(DROP_FRAG_ECN, "drop_fragment_ecn") \
+    X(DROP_FRAG_FULL, "drop_reassembly_full") \
+    X(DROP_FRAG_TIMEOUT, "drop_reassembly_timeout") \
     X(DROP_ICMP_SHORT, "drop_icmp_short") \
     X(DROP_ICMP_CHECKSUM, "drop_icmp_checksum") \
     X(DROP_ICMP_NOT_OURS, "drop_icmp_no_owner") \
     X(DROP_ICMP_BROADCAST, "drop_icmp_broadcast") \
     X(DROP_ICMP_NO_ROUTE, "drop_icmp_no_route_back") \
+    X(DROP_ICMP_WINDOW, "drop_icmp_out_of_window") \
+    X(DROP_ICMP_UNHEARD, "drop_icmp_changes_nothing") \
+    X(DROP_ICMP_UNASKED, "drop_echo_reply_unasked") \
+    X(DROP_ICMP_TYPE, "drop_icmp_type") \
+    X(DROP_ICMP_REDIRECT, "drop_icmp_redirect") \
     X(DROP_UDP_SHORT, "drop_udp_short") \
     X(DROP_UDP_CHECKSUM, "drop_udp_checksum") \
     X(DROP_UDP_UNFINISHED, "drop_udp_checksum_unfinished") \
@@ -57,16 +70,10 @@
     X(DROP_PUNT_ARP, "drop_punt_arp_full") \
     X(DROP_PUNT_RESOLVE, "drop_punt_resolve_full") \
     X(DROP_PUNT_ICMP, "drop_punt_icmp_full") \
-    X(DROP_PUNT_FRAGMENT, "drop_punt_fragment_full") \
-    X(DROP_PUNT_ERROR, "drop_punt_error_full") \
-    X(DROP_PUNT_OTHER, "drop_punt_other_full") \
     X(DROP_PUNT_RESOLVE_ANSWER, "drop_punt_resolve_answer_full") \
     X(DROP_PUNT_ARP_RATE, "drop_punt_arp_rate") \
     X(DROP_PUNT_RESOLVE_RATE, "drop_punt_resolve_rate") \
     X(DROP_PUNT_ICMP_RATE, "drop_punt_icmp_rate") \
-    X(DROP_PUNT_FRAGMENT_RATE, "drop_punt_fragment_rate") \
-    X(DROP_PUNT_ERROR_RATE, "drop_punt_error_rate") \
-    X(DROP_PUNT_OTHER_RATE, "drop_punt_other_rate") \
     X(DROP_PUNT_RESOLVE_ANSWER_RATE, "drop_punt_resolve_answer_rate")
 
 #define BW_COUNTS(X) \
@@ -76,6 +83,11 @@
     X(COUNT_ARP_REPLIES, "arp_replies_sent") \
     X(COUNT_ECHO_REPLIES, "icmp_echo_replies_sent") \
     X(COUNT_ICMP_APPLIED, "icmp_errors_applied") \
+    X(COUNT_ICMP_ERRORS_SENT, "icmp_errors_sent") \
+    X(COUNT_ICMP_FORBIDDEN, "icmp_error_forbidden") \
+    X(COUNT_ICMP_LIMITED, "icmp_error_rate_limited") \
+    X(COUNT_IP_FRAGMENTS, "ip_fragments_received") \
+    X(COUNT_IP_REASSEMBLED, "ip_reassembled") \
     X(COUNT_IP_FRAGMENTS_SENT, "ip_fragments_sent") \
     X(COUNT_UDP_RX, "udp_datagrams_received") \
     X(COUNT_UDP_TX, "udp_datagrams_sent") \

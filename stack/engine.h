@@ -45,11 +45,8 @@ struct bw_bounds {
 enum {
     BW_PUNT_ARP =
         0, /* an ARP frame worth knowing: reply, announcement, probe, conflict. data: Ethernet payload (ARP packet) */
-    BW_PUNT_RESOLVE,  /* nexthop has no neighbour entry. data: the IP packet that waits */
-    BW_PUNT_ICMP,     /* an ICMP message for this host (not echo requests). data: the IP packet */
-    BW_PUNT_FRAGMENT, /* an IPv4 fragment for this host. data: the IP packet */
-    BW_PUNT_ERROR,    /* send an ICMP error about this packet: arg = type << 8 | code. data: IP packet head */
-    BW_PUNT_OTHER,    /* a packet of a protocol C does not speak, for this host. data: the IP packet */
+    BW_PUNT_RESOLVE, /* nexthop has no neighbour entry. data: the IP packet that waits */
+    BW_PUNT_ICMP,    /* an echo reply somebody waits for, or an error that was applied. data: the IP packet */
     BW_PUNT_RESOLVE_ANSWER, /* as RESOLVE, for a packet that answers what anybody may have sent */
     BW_PUNT_CLASSES,
 };
@@ -83,6 +80,7 @@ struct bw_config {
 
 /* Addresses and routes are published whole: each call replaces the previous table. */
 enum { BW_MAX_ADDRS = 256 };    /* entries of the address table */
+enum { BW_MAX_ECHOS = 64 };     /* echo sessions of Python's */
 enum { BW_ADDR_TENTATIVE = 1 }; /* under RFC 5227 probing: not answered for, not usable */
 struct bw_ifaddr {
     uint8_t ip[16];
@@ -306,6 +304,10 @@ int bw_set_path_mtu(struct bw_stack *st, const uint8_t ip[16], uint32_t mtu); /*
 int bw_neigh_set(struct bw_stack *st, int ifindex, const uint8_t ip[16], const uint8_t mac[6]);
 int bw_neigh_del(struct bw_stack *st, int ifindex, const uint8_t ip[16]);
 int bw_neigh_get(struct bw_stack *st, int ifindex, const uint8_t ip[16], struct bw_neigh_info *info);
+/* Echo replies from ip under this identifier, and errors about requests to it, go to Python; all others are
+ * refused. 0, -ENOSPC. */
+int bw_echo_open(struct bw_stack *st, const uint8_t ip[16], uint16_t ident);
+void bw_echo_close(struct bw_stack *st, const uint8_t ip[16], uint16_t ident);
 /* Next punt of any class, round robin; copies at most size bytes of data. 1: one, 0: none. */
 int bw_punt_pop(struct bw_stack *st, struct bw_punt *punt, uint8_t *data, uint32_t size);
 /* Punts, reports of congestion control, or interfaces with unfinished checksums. */
@@ -327,8 +329,6 @@ int bw_send_frame(struct bw_stack *st, int ifindex, const uint8_t *frame, uint32
  * ifindex 0: routed; else it leaves by that interface, for that next hop. */
 int bw_send_packet(struct bw_stack *st, int ifindex, const uint8_t nexthop[16], const uint8_t *packet,
                    uint32_t len);
-/* A packet as if it had just arrived on that interface (a reassembled datagram). */
-void bw_input_packet(struct bw_stack *st, int ifindex, const uint8_t *packet, uint32_t len);
 /* The packet (ours, as sent) could not be delivered: err goes to the socket it belongs to. */
 void bw_local_error(struct bw_stack *st, const uint8_t *packet, uint32_t len, int err);
 /* Source address for a destination, as a connect would choose it. 0 or -ENETUNREACH. */

@@ -105,14 +105,3 @@ void bw_input(struct bw_stack *st, int ifindex, struct rx_frame *frames, int n)
     }
     tcp_flush_burst(st);
 }
-
-/* Nothing writes into the packet: lent frames are written to only by who lent them. */
-void bw_input_packet(struct bw_stack *st, int ifindex, const uint8_t *packet, uint32_t len)
-{
-    static const uint8_t no_mac[6];
-    if (ifindex < 1 || ifindex > st->ifaces)
-        return;
-    struct rx_frame f = {.data = (uint8_t *)packet, .len = len, .csum = BW_CSUM_UNKNOWN};
-    ip_input(st, &st->iface[ifindex], f.data, len, &f, no_mac, 0);
-    tcp_flush_burst(st);
-}

@@ -110,8 +110,11 @@ class EnginePort:
         hop = ip16(nexthop)
         return int(lib.host_send_packet(self._host, ifindex, hop, packet, len(packet))) == 0
 
-    def input_packet(self, ifindex: int, packet: bytes) -> None:
-        lib.host_input_packet(self._host, ifindex, packet, len(packet))
+    def echo_open(self, ip: Address, ident: int) -> bool:
+        return int(lib.host_echo_open(self._host, ip16(ip), ident)) == 0
+
+    def echo_close(self, ip: Address, ident: int) -> None:
+        lib.host_echo_close(self._host, ip16(ip), ident)
 
     def local_error(self, packet: bytes, err: int) -> None:
         lib.host_local_error(self._host, packet, len(packet), err)

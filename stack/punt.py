@@ -14,11 +14,8 @@ class PuntClass(IntEnum):
 
     ARP = 0  # data: ARP packet (Ethernet payload)
     RESOLVE = 1  # data: the IP packet that waits for `nexthop`
-    ICMP = 2  # data: IP packet with an ICMP message for this host
-    FRAGMENT = 3  # data: an IPv4 fragment for this host
-    ERROR = 4  # data: head of the IP packet the error is about; arg = type << 8 | code
-    OTHER = 5  # data: IP packet of a protocol C does not speak
-    RESOLVE_ANSWER = 6  # as RESOLVE, for a packet that answers what anybody may have sent
+    ICMP = 2  # data: IP packet with an echo reply somebody waits for, or an error that was applied
+    RESOLVE_ANSWER = 3  # as RESOLVE, for a packet that answers what anybody may have sent
 
 
 class Rate(NamedTuple):
@@ -34,9 +31,6 @@ RATES: dict[PuntClass, Rate] = {
     PuntClass.ARP: Rate(1000, 256),
     PuntClass.RESOLVE: Rate(10_000, 2048),
     PuntClass.ICMP: Rate(1000, 256),
-    PuntClass.FRAGMENT: Rate(5000, 512),
-    PuntClass.ERROR: Rate(1000, 64),
-    PuntClass.OTHER: Rate(1000, 64),
     PuntClass.RESOLVE_ANSWER: Rate(500, 128),
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A stack's life: one arena laid out from the configuration, interfaces, timers. */
 #include "stack.h"
+#include "icmp/icmp.h"
+#include "ip/reassembly.h"
 #include "tcp/tcp.h"
 
 /* Hands out parts of the arena; with base NULL it only counts. */
@@ -52,6 +54,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     uint32_t *port_flows = part(l, 65536 * sizeof *port_flows, 64);
     struct tx_frame *queues = part(l, (size_t)(MAX_IFACES + 1) * TXQ_SIZE * sizeof *queues, 64);
     uint8_t *punts = part(l, (size_t)BW_PUNT_CLASSES * PUNT_QUEUE, 64);
+    struct frag_table *frags = part(l, sizeof *frags, 4096);
     uint32_t slab_size = (sizeof(struct listener) + 63) & ~63u;
     uint8_t *slab = part(l, (size_t)cfg->max_socks * slab_size, 64);
     uint16_t *refs = part(l, chunks * sizeof *refs, 64);
@@ -73,6 +76,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
         st->iface[i].txq = queues + (size_t)i * TXQ_SIZE;
     for (int i = 0; i < BW_PUNT_CLASSES; i++)
         st->punt[i].ring = punts + (size_t)i * PUNT_QUEUE;
+    st->frags = frags;
     st->slab = slab;
     st->slab_size = slab_size;
     st->chunks = (struct chunk_pool){.base = bytes,
@@ -117,6 +121,8 @@ struct bw_stack *bw_new(const struct bw_config *cfg, void *arena)
     wheel_init(&st->wheel, cfg->now);
     tx_init(st);
     punt_init(st);
+    icmp_error_init(st);
+    frag_init(st);
     st->loopback = loopback_new();
     if (!st->loopback || bw_if_add(st, st->loopback) != IF_LOOPBACK) {
         bw_free(st);
@@ -203,11 +209,13 @@ void bw_run_timers(struct bw_stack *st)
 {
     for (struct timer *t; (t = wheel_pop(&st->wheel, st->now));)
         tcp_timer_fired(st, t);
+    frag_expire(st);
 }
 
 int64_t bw_next_deadline(struct bw_stack *st)
 {
-    return wheel_next(&st->wheel);
+    int64_t wheel = wheel_next(&st->wheel), frags = frag_deadline(st);
+    return wheel < frags ? wheel : frags;
 }
 
 uint64_t bw_memory_used(const struct bw_stack *st, int what)

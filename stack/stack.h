@@ -31,6 +31,8 @@ enum {
     PUNT_QUEUE = 256 * 1024, /* bytes of each punt queue */
     PMTU_ENTRIES = 1024,
     PORT_COUNTERS = 1 << 14,
+    ICMP_TYPES = 13,   /* up to parameter problem */
+    ICMP_HOSTS = 1024, /* destinations whose rate of ICMP errors is remembered */
     IF_LOOPBACK = 1,
 };
 
@@ -209,7 +211,19 @@ struct punt_queue {
     struct bucket bucket;
 };
 
+/* The rate of ICMP errors to one destination; hashed by ip. */
+struct icmp_host {
+    uint8_t ip[16];
+    int64_t full; /* of its bucket */
+};
+/* Echo requests to this host with this identifier are Python's. */
+struct echo_interest {
+    uint8_t ip[16];
+    uint16_t ident;
+};
+
 struct tcp_globals; /* tcp/tcp.h */
+struct frag_table;  /* ip/reassembly.h */
 
 /* A random generator (random.c): what one key has made, of which `used` bytes are gone. */
 struct drbg {
@@ -260,7 +274,13 @@ struct bw_stack {
     struct punt_queue punt[BW_PUNT_CLASSES];
     uint32_t punt_next, punt_count;
 
+    struct bucket icmp_type[ICMP_TYPES]; /* of errors we send */
+    struct icmp_host icmp_host[ICMP_HOSTS];
+    struct echo_interest echo[BW_MAX_ECHOS]; /* replies that Python waits for */
+    uint32_t echos;
+
     struct trace_ring trace;
+    struct frag_table *frags;
     struct tcp_globals *tcp;
     uint16_t port_counter[PORT_COUNTERS]; /* RFC 6056 section 3.3.4 */
 };
@@ -339,6 +359,8 @@ static inline int port_of_others(const struct bw_stack *st, uint16_t port)
 /* ---- IP (ip/) ----------------------------------------------------------------------------------- */
 void ip_input(struct bw_stack *st, struct iface *in, uint8_t *l3, uint32_t len, const struct rx_frame *f,
               const uint8_t *src_mac, int l2_broadcast);
+/* A whole datagram for this host, to its protocol. */
+void ip_deliver(struct bw_stack *st, struct packet *pkt);
 /* Is ip one of ours (not tentative)? An address of 127.0.0.0/8 is. */
 int ip_is_ours(struct bw_stack *st, const uint8_t *ip);
 /* The path of every cached struct ip_path has to be found again. */
@@ -396,6 +418,8 @@ struct ip_send {
 };
 /* Writes an IPv4 header of 20 bytes for a packet of total_len bytes; returns 20. */
 uint32_t ip4_header(struct iface *out, uint8_t *p, const struct ip_send *ip, uint32_t total_len);
+/* Computes the checksum of the IPv4 header. */
+void ip4_checksum(uint8_t *p, uint32_t hlen);
 /* Sum of the pseudo header, to start a transport checksum with. */
 uint64_t ip_pseudo_sum(const uint8_t *src, const uint8_t *dst, uint8_t proto, uint32_t l4_len);
 /* Which of two drops a checksum is that does not add up: is there the pseudo header's sum alone in the field? */
@@ -438,9 +462,10 @@ void udp_input(struct bw_stack *st, struct packet *pkt);
 void tcp_input(struct bw_stack *st, struct packet *pkt);
 void tcp_flush_burst(struct bw_stack *st); /* end of a receive burst: merged segments go in */
 /* An error (positive errno) about a packet we sent: the embedded header and at least 8 transport
- * bytes; mtu is the next-hop MTU for EMSGSIZE, else 0. `hard` ends connections being opened. */
-void udp_error(struct bw_stack *st, const struct packet *sent, int err, int hard);
-void tcp_error(struct bw_stack *st, const struct packet *sent, int err, int hard, uint32_t mtu);
+ * bytes; mtu is the next-hop MTU for EMSGSIZE, else 0. `hard` ends connections being opened. 1: it was
+ * applied; 0: it is about nothing of ours, or changes nothing (dropped). */
+int udp_error(struct bw_stack *st, const struct packet *sent, int err, int hard);
+int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int hard, uint32_t mtu);
 /* TCP's part of bw_output: fills the interface's queue from connections that want to send. */
 void tcp_fill(struct bw_stack *st, struct iface *out);
 int tcp_wants_output(const struct bw_stack *st); /* some connection may */

@@ -76,9 +76,14 @@ int host_send_packet(struct host *h, int ifindex, const uint8_t *nexthop, const 
     CONTROL_CALL(h, bw_send_packet(h->st, ifindex, nexthop, packet, len));
 }
 
-int host_input_packet(struct host *h, int ifindex, const uint8_t *packet, uint32_t len)
+int host_echo_open(struct host *h, const uint8_t *ip, uint16_t ident)
 {
-    CONTROL_CALL(h, (bw_input_packet(h->st, ifindex, packet, len), 0));
+    CONTROL_CALL(h, bw_echo_open(h->st, ip, ident));
+}
+
+int host_echo_close(struct host *h, const uint8_t *ip, uint16_t ident)
+{
+    CONTROL_CALL(h, (bw_echo_close(h->st, ip, ident), 0));
 }
 
 int host_local_error(struct host *h, const uint8_t *packet, uint32_t len, int err)

@@ -78,7 +78,8 @@ int host_neigh_get(struct host *h, int ifindex, const uint8_t *ip, struct bw_nei
 int host_send_frame(struct host *h, int ifindex, const uint8_t *frame, uint32_t len);
 int host_send_packet(struct host *h, int ifindex, const uint8_t *nexthop, const uint8_t *packet,
                      uint32_t len);
-int host_input_packet(struct host *h, int ifindex, const uint8_t *packet, uint32_t len);
+int host_echo_open(struct host *h, const uint8_t *ip, uint16_t ident);
+int host_echo_close(struct host *h, const uint8_t *ip, uint16_t ident);
 int host_local_error(struct host *h, const uint8_t *packet, uint32_t len, int err);
 int host_select_source(struct host *h, const uint8_t *dst, uint8_t *src);
 int host_cc_answer(struct host *h, uint32_t sock, uint32_t generation, uint64_t window, uint64_t rate);

@@ -23,6 +23,11 @@ MAX_OUTSTANDING = 1024  # requests a session; over it the oldest is forgotten
 class EchoPort(Protocol):
     def send_packet(self, packet: bytes) -> bool: ...
 
+    def echo_open(self, ip: IPv4Address, ident: int) -> bool:
+        """Answers from ip with that identifier come up from now on; False: too many sessions."""
+
+    def echo_close(self, ip: IPv4Address, ident: int) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class EchoResult:
@@ -106,12 +111,15 @@ class EchoClient:
         ident = self._rng.randrange(0x10000)
         while ident in self._sessions:
             ident = (ident + 1) & 0xFFFF
+        if not self._port.echo_open(dst, ident):
+            raise OSError(errno.ENOBUFS, f"at most {MAX_SESSIONS} echo sessions")
         session = self._sessions[ident] = EchoSession(self, source, dst, ident, on_result)
         return session
 
     def forget(self, session: EchoSession) -> None:
         if self._sessions.get(session.ident) is session:
             del self._sessions[session.ident]
+            self._port.echo_close(session.dst, session.ident)
 
     def transmit(self, session: EchoSession, echo: icmp.Echo, ttl: int, df: bool) -> None:
         self._port.send_packet(

@@ -1,19 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* ICMP in (RFC 792, RFC 1122 section 3.2.2): echo requests are answered here, errors reach the socket
- * whose packet they quote, and every message but an echo request goes on to Python, which owns policy
- * (path MTU, rate limits, ping). */
-#include "../stack.h"
-
-enum {
-    ICMP_ECHO_REPLY = 0,
-    ICMP_UNREACHABLE = 3,
-    ICMP_ECHO = 8,
-    ICMP_TIME_EXCEEDED = 11,
-    ICMP_PARAMETER = 12,
-    ICMP_FRAG_NEEDED = 4, /* code of ICMP_UNREACHABLE */
-    ICMP_HLEN = 8,
-    ICMP_TTL = 64,
-};
+ * whose packet they quote. Python hears of answers to its own pings, and of a path MTU that a socket of ours
+ * has met; a message that belongs to nobody ends here. */
+#include "icmp.h"
 
 /* ---- echo ------------------------------------------------------------------------------------------ */
 
@@ -36,6 +25,48 @@ static void icmp_echo(struct bw_stack *st, const struct packet *pkt)
     if (ip_send_datagram(st, &path, &ip, reply, ICMP_HLEN, 2, pkt->l4 + ICMP_HLEN, pkt->l4_len - ICMP_HLEN) ==
         0)
         count(st, COUNT_ECHO_REPLIES);
+}
+
+/* ---- echo requests of Python's ---------------------------------------------------------------------- */
+
+static struct echo_interest *echo_find(struct bw_stack *st, const uint8_t *ip, uint16_t ident)
+{
+    for (uint32_t i = 0; i < st->echos; i++)
+        if (st->echo[i].ident == ident && ip_equal(st->echo[i].ip, ip))
+            return &st->echo[i];
+    return NULL;
+}
+
+int bw_echo_open(struct bw_stack *st, const uint8_t ip[16], uint16_t ident)
+{
+    if (echo_find(st, ip, ident))
+        return 0;
+    if (st->echos == BW_MAX_ECHOS)
+        return -ENOSPC;
+    struct echo_interest *e = &st->echo[st->echos++];
+    memcpy(e->ip, ip, 16);
+    e->ident = ident;
+    return 0;
+}
+
+void bw_echo_close(struct bw_stack *st, const uint8_t ip[16], uint16_t ident)
+{
+    struct echo_interest *e = echo_find(st, ip, ident);
+    if (e)
+        *e = st->echo[--st->echos];
+}
+
+static void punt_icmp(struct bw_stack *st, const struct packet *pkt)
+{
+    punt(st, BW_PUNT_ICMP, pkt, 0, pkt->l3, (uint32_t)(pkt->l4 - pkt->l3) + pkt->l4_len);
+}
+
+static void icmp_echo_reply(struct bw_stack *st, const struct packet *pkt)
+{
+    if (echo_find(st, pkt->src, get16(pkt->l4 + 4)))
+        punt_icmp(st, pkt);
+    else
+        drop(st, DROP_ICMP_UNASKED, pkt->l4_len);
 }
 
 /* ---- errors ---------------------------------------------------------------------------------------- */
@@ -90,15 +121,24 @@ static int parse_sent(struct bw_stack *st, uint8_t *p, uint32_t len, uint32_t if
     return ip_is_ours(st, sent->src) ? 0 : -1;
 }
 
-static void apply_error(struct bw_stack *st, const struct packet *sent, int err, int hard, uint32_t mtu)
+static int is_echo_of_ours(struct bw_stack *st, const struct packet *sent)
 {
+    return sent->proto == 1 && sent->l4[0] == ICMP_ECHO && echo_find(st, sent->dst, get16(sent->l4 + 4));
+}
+
+/* To whom the quoted packet belongs. 1: it changed something; 0: dropped. */
+static int apply_error(struct bw_stack *st, const struct packet *sent, int err, int hard, uint32_t mtu)
+{
+    int applied;
     if (sent->proto == 6)
-        tcp_error(st, sent, err, hard, mtu);
+        applied = tcp_error(st, sent, err, hard, mtu);
     else if (sent->proto == 17)
-        udp_error(st, sent, err, hard);
-    else
-        return;
-    count(st, COUNT_ICMP_APPLIED);
+        applied = udp_error(st, sent, err, hard);
+    else if (!(applied = is_echo_of_ours(st, sent)))
+        drop(st, DROP_ICMP_NOT_OURS, sent->l4_len);
+    if (applied)
+        count(st, COUNT_ICMP_APPLIED);
+    return applied;
 }
 
 static void icmp_error(struct bw_stack *st, struct packet *pkt)
@@ -120,10 +160,10 @@ static void icmp_error(struct bw_stack *st, struct packet *pkt)
         if (code == ICMP_FRAG_NEEDED)
             mtu = next_hop_mtu(get16(pkt->l4 + 6), get16(sent.l3 + 2));
     } else if (type == ICMP_PARAMETER) {
-        means = (struct icmp_meaning){EPROTO, 0};
+        means = (struct icmp_meaning){EPROTO, 1};
     }
-    apply_error(st, &sent, means.err, means.hard, mtu);
-    punt(st, BW_PUNT_ICMP, pkt, 0, pkt->l3, (uint32_t)(pkt->l4 - pkt->l3) + pkt->l4_len);
+    if (apply_error(st, &sent, means.err, means.hard, mtu) && (mtu || sent.proto == 1))
+        punt_icmp(st, pkt);
 }
 
 void icmp_input(struct bw_stack *st, struct packet *pkt)
@@ -141,7 +181,10 @@ void icmp_input(struct bw_stack *st, struct packet *pkt)
     case ICMP_UNREACHABLE:
     case ICMP_TIME_EXCEEDED:
     case ICMP_PARAMETER: icmp_error(st, pkt); break;
-    default: punt(st, BW_PUNT_ICMP, pkt, 0, pkt->l3, (uint32_t)(pkt->l4 - pkt->l3) + pkt->l4_len);
+    case ICMP_ECHO_REPLY: icmp_echo_reply(st, pkt); break;
+    /* Routes are what somebody configured: a neighbour does not move them. */
+    case ICMP_REDIRECT: drop(st, DROP_ICMP_REDIRECT, pkt->l4_len); break;
+    default: drop(st, DROP_ICMP_TYPE, pkt->l4_len);
     }
 }
 

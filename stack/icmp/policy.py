@@ -1,8 +1,6 @@
-"""When an ICMP error is sent, and when one is believed.
-
-`ErrorSender` answers packets that went wrong: never those RFC 1122 3.2.2 and RFC 1812 4.3.2.7
-forbid, never faster than its token buckets let it. `PathMtu` believes "fragmentation needed"
-(RFC 1191) and remembers the path MTU for ten minutes.
+"""Which ICMP errors are believed: `PathMtu` takes "fragmentation needed" (RFC 1191) and remembers the
+path MTU for ten minutes. It hears of those only that quote a packet which a socket of ours, or a
+ping, has in flight: C has looked (`stack/icmp/icmp.c`). Errors of ours are C's (`icmp_error.c`).
 """
 
 from __future__ import annotations
@@ -16,15 +14,8 @@ from typing import Protocol
 from ...l2.codec import Malformed
 from ...l2.deadlines import SECOND, Deadlines
 from ..ip.ipv4 import PROTO_ICMP, IPv4
-from ..ip.routes import LOOPBACK, RouteTable
+from ..ip.routes import RouteTable
 from . import icmp
-
-MAX_ERROR_PACKET = 576  # RFC 1812 4.3.2.3
-MAX_QUOTE = MAX_ERROR_PACKET - 20 - icmp.HEADER_LEN
-TOS_INTERNETWORK_CONTROL = 0xC0  # RFC 1812 4.3.2.5
-TYPE_RATE, TYPE_BURST = 1000, 50  # a second, for each ICMP type
-HOST_RATE, HOST_BURST = 1, 6  # a second, for each destination
-MAX_HOSTS = 1024  # destinations whose rate is remembered
 
 MIN_PATH_MTU = 552  # below it nothing is believed (Linux: net.ipv4.route.min_pmtu)
 PATH_MTU_AGE = 600 * SECOND  # RFC 1191 6.3
@@ -33,120 +24,9 @@ MAX_PATHS = 1024
 PLATEAUS = (65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68)
 
 
-class PacketPort(Protocol):
-    def send_packet(self, packet: bytes) -> bool: ...
-
-
 class PathPort(Protocol):
     def set_path_mtu(self, ip: IPv4Address, mtu: int) -> None:
         """mtu 0 forgets."""
-
-
-class TokenBucket:
-    """`rate` tokens a second, up to `burst` saved. Kept as one time: when the bucket is full."""
-
-    __slots__ = ("_burst", "_full", "_interval")
-
-    def __init__(self, rate: float, burst: int) -> None:
-        self._interval = round(SECOND / rate)
-        self._burst = burst
-        self._full: int | None = None
-
-    def has_token(self, now: int) -> bool:
-        return self._full is None or self._full - now <= (self._burst - 1) * self._interval
-
-    def take(self, now: int) -> None:
-        self._full = (now if self._full is None else max(self._full, now)) + self._interval
-
-
-class ErrorSender:
-    """Sends ICMP errors about packets that came in. Counters: `icmp_errors_sent`, and
-    `icmp_error_forbidden`, `icmp_error_rate_limited` for those that were not."""
-
-    def __init__(self, port: PacketPort, routes: RouteTable, counters: Counter[str]) -> None:
-        self._port = port
-        self._routes = routes
-        self._counters = counters
-        self._types: dict[int, TokenBucket] = {}
-        self._hosts: dict[IPv4Address, TokenBucket] = {}  # least recently used first
-
-    def send(
-        self,
-        now: int,
-        ifindex: int,
-        packet: bytes,
-        kind: int,
-        code: int,
-        rest: int = 0,
-        l2_broadcast: bool = False,
-    ) -> bool:
-        """About `packet` (an IP packet or its head, as it came in on ifindex). `rest` is the second
-        word of the ICMP header: the MTU, or the pointer << 24. True: it was sent."""
-        try:
-            about, _ = IPv4.parse_quoted(packet)
-        except Malformed:
-            self._counters["icmp_error_forbidden"] += 1
-            return False
-        if l2_broadcast or not self._may_answer(ifindex, about):
-            self._counters["icmp_error_forbidden"] += 1
-            return False
-        own = self._routes.is_own(about.dst)
-        source = about.dst if own else self._routes.select_source(about.src)
-        if source is None:
-            self._counters["icmp_error_forbidden"] += 1
-            return False
-        if ifindex != LOOPBACK and not self._within_rate(now, kind, about.src):
-            self._counters["icmp_error_rate_limited"] += 1
-            return False
-        message = _error(kind, code, rest, packet[:MAX_QUOTE])
-        self._counters["icmp_errors_sent"] += 1
-        return self._port.send_packet(
-            IPv4(
-                src=source,
-                dst=about.src,
-                proto=PROTO_ICMP,
-                payload=message.build(),
-                tos=TOS_INTERNETWORK_CONTROL,
-            ).build()
-        )
-
-    def _may_answer(self, ifindex: int, about: IPv4) -> bool:
-        if about.offset or self._routes.is_broadcast(about.dst):
-            return False
-        if not _single_host(about.src) or self._routes.is_broadcast(about.src):
-            return False
-        if about.src.is_loopback and ifindex != LOOPBACK:
-            return False
-        if about.proto != PROTO_ICMP:
-            return True
-        return bool(about.payload) and about.payload[0] not in icmp.ERROR_TYPES
-
-    def _within_rate(self, now: int, kind: int, host: IPv4Address) -> bool:
-        by_type = self._types.setdefault(kind, TokenBucket(TYPE_RATE, TYPE_BURST))
-        by_host = self._hosts.pop(host, None) or TokenBucket(HOST_RATE, HOST_BURST)
-        self._hosts[host] = by_host
-        if len(self._hosts) > MAX_HOSTS:
-            del self._hosts[next(iter(self._hosts))]
-        if not (by_type.has_token(now) and by_host.has_token(now)):
-            return False
-        by_type.take(now)
-        by_host.take(now)
-        return True
-
-
-def _single_host(ip: IPv4Address) -> bool:
-    """Not 0.0.0.0/8, not multicast, not class E (which holds the limited broadcast)."""
-    return 0 < int(ip) >> 24 < 224
-
-
-def _error(kind: int, code: int, rest: int, quoted: bytes) -> icmp.ErrorMessage:
-    if kind == icmp.UNREACHABLE:
-        return icmp.Unreachable(code, quoted, mtu=rest & 0xFFFF)
-    if kind == icmp.TIME_EXCEEDED:
-        return icmp.TimeExceeded(code, quoted)
-    if kind == icmp.PARAMETER_PROBLEM:
-        return icmp.ParameterProblem(rest >> 24, quoted, code)
-    raise ValueError(f"ICMP type {kind} is not an error this host sends")
 
 
 class PathMtu:

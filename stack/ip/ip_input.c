@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* IPv4 packets in (RFC 791, RFC 1122 section 3.2.1): each length and address is checked here once,
- * then the packet goes to its protocol. Fragments and unknown protocols go to Python. */
-#include "../stack.h"
+ * then the packet goes to its protocol. */
+#include "../icmp/icmp.h"
+#include "reassembly.h"
 
 enum { IP_PROTO_ICMP = 1, IP_PROTO_TCP = 6, IP_PROTO_UDP = 17 };
 
@@ -85,17 +86,15 @@ static int check_header(struct bw_stack *st, const struct iface *in, const uint8
     return -1;
 }
 
-static void dispatch(struct bw_stack *st, struct packet *pkt, uint32_t total)
+void ip_deliver(struct bw_stack *st, struct packet *pkt)
 {
-    if (unlikely(get16(pkt->l3 + 6) & 0x3fff)) { /* more fragments, or an offset */
-        punt(st, BW_PUNT_FRAGMENT, pkt, 0, pkt->l3, total);
-        return;
-    }
     switch (pkt->proto) {
     case IP_PROTO_TCP: tcp_input(st, pkt); break;
     case IP_PROTO_UDP: udp_input(st, pkt); break;
     case IP_PROTO_ICMP: icmp_input(st, pkt); break;
-    default: punt(st, BW_PUNT_OTHER, pkt, 0, pkt->l3, total); drop(st, DROP_IP_PROTOCOL, total);
+    default:
+        drop(st, DROP_IP_PROTOCOL, pkt->l4_len);
+        icmp_send_error(st, pkt, ICMP_UNREACHABLE, ICMP_PROTOCOL, 0);
     }
 }
 
@@ -122,5 +121,8 @@ void ip_input(struct bw_stack *st, struct iface *in, uint8_t *l3, uint32_t len, 
     memcpy(pkt.src_mac, src_mac, 6);
     if (check_source(st, in, &pkt) || check_destination(st, &pkt))
         return;
-    dispatch(st, &pkt, total);
+    if (unlikely(get16(l3 + 6) & 0x3fff)) /* more fragments, or an offset */
+        frag_input(st, &pkt);
+    else
+        ip_deliver(st, &pkt);
 }

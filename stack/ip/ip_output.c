@@ -140,9 +140,7 @@ static void cut_to_first_segment(uint8_t *p, uint32_t len)
     uint32_t ihl = (p[0] & 15u) * 4;
     uint8_t src[16], dst[16], *tcp = p + ihl;
     put16(p + 2, (uint16_t)len);
-    memset(p + 10, 0, 2);
-    uint16_t sum = bw_sum_fold(bw_sum(p, ihl, 0));
-    memcpy(p + 10, &sum, 2);
+    ip4_checksum(p, ihl);
     ip_from_v4(src, p + 12);
     ip_from_v4(dst, p + 16);
     tcp[13] &= (uint8_t)~0x09; /* FIN and PSH belong to the last one */

@@ -23,7 +23,7 @@ struct outgoing {
     struct payload data;
 };
 
-static void ip4_checksum(uint8_t *p, uint32_t hlen)
+void ip4_checksum(uint8_t *p, uint32_t hlen)
 {
     memset(p + 10, 0, 2);
     uint16_t sum = bw_sum_fold(bw_sum(p, hlen, 0));

@@ -170,37 +170,45 @@ int tcp_getopt(struct bw_sock *s, int opt, int64_t *value)
 /* ---- errors from the network ----------------------------------------------------------------------------- */
 
 /* RFC 1191 and RFC 5927: only about data in flight, only smaller, and no smaller than is sensible. */
-static void path_mtu_shrank(struct tcb *t, uint32_t seq, uint32_t mtu)
+static int path_mtu_shrank(struct tcb *t, uint32_t mtu)
 {
-    if (mtu < 68 || mtu >= t->base.path.mtu || !seq_in(seq, t->snd_una, t->snd_nxt))
-        return;
+    if (mtu < 68 || mtu >= t->base.path.mtu)
+        return 0;
     t->base.path.mtu = mtu < 552 ? 552 : mtu;
     tcp_update_mss(t);
     tcp_resend_all(t);
     tcp_want_output(t);
+    return 1;
 }
 
 /* RFC 5461, RFC 1122 4.2.3.9: an error is a hint; only a connection being opened ends by it, and the
  * quoted sequence number must be one in flight (RFC 5927 section 4.1). */
-void tcp_error(struct bw_stack *st, const struct packet *sent, int err, int hard, uint32_t mtu)
+int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int hard, uint32_t mtu)
 {
     struct bw_sock *s = flow_find(st, KIND_TCP, sent->src, get16(sent->l4), sent->dst, get16(sent->l4 + 2),
                                   0);
-    if (!s)
-        return;
+    if (!s) {
+        drop(st, DROP_ICMP_NOT_OURS, sent->l4_len);
+        return 0;
+    }
     struct tcb *t = tcb_of(s);
     uint32_t seq = get32(sent->l4 + 4);
-    if (err == EMSGSIZE) {
-        if (sent->l3[6] & 0x40) /* all that we send says "don't fragment" */
-            path_mtu_shrank(t, seq, mtu);
-        return;
+    int too_big = err == EMSGSIZE;
+    if (!seq_in(seq, t->snd_una, t->snd_nxt + (!too_big && t->snd_una == t->snd_nxt))) {
+        drop(st, DROP_ICMP_WINDOW, sent->l4_len);
+        return 0;
     }
-    if (!seq_in(seq, t->snd_una, t->snd_nxt + (t->snd_una == t->snd_nxt)))
-        return;
+    if (too_big) { /* all that we send says "don't fragment" */
+        int news = (sent->l3[6] & 0x40) && path_mtu_shrank(t, mtu);
+        if (!news)
+            drop(st, DROP_ICMP_UNHEARD, sent->l4_len);
+        return news;
+    }
     if (hard && (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD))
         tcp_drop(t, t->listener ? 0 : err);
     else
         s->soft_error = err;
+    return 1;
 }
 
 void tcp_if_down(struct bw_stack *st, uint32_t ifindex, int err)

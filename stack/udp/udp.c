@@ -2,11 +2,11 @@
 /* UDP sockets (RFC 768, RFC 1122 section 4.1) with Linux's semantics. A datagram to send goes straight
  * to its interface's queue; a received one waits in its socket, bounded by rcvbuf. */
 #include "udp.h"
+#include "../icmp/icmp.h"
 
 enum {
-    UDP_BUF = 212992,    /* Linux's default */
-    UDP_OVERHEAD = 256,  /* counted for each queued datagram beside its bytes */
-    UDP_ERROR_HEAD = 548 /* of a packet that gets an ICMP error (RFC 1812 section 4.3.2.3) */
+    UDP_BUF = 212992,   /* Linux's default */
+    UDP_OVERHEAD = 256, /* counted for each queued datagram beside its bytes */
 };
 
 /* What stands before each datagram in the receive queue. */
@@ -121,10 +121,8 @@ static void udp_one(struct bw_stack *st, struct packet *pkt)
         return;
     }
     drop(st, DROP_UDP_NO_SOCKET, total);
-    if (!pkt->l2_broadcast && !port_of_others(st, dport)) {
-        uint32_t len = (uint32_t)(pkt->l4 - pkt->l3) + total;
-        punt(st, BW_PUNT_ERROR, pkt, 3 << 8 | 3, pkt->l3, len < UDP_ERROR_HEAD ? len : UDP_ERROR_HEAD);
-    }
+    if (!port_of_others(st, dport))
+        icmp_send_error(st, pkt, ICMP_UNREACHABLE, ICMP_PORT, 0);
 }
 
 /* Several datagrams of one flow that a device has merged: each gets the header before its payload, over
@@ -153,19 +151,23 @@ static void udp_set_error(struct bw_sock *s, int err)
     sock_changed(s);
 }
 
-/* As Linux: a connected socket hears of hard errors, IP_RECVERR of all. */
-void udp_error(struct bw_stack *st, const struct packet *sent, int err, int hard)
+/* As Linux: a connected socket hears of hard errors, IP_RECVERR of all. That a packet was too big is news
+ * whoever hears it: the path's MTU changes. */
+int udp_error(struct bw_stack *st, const struct packet *sent, int err, int hard)
 {
     struct bw_sock *s = udp_find(st, sent->src, get16(sent->l4), sent->dst, get16(sent->l4 + 2),
                                  sent->ifindex);
     if (!s) {
         drop(st, DROP_ICMP_NOT_OURS, sent->l4_len);
-        return;
+        return 0;
     }
-    if (err == EMSGSIZE && s->mtu_discover == PMTUDISC_DONT)
-        return;
-    if (s->recverr || (hard && (s->flags & SOCK_CONNECTED)))
+    int too_big = err == EMSGSIZE, asked = !too_big || s->mtu_discover != PMTUDISC_DONT;
+    int told = asked && (s->recverr || (hard && (s->flags & SOCK_CONNECTED)));
+    if (told)
         udp_set_error(s, err);
+    else if (!too_big)
+        drop(st, DROP_ICMP_UNHEARD, sent->l4_len);
+    return told || too_big;
 }
 
 /* ---- the association ---------------------------------------------------------------------------- */

@@ -19,17 +19,17 @@ OTHER_MAC = Mac("02:00:00:00:00:03")
 
 @dataclass
 class FakePort:
-    """`frames`, `packets`, `errors`, `inputs` fill up in order; a test takes them out."""
+    """`frames`, `packets`, `errors` fill up in order; a test takes them out."""
 
     frames: list[tuple[int, bytes]] = field(default_factory=list)
     packets: list[bytes] = field(default_factory=list)
     ways: list[tuple[int, Address]] = field(default_factory=list)  # of packets sent before
     errors: list[tuple[bytes, int]] = field(default_factory=list)
-    inputs: list[tuple[int, bytes]] = field(default_factory=list)
     neighbours: dict[tuple[int, Address], NeighbourInfo] = field(default_factory=dict)
     path_mtu: dict[Address, int] = field(default_factory=dict)
     addrs: list[IfAddr] = field(default_factory=list)
     routes: list[Route] = field(default_factory=list)
+    echoes: set[tuple[Address, int]] = field(default_factory=set)
     room: int = 1 << 30  # neighbour entries C still takes
 
     def neigh_set(self, ifindex: int, ip: Address, mac: bytes) -> bool:
@@ -59,11 +59,15 @@ class FakePort:
     def local_error(self, packet: bytes, err: int) -> None:
         self.errors.append((packet, err))
 
+    def echo_open(self, ip: Address, ident: int) -> bool:
+        self.echoes.add((ip, ident))
+        return True
+
+    def echo_close(self, ip: Address, ident: int) -> None:
+        self.echoes.discard((ip, ident))
+
     def set_path_mtu(self, ip: Address, mtu: int) -> None:
         self.path_mtu[ip] = mtu
-
-    def input_packet(self, ifindex: int, packet: bytes) -> None:
-        self.inputs.append((ifindex, packet))
 
     def select_source(self, dst: Address) -> Address | None:
         return US

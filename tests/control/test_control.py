@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
@@ -13,8 +12,7 @@ from barewire.l2.arp import ANNOUNCE_WAIT, Claim
 from barewire.stack.control import ControlPlane, Interface
 from barewire.stack.icmp import icmp
 from barewire.stack.icmp.echo import EchoResult
-from barewire.stack.ip.ipv4 import PROTO_ICMP, PROTO_UDP, IPv4
-from barewire.stack.ip.reassembly import TIMEOUT
+from barewire.stack.ip.ipv4 import PROTO_ICMP, IPv4
 from barewire.stack.ip.routes import LOOPBACK, IfAddr, RouteFlag
 from barewire.stack.punt import Punt, PuntClass
 from hypothesis import given
@@ -124,37 +122,6 @@ def test_a_packet_whose_neighbour_never_answers_comes_back_without_icmp() -> Non
     assert w.port.packets == []
 
 
-def test_fragments_become_a_packet_that_comes_in_again() -> None:
-    w = World()
-    datagram = IPv4(src=PEER, dst=US, ident=1, payload=bytes(3000))
-    for piece in datagram.fragments(1500):
-        w.punt(PuntClass.FRAGMENT, piece.build())
-    assert w.port.inputs == [(ETH, datagram.build())]
-
-
-def test_a_datagram_that_misses_a_piece_is_reported_to_its_sender() -> None:
-    w = World()
-    first = IPv4(src=PEER, dst=US, ident=1, payload=bytes(3000)).fragments(1500)[0]
-    w.punt(PuntClass.FRAGMENT, first.build())
-    w.control.on_timer(TIMEOUT)
-    (packet,) = w.port.taken_packets()
-    message = icmp.parse(packet.payload)
-    assert isinstance(message, icmp.TimeExceeded)
-    assert message.code == icmp.EXCEEDED_REASSEMBLY
-    assert message.quoted == first.build()[:548]
-
-
-def test_c_asks_for_an_error_and_an_unknown_protocol_gets_one() -> None:
-    w = World()
-    about = IPv4(src=PEER, dst=US, proto=PROTO_UDP, payload=bytes(8))
-    w.punt(PuntClass.ERROR, about.build(), arg=icmp.UNREACHABLE << 8 | icmp.UNREACH_PORT)
-    w.punt(PuntClass.OTHER, replace(about, proto=132).build())
-    w.punt(PuntClass.ERROR, about.build(), arg=99 << 8)
-    w.punt(PuntClass.OTHER, about.build(), l2_broadcast=True)
-    codes = [icmp.parse(p.payload).code for p in w.port.taken_packets()]
-    assert codes == [icmp.UNREACH_PORT, icmp.UNREACH_PROTOCOL]
-
-
 def icmp_packet(message: icmp.Message, src: IPv4Address = PEER) -> bytes:
     return IPv4(src=src, dst=US, proto=PROTO_ICMP, payload=message.build()).build()
 
@@ -185,7 +152,6 @@ def test_a_ping_and_its_answers() -> None:
     [
         (icmp.Echo(1, 1, reply=True), "drop_echo_reply_unasked"),
         (icmp.Other(13), "drop_icmp_type"),
-        (icmp.Redirect(PEER), "drop_icmp_redirect"),
         (icmp.Unreachable(4, b"nonsense", 1000), "drop_icmp_bad_quote"),
     ],
 )

@@ -8,7 +8,7 @@ from barewire.fuzz.targets import StackTarget
 
 # Each frame that came in moves one of these, or a drop.
 ACCOUNTS = ("arp_replies_sent", "icmp_echo_replies_sent", "icmp_errors_applied")
-RECEIVED = ("udp_datagrams_received", "tcp_segments_received")
+RECEIVED = ("ip_fragments_received", "udp_datagrams_received", "tcp_segments_received")
 
 
 class World(Peer):

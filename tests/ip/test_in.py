@@ -235,9 +235,6 @@ def test_fragments_of_tcp(wire: Wire) -> None:
     ("name", "kind"),
     [
         ("drop_punt_icmp_full", "icmp"),
-        ("drop_punt_fragment_full", "fragment"),
-        ("drop_punt_error_full", "error"),
-        ("drop_punt_other_full", "other"),
         ("drop_punt_arp_full", "arp"),
         ("drop_punt_resolve_full", "resolve"),
         ("drop_punt_resolve_answer_full", "resolve_answer"),

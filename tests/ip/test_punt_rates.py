@@ -16,9 +16,6 @@ CLASSES = {
     "arp": "drop_punt_arp_rate",
     "resolve": "drop_punt_resolve_rate",
     "icmp": "drop_punt_icmp_rate",
-    "fragment": "drop_punt_fragment_rate",
-    "error": "drop_punt_error_rate",
-    "other": "drop_punt_other_rate",
     "resolve_answer": "drop_punt_resolve_answer_rate",
 }
 RATE, BURST = 100, 3

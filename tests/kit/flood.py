@@ -9,7 +9,7 @@ from itertools import count
 from barewire.l2 import Arp
 from barewire.stack import lib
 from barewire.stack.icmp import icmp
-from barewire.stack.ip.ipv4 import IPv4
+from barewire.stack.port import ip16
 from barewire.stack.punt import PuntClass
 
 from . import frames
@@ -33,6 +33,8 @@ def flood(wire: Wire, kind: str) -> Iterator[None]:
     """Each step makes one piece of work of the class. Only C runs meanwhile."""
     frame = _frame(wire, kind)
     sock = wire.udp(9)
+    if kind == "icmp":  # somebody waits for an answer
+        lib.host_echo_open(wire.stack.host, ip16(IPv4Address(wire.there)), 1)
     for i in count():
         lib.host_set_now(wire.stack.host, wire.clock.now)
         stranger = f"198.18.0.{3 + i % 200}"
@@ -54,11 +56,6 @@ def _frame(wire: Wire, kind: str) -> bytes:
         return frames.arp(b"\xff" * 6, Arp(1, wire.mac, announced, wire.mac, announced))
     packets = {
         "icmp": frames.icmp_message(there, here, icmp.Echo(1, 1, bytes(1400), reply=True)),
-        "fragment": IPv4(
-            src=IPv4Address(there), dst=IPv4Address(here), payload=bytes(1400), mf=True
-        ).build(),
-        "error": frames.udp(there, here, 5000, 77, bytes(1400)),
-        "other": frames.ip(there, here, 132, bytes(1400)),
         "resolve": b"",
         "resolve_answer": b"",
     }

@@ -138,7 +138,7 @@ def icmp(pair: Pair) -> int:
     sent = frames.Segment(ours[1], theirs[1], int(snapshot.snd_una))
     about = frames.tcp(HERE, THERE, sent)
     packet = frames.unreachable("198.18.0.9", HERE, 1, about)
-    lib.host_input_packet(pair.here.host, 2, packet, len(packet))
+    pair.near.send(packet, pair.world.clock.now)
     pair.world.run("1h")
     return errno.EHOSTUNREACH
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 import pytest
 from barewire.nic_drivers import pipe_pair
+from barewire.stack.icmp import icmp
 
 from tests.kit import frames
 from tests.kit.clock import MS
@@ -92,6 +94,58 @@ def test_a_forged_mtu_is_not_believed(tcp: Tcp, peer: TcpPeer, what: str) -> Non
         quoted[6] &= ~0x40 & 0xFF
     error(tcp, FRAG_NEEDED, bytes(quoted), mtu)
     assert sock.inside.mss == 1460
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        frames.tcp(
+            "198.18.0.1", "198.18.0.2", frames.Segment(1234, 80, payload=bytes(1400)), df=True
+        ),
+        frames.udp("198.18.0.1", "198.18.0.2", 1234, 53, bytes(1400), df=True),
+        frames.icmp_message("198.18.0.1", "198.18.0.2", icmp.Echo(7, 1, bytes(1400)), df=True),
+        frames.icmp_message(
+            "198.18.0.1", "198.18.0.2", icmp.Echo(7, 1, bytes(1400), reply=True), df=True
+        ),
+        frames.ip("198.18.0.1", "198.18.0.2", 47, bytes(1400), df=True),
+    ],
+    ids=["tcp", "udp", "echo", "echo reply", "another protocol"],
+)
+def test_a_forged_mtu_about_nothing_of_ours_changes_nothing(
+    tcp: Tcp, peer: TcpPeer, about: bytes
+) -> None:
+    """As on Linux: only what a socket, or a ping, has in flight is believed; new connections go on with
+    what the link carries, and nothing counts as applied."""
+    with tcp.counts("icmp_errors_applied", 0), tcp.counts("drop_icmp_no_owner"):
+        error(tcp, FRAG_NEEDED, about, mtu=552)
+    found = tcp.stack.counters()
+    assert found.get("path_mtu_changes", 0) == found.get("punts_icmp", 0) == 0
+    sock = tcp.established(mss=1460)
+    assert sock.inside.mss == 1460
+
+
+def test_a_datagram_that_was_too_large_tells_everybody(tcp: Tcp, peer: TcpPeer) -> None:
+    """One of a socket that is not connected, and hears nothing itself."""
+    sock = tcp.wire.udp(7)
+    sock.sendto(bytes(1400), peer.address, 9)
+    with tcp.counts("icmp_errors_applied"):
+        error(tcp, FRAG_NEEDED, tcp.wire.expects(), mtu=1000)
+    assert tcp.established(mss=1460).inside.mss == 960
+
+
+def test_a_ping_that_was_too_large_tells_everybody(tcp: Tcp, peer: TcpPeer) -> None:
+    results: list[object] = []
+    session = tcp.stack.control.echo.open(IPv4Address(peer.address), results.append)
+    session.send(tcp.clock.now, bytes(1400), df=True)
+    request = tcp.wire.expects()
+    assert isinstance(request.icmp, icmp.Echo)
+    other = icmp.Echo(request.icmp.ident, 77, bytes(1400))
+    forged = frames.icmp_message(tcp.wire.here, peer.address, other, df=True)
+    error(tcp, FRAG_NEEDED, forged, mtu=552)
+    assert tcp.stack.control.path_mtu.get(IPv4Address(peer.address)) == 1500
+    error(tcp, FRAG_NEEDED, request, mtu=1000)
+    assert tcp.established(mss=1460).inside.mss == 960
+    assert len(results) == 1
 
 
 def test_a_path_mtu_is_forgotten_after_ten_minutes(tcp: Tcp, peer: TcpPeer) -> None:

@@ -352,11 +352,15 @@ def test_a_soft_error_can_be_asked_for(tcp: Tcp, peer: TcpPeer) -> None:
 
 
 @pytest.mark.parametrize(
-    "message",
-    [icmp.TimeExceeded(0), icmp.TimeExceeded(1), icmp.ParameterProblem(0)],
-    ids=["ttl", "reassembly", "parameter"],
+    ("state", "message"),
+    [
+        ("SYN_SENT", icmp.TimeExceeded(0)),
+        ("SYN_SENT", icmp.TimeExceeded(1)),
+        ("ESTABLISHED", icmp.TimeExceeded(0)),
+        ("ESTABLISHED", icmp.TimeExceeded(1)),
+        ("ESTABLISHED", icmp.ParameterProblem(0)),
+    ],
 )
-@pytest.mark.parametrize("state", ["SYN_SENT", "ESTABLISHED"])
 def test_soft_errors_of_other_kinds_end_nothing(
     tcp: Tcp, peer: TcpPeer, state: str, message: icmp.TimeExceeded | icmp.ParameterProblem
 ) -> None:

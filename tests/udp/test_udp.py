@@ -363,8 +363,18 @@ def test_unless_it_asks_for_errors(wire: Wire) -> None:
 def test_soft_errors_are_not_told(wire: Wire) -> None:
     sock = wire.udp().connect(PEER, 5000)
     sock.send(b"x")
-    refuse(wire, code=0)
+    with wire.counts("drop_icmp_changes_nothing"), wire.counts("icmp_errors_applied", 0):
+        refuse(wire, code=0)
     assert sock.take_error() == 0
+
+
+def test_a_parameter_problem_is_told(wire: Wire) -> None:
+    """RFC 1122 3.2.2.5; Linux's errno."""
+    sock = wire.udp().connect(PEER, 5000)
+    sock.send(b"x")
+    about = wire.expects(is_udp()).l3
+    wire.sends(frames.icmp_message(PEER, wire.here, icmp.ParameterProblem(1, about)))
+    assert sock.take_error() == errno.EPROTO
 
 
 def test_fragmentation_needed(wire: Wire) -> None:

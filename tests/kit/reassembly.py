@@ -1,9 +1,9 @@
-"""Reassembly of IPv4 fragments (RFC 791 3.2, RFC 815), within bounds.
+"""Reassembly of IPv4 fragments in Python: what `stack/ip/reassembly.c` is held against.
 
 A datagram whose fragments overlap is dropped whole, and so is what still comes of it (RFC 5722
 section 4, for IPv4 too); an exact duplicate is left out. Everything is bounded: datagrams, those of
-one source, fragments a datagram, and bytes; over a bound the oldest datagram goes. What misses a
-piece after 30 s is dropped, and its sender told if the first fragment came (RFC 792).
+one source, and fragments a datagram; over a bound the oldest datagram goes. What misses a piece
+after 30 s is dropped, and its sender told if the first fragment came (RFC 792).
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
-from ...l2.codec import Malformed
-from ...l2.deadlines import SECOND, Deadlines
-from .ipv4 import MAX_PACKET, PROTO_TCP, IPv4
+from barewire.l2.codec import Malformed
+from barewire.l2.deadlines import SECOND, Deadlines
+from barewire.stack.ip.ipv4 import MAX_PACKET, PROTO_TCP, IPv4
 
 TIMEOUT = 30 * SECOND
 MAX_DATAGRAMS = 256
 MAX_PER_SOURCE = 64
 MAX_FRAGMENTS = 128  # a datagram; enough for 64 KB over an MTU of 576
-MAX_BYTES = 4 << 20
 MIN_TCP_HEAD = 20  # bytes of TCP a first fragment must have (RFC 1858)
-FRAGMENT_COST = 128  # what keeping a fragment costs besides its bytes
 ECN_MASK = 3
 ECN_CE = 3
 
@@ -38,7 +36,6 @@ class _Datagram:
     pieces: dict[int, IPv4] = field(default_factory=dict)  # by offset
     end: int | None = None  # length of the whole payload, once the last fragment came
     have: int = 0  # payload bytes here
-    cost: int = 0
     dead: bool = False  # overlapped: nothing of it is taken any more
 
 
@@ -52,14 +49,11 @@ class Reassembler:
         counters: Counter[str] | None = None,
         max_datagrams: int = MAX_DATAGRAMS,
         max_per_source: int = MAX_PER_SOURCE,
-        max_bytes: int = MAX_BYTES,
     ) -> None:
         self.counters: Counter[str] = Counter() if counters is None else counters
-        self.bytes = 0  # held now, with what keeping them costs
         self._expired = expired
         self._max_datagrams = max_datagrams
         self._max_per_source = max_per_source
-        self._max_bytes = max_bytes
         self._datagrams: dict[Key, _Datagram] = {}  # oldest first
         self._by_source: Counter[IPv4Address] = Counter()
         self._timers: Deadlines[Key] = Deadlines()
@@ -82,16 +76,13 @@ class Reassembler:
         datagram = self._datagrams.get(key)
         if datagram is None:
             datagram = self._create(now, ifindex, key)
-        self._insert(key, datagram, piece)
+        self._insert(datagram, piece)
         if datagram.end is None or datagram.have < datagram.end:
             return None
         self._remove(key)
         whole = _join(datagram)
-        if whole is None:
-            self.counters["drop_fragment_ecn"] += 1
-            return None
-        self.counters["ip_reassembled"] += 1
-        return whole
+        self.counters["ip_reassembled" if isinstance(whole, bytes) else whole] += 1
+        return whole if isinstance(whole, bytes) else None
 
     def on_timer(self, now: int) -> None:
         for key in self._timers.due(now):
@@ -106,7 +97,7 @@ class Reassembler:
 
     # ---- one datagram ------------------------------------------------------------------------
 
-    def _insert(self, key: Key, datagram: _Datagram, piece: IPv4) -> None:
+    def _insert(self, datagram: _Datagram, piece: IPv4) -> None:
         start, end = piece.offset, piece.offset + len(piece.payload)
         if datagram.dead:
             self.counters["drop_fragment_of_dropped"] += 1
@@ -127,8 +118,6 @@ class Reassembler:
         datagram.have += len(piece.payload)
         if not piece.mf:
             datagram.end = end
-        self._charge(datagram, len(piece.payload) + FRAGMENT_COST)
-        self._make_room(key)
 
     @staticmethod
     def _overlaps(datagram: _Datagram, start: int, end: int, more: bool) -> bool:
@@ -142,17 +131,12 @@ class Reassembler:
                 return True
         return False
 
-    def _charge(self, datagram: _Datagram, cost: int) -> None:
-        datagram.cost += cost
-        self.bytes += cost
-
     def _kill(self, datagram: _Datagram) -> None:
         """Drops what came; the entry stays until its time is over, to drop the rest too."""
         datagram.dead = True
         datagram.pieces.clear()
         datagram.end = None
         datagram.have = 0
-        self._charge(datagram, FRAGMENT_COST - datagram.cost)
 
     # ---- the table ---------------------------------------------------------------------------
 
@@ -167,10 +151,6 @@ class Reassembler:
         self._timers.set(key, now + TIMEOUT)
         return datagram
 
-    def _make_room(self, keep: Key) -> None:
-        while self.bytes > self._max_bytes and len(self._datagrams) > 1:
-            self._evict(next(k for k in self._datagrams if k != keep))
-
     def _evict(self, key: Key) -> None:
         self._remove(key)
         self.counters["drop_reassembly_full"] += 1
@@ -178,7 +158,6 @@ class Reassembler:
     def _remove(self, key: Key) -> _Datagram:
         datagram = self._datagrams.pop(key)
         self._timers.cancel(key)
-        self.bytes -= datagram.cost
         self._by_source[datagram.source] -= 1
         if not self._by_source[datagram.source]:
             del self._by_source[datagram.source]
@@ -198,18 +177,18 @@ def _acceptable(piece: IPv4) -> bool:
     return piece.offset != 8 and (piece.offset > 0 or size >= MIN_TCP_HEAD)
 
 
-def _join(datagram: _Datagram) -> bytes | None:
-    """The whole packet; None if its fragments' congestion marks contradict (RFC 3168 5.3) or its
-    header and payload together are too long."""
+def _join(datagram: _Datagram) -> bytes | str:
+    """The whole packet; or why not: its fragments' congestion marks contradict (RFC 3168 5.3), or
+    its header and payload together are too long."""
     pieces = [piece for _, piece in sorted(datagram.pieces.items())]
     first = pieces[0]
     payload = b"".join(piece.payload for piece in pieces)
     if first.header_length + len(payload) > MAX_PACKET:
-        return None
+        return "drop_fragment_nonsense"
     marks = {piece.tos & ECN_MASK for piece in pieces}
     tos = first.tos
     if ECN_CE in marks:
         if 0 in marks:
-            return None
+            return "drop_fragment_ecn"
         tos |= ECN_CE
     return replace(first, payload=payload, mf=False, offset=0, tos=tos).build()
