@@ -20,32 +20,31 @@ def ping(stack: Any, host: str, count: int | None, interval: float, size: int, w
     """
     destination = IPv4Address(resolve_host(host))
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    with stack._worker.locked() as plane:
-        session = plane.echo.open(destination, answers.put)
+    session = stack._worker.call(lambda plane: plane.echo.open(destination, answers.put))
     data = (bytes(range(256)) * (size // 256 + 1))[:size]
     times: list[int] = []
     sent, start = 0, time.monotonic()
     try:
         print(f"PING {host} ({destination}) from {session.src}: {size} bytes of data", flush=True)
         while count is None or sent < count:
-            with stack._worker.locked():
-                session.send(stack.now(), data)
+            stack._worker.call(lambda plane: session.send(stack.now(), data))
             sent += 1
             last = sent == count
             end = start + (sent - 1) * interval + wait if last else start + sent * interval
-            times += _collect(answers, end, sent - len(times) if last else None)
+            _collect(answers, times, end, sent if last else None)
     except KeyboardInterrupt:
         print()
     finally:
-        with stack._worker.locked():
-            session.close()
+        stack._worker.call(lambda plane: session.close())
     _print_summary(destination, sent, times)
     return 0 if times else 1
 
 
-def _collect(answers: queue.SimpleQueue[Any], end: float, wanted: int | None) -> list[int]:
-    """Prints answers until the time `end`, or until `wanted` replies came; their times in ns."""
-    times: list[int] = []
+def _collect(
+    answers: queue.SimpleQueue[Any], times: list[int], end: float, wanted: int | None
+) -> None:
+    """Prints answers until the time `end`, or until there are `wanted` replies; adds their times in ns,
+    each before it is printed: an interrupt loses none."""
     while (left := end - time.monotonic()) > 0 and (wanted is None or len(times) < wanted):
         try:
             result = answers.get(timeout=left)
@@ -60,7 +59,6 @@ def _collect(answers: queue.SimpleQueue[Any], end: float, wanted: int | None) ->
             )
         else:
             print(f"From {result.source} icmp_seq={result.seq} {result.error}", flush=True)
-    return times
 
 
 def _print_summary(destination: IPv4Address, sent: int, times: list[int]) -> None:

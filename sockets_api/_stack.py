@@ -279,7 +279,9 @@ class Stack:
         return min((d for d in found if d is not None and d != NEVER), default=None)
 
     def drain(self) -> bool:
-        """Runs the work that C has for Python; waiting calls and `poll()` do this by themselves."""
+        """Runs the work that C has for Python, which a thread of the stack's, or `poll()`, does by itself;
+        whether there was any. In real time a bounded number of pieces."""
+        self._check()
         return self._worker.drain()
 
     # ---- configuration ---------------------------------------------------------------------
@@ -308,14 +310,14 @@ class Stack:
         """An IPv4 address with prefix length; on the first device if no interface is named."""
         self._check()
         index = self._index(interface)
-        with self._worker.locked() as plane:
-            plane.add_address(self.now(), index, _config.address(address))
+        own = _config.address(address)
+        self._worker.call(lambda plane: plane.add_address(self.now(), index, own))
 
     def remove_address(self, address: Address, interface: str | None = None) -> None:
         self._check()
         index = self._index(interface)
-        with self._worker.locked() as plane:
-            plane.remove_address(self.now(), index, _config.address(address))
+        own = _config.address(address)
+        self._worker.call(lambda plane: plane.remove_address(self.now(), index, own))
 
     def add_route(
         self,
@@ -331,13 +333,13 @@ class Stack:
         """A route; prefix "default" is 0.0.0.0/0. Raises OSError as Linux's netlink would."""
         self._check()
         index = None if interface is None else self._index(interface)
-        with self._worker.locked() as plane:
-            return plane.add_route(prefix, gateway, index, source, mtu, metric, unreachable)
+        return self._worker.call(
+            lambda plane: plane.add_route(prefix, gateway, index, source, mtu, metric, unreachable)
+        )
 
     def remove_route(self, prefix: str | IPv4Network, metric: int | None = None) -> None:
         self._check()
-        with self._worker.locked() as plane:
-            plane.remove_route(prefix, metric)
+        self._worker.call(lambda plane: plane.remove_route(prefix, metric))
 
     def reattach(self, interface: str | None = None, device: str | Device | None = None) -> None:
         """Gives an interface a device again that went down or was deleted (`up` is False in
@@ -350,9 +352,9 @@ class Stack:
         self._check()
         self._worker.drain()
         index = self._index(interface or next((i.name for i in self.interfaces if not i.up), None))
-        with self._worker.locked() as plane:
-            kept = plane.kept_addresses(index)
-            plane.interface_up(self.now(), self._attached.add_again(index, device, kept))
+        kept = self._worker.call(lambda plane: plane.kept_addresses(index))
+        again = self._attached.add_again(index, device, kept)
+        self._worker.call(lambda plane: plane.interface_up(self.now(), again))
 
     def _index(self, name: str | None) -> int:
         interfaces = self.interfaces
@@ -370,7 +372,7 @@ class Stack:
         """Every counter by name: of the engine (drops with their reasons) and the control plane."""
         names = [ffi.string(lib.bw_counter_name(i)).decode() for i in range(lib.bw_counter_count())]
         found = {n: int(lib.host_counter(self.host, i)) for i, n in enumerate(names)}
-        for n, value in self._worker.plane.counters.items():
+        for n, value in self._worker.counters.items():
             found[n] = found.get(n, 0) + value
         return found
 

@@ -23,7 +23,7 @@ from ._kernel import select as _poll
 from ._kernel import socket as _std
 
 IN, PRI, OUT = _poll.POLLIN, _poll.POLLPRI, _poll.POLLOUT
-EAGAIN, BW_WORK, BW_EARLY = -errno.EAGAIN, -lib.BW_WORK, -lib.BW_EARLY
+EAGAIN, BW_EARLY = -errno.EAGAIN, -lib.BW_EARLY
 AGAIN_TEXT = os.strerror(errno.EAGAIN)
 NOT_ASKED = -lib.BW_NOT_ASKED  # no answer of C
 STREAM, DGRAM = int(_std.SOCK_STREAM), int(_std.SOCK_DGRAM)
@@ -67,9 +67,6 @@ class Transfer(Direct):
         that has moved something already (begun) the answer is OVER instead of an exception: so nobody
         has to catch one, and none is lost. What a signal handler raises comes through.
         """
-        if answer == BW_WORK:
-            self._stack.drain()
-            return until
         dontwait = self._timeout is None and flags & _std.MSG_DONTWAIT
         if answer != EAGAIN or self._timeout == 0 or dontwait:
             if begun:

@@ -1,7 +1,8 @@
-"""Waiting: the Python half. C enlists, drives and sleeps; here signal handlers and Python work run.
+"""Waiting: the Python half. C enlists, drives and sleeps; here signal handlers run.
 
 `lib.wait_begin` and `lib.wait_sleep` return to the interpreter so that handlers run (and may
-raise); then the wait goes on with the same deadline (PEP 475). Work for Python is drained between.
+raise); then the wait goes on with the same deadline (PEP 475). Work for Python is no waiting call's:
+the control plane's thread does it.
 Deadlines are absolute, in ns of the stack's clock: `deadline(stack, timeout)`.
 """
 
@@ -147,11 +148,6 @@ def _wait(waiter: _Waiter, n: int, until: int, stacks: tuple[Stack, ...], spin_n
                     _wake_main()
                 _refuse_polling_thread(stacks)
                 answer = lib.wait_sleep(cdata)
-            elif answer == -lib.BW_WORK:
-                lib.wait_end(cdata)
-                for stack in stacks:
-                    stack.drain()
-                answer = lib.wait_begin(cdata, waiter.items, n, until, 0)
             elif answer == -errno.ETIMEDOUT:
                 return 0
             else:

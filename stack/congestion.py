@@ -126,37 +126,38 @@ def _decision(answer: Any) -> Decision:
 
 class CongestionControl:
     """Runs the algorithms of one stack: reports out of C, answers into it. `drain` is called where
-    the control plane's work is done, under its lock."""
+    the control plane's work is done."""
 
     def __init__(self, host: Any) -> None:
+        self.failures = 0
         self._host = host
+        # One that is not answered yet lies here (algorithm 0: none), where no interrupt loses it.
         self._report = ffi.new("struct bw_cc_report *")
         # By socket number: one that is used again replaces what its last connection left.
         self._running: dict[int, tuple[int, Algorithm]] = {}
-        self._complained: set[type] = set()
+        self._complained: set[str] = set()
 
     def detach(self) -> None:
         """The host is about to be freed: from now on there are no reports."""
         self._host = ffi.NULL
 
-    def drain(self) -> bool:
-        """Answers every report; whether there was one."""
-        found = False
-        while lib.host_cc_report_pop(self._host, self._report) == 1:
+    def drain(self, most: int) -> bool:
+        """Answers so many reports at most; whether there was one."""
+        for i in range(most):
+            if not self._report.algorithm and lib.host_cc_report_pop(self._host, self._report) != 1:
+                return i > 0
             self._answer(self._report)
-            found = True
-        return found
+            self._report.algorithm = 0
+        return True
 
     def _answer(self, r: Any) -> None:
         sock, generation = int(r.sock), int(r.generation)
-        cls = _classes[r.algorithm - FIRST]
         try:
+            cls = _classes[r.algorithm - FIRST]
             answer = self._object(cls, sock, generation).on_report(_report(r))
             decision = None if answer is None else _decision(answer)
-        except Exception:
-            if cls not in self._complained:
-                self._complained.add(cls)
-                log.exception("congestion control %r failed: cubic takes over", cls.name)
+        except (Exception, SystemExit):
+            self._complain(name_of(r.algorithm))
             self._running.pop(sock, None)
             lib.host_cc_give_up(self._host, sock, generation)
             return
@@ -164,6 +165,12 @@ class CongestionControl:
             rate = min(decision.pacing_rate, _RATE_MAX)
             window = min(decision.window, 1 << 30)
             lib.host_cc_answer(self._host, sock, generation, window, rate)
+
+    def _complain(self, name: str) -> None:
+        self.failures += 1
+        if name not in self._complained:
+            self._complained.add(name)
+            log.exception("congestion control %r failed: cubic takes over", name)
 
     def _object(self, cls: type[Algorithm], sock: int, generation: int) -> Algorithm:
         known = self._running.get(sock)

@@ -33,8 +33,6 @@ static void drive(struct host *h)
     host_tick(h);
     int busy = burst(h, 1) == MORE;
     publish(h);
-    if (bw_punt_pending(h->st))
-        tell_work(h);
     if (busy || arm_devices(h, 1, polls, &n, &until)) {
         host_yield(h);
         return;

@@ -322,7 +322,7 @@ static int64_t spin(struct host *h, const struct bw_sock *handle, const struct t
     if (!role_claim(h, ROLE_CALL, NULL))
         return -EAGAIN;
     h->stats.driver_spins++;
-    while (answer == -EAGAIN && !bw_punt_pending(h->st) && h->now < end) {
+    while (answer == -EAGAIN && h->now < end) {
         publish(h);
         host_yield(h);
         struct record *r = h->closed ? NULL : record_find(h, handle);
@@ -334,10 +334,6 @@ static int64_t spin(struct host *h, const struct bw_sock *handle, const struct t
         burst(h, 0);
         if (bw_readiness(r->sock) & ready)
             answer = attempt(r->sock, t);
-    }
-    if (answer == -EAGAIN && bw_punt_pending(h->st)) {
-        h->stats.work_to_caller++;
-        answer = -BW_WORK;
     }
     if (h->role == ROLE_CALL && !h->draining)
         role_release(h);

@@ -22,8 +22,6 @@ static int drain_turn(struct host *h, int64_t end)
     int64_t now = h->now, until = end;
     int busy = !h->bound && burst(h, 0) == MORE;
     publish(h);
-    if (bw_punt_pending(h->st))
-        tell_work(h);
     if (h->bound)
         until = now + NAP_NS < end ? now + NAP_NS : end;
     else if (!busy)

@@ -15,7 +15,7 @@
 struct host;
 struct waiter;
 
-enum { BW_FOREIGN = 10001, BW_WORK = 10002, BW_NOT_ASKED = 10003 /* no answer of C's: Python's own */ };
+enum { BW_FOREIGN = 10001, BW_NOT_ASKED = 10003 /* no answer of C's: Python's own */ };
 
 struct host_direct;
 
@@ -59,7 +59,8 @@ int64_t host_next_deadline(struct host *h);
 int host_burst(struct host *h);
 
 /* ---- work for Python ---- */
-/* Descriptor (eventfd) that becomes readable when work for Python waits that no waiting call will take. */
+/* Descriptor (eventfd) that is readable while work for Python may wait. Calls that wait leave it to whoever
+ * reads this: host_punt_pop makes it unreadable when it finds nothing. */
 int host_work_fd(struct host *h);
 int host_tell_work(struct host *h); /* makes it readable, for whoever drains it to look */
 /* Interfaces whose device has gone since the last call, as bits 1 << index. */
@@ -94,8 +95,7 @@ int host_listen(struct host *h, struct bw_sock *s, int backlog);
 int host_accept(struct host *h, struct bw_sock *s, struct bw_sock **out, struct bw_addr *peer);
 int host_connect(struct host *h, struct bw_sock *s, const struct bw_addr *addr);
 /* These four try, run one burst and try again; with spin_ns > 0 they go on driving so for up to
- * spin_ns (at most 1 ms) while the answer is -EAGAIN, the calling thread is the driver, and no work
- * for Python waits. Then -EAGAIN (or -BW_WORK: drain the punts and call again). */
+ * spin_ns (at most 1 ms) while the answer is -EAGAIN and the calling thread is the driver. */
 int64_t host_send(struct host *h, struct bw_sock *s, const void *buf, size_t len, int flags, int64_t spin_ns);
 int64_t host_recv(struct host *h, struct bw_sock *s, void *buf, size_t len, int flags, int64_t spin_ns);
 int64_t host_sendto(struct host *h, struct bw_sock *s, const void *buf, size_t len, int flags,
@@ -146,7 +146,6 @@ void waiter_free(struct waiter *w);
  * > 0: that many items have revents. Then still call wait_end.
  * 0: nothing yet: return to the interpreter once (so that handlers of signals that came before run),
  *    then wait_sleep.
- * -BW_WORK: nothing yet, and work for Python waits: wait_end, drain it, begin again.
  * deadline: in real stacks' CLOCK_MONOTONIC ns; with virtual stacks among the items, in their time
  * (it takes part in host_next_deadline and ends the wait when polled past). INT64_MAX: none.
  * -ETIMEDOUT once the deadline is over. -BW_FOREIGN, -EBADF (a socket was closed). */
@@ -170,7 +169,7 @@ const char *bw_counter_name(int i);
 uint64_t host_counter(struct host *h, int i);
 struct host_stats {
     uint64_t bursts, driver_spins, driver_sleeps, follower_sleeps, handoffs, background_takeovers,
-        background_bursts, naps, work_to_caller, work_to_daemon;
+        background_bursts, naps, work_told;
 };
 int host_get_stats(struct host *h, struct host_stats *out);
 int host_netdev_stats(struct host *h, int ifindex, struct netdev_stats *out);

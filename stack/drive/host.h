@@ -82,8 +82,7 @@ struct waiter {
     int n, fds; /* items; those of them that are descriptors */
     int active, virtual_time;
     enum moved moved; /* what the last drive() met: this, ... */
-    int work, error;  /* ... punts, -errno */
-    int drains;       /* the caller was told -BW_WORK */
+    int error;        /* ... -errno */
     int64_t deadline;
     struct enlist *enlists;
     int hosts, hosts_cap;
@@ -168,7 +167,7 @@ enum moved burst(struct host *h, int on_thread);
 enum moved call_burst(struct host *h);
 /* Transmits what is ready. */
 void flush(struct host *h, int on_thread);
-/* After every engine section: wakes whoever waits for what changed. */
+/* After every engine section: wakes whoever waits for what changed, and the thread that has work for Python. */
 void publish(struct host *h);
 /* End of a call: flush, rounds of the loopback, publish, wake the driver if it must know; unlock. */
 void host_leave(struct host *h);

@@ -28,8 +28,7 @@ static void gone(struct host *h, int i)
     h->full &= ~(1u << i);
     h->gone_news |= 1u << i;
     bw_if_down(h->st, i, ENETDOWN);
-    if (!h->virtual_time)
-        tell_work(h);
+    tell_work(h);
 }
 
 void reclaim_tokens(struct host *h, int i, struct netdev *dev)
@@ -144,14 +143,16 @@ void publish(struct host *h)
         waiters_notify(h, r, ready);
         pair_update(r, ready);
     }
+    if (bw_punt_pending(h->st))
+        tell_work(h);
 }
 
 void tell_work(struct host *h)
 {
-    if (h->work_told)
+    if (h->work_told || h->virtual_time)
         return;
     h->work_told = 1;
-    h->stats.work_to_daemon++;
+    h->stats.work_told++;
     event_write(h->work_fd);
 }
 
@@ -183,8 +184,6 @@ void host_leave(struct host *h)
         looping = burst(h, 0) == MORE && loops(h);
     }
     publish(h);
-    if (bw_punt_pending(h->st))
-        tell_work(h);
     if (h->sleep_until != AWAKE && (looping || left_over(h) || bw_next_deadline(h->st) < h->sleep_until)) {
         role_wake(h);
     } else if (looping && h->role == ROLE_NOBODY && h->thread_runs) {

@@ -168,18 +168,14 @@ static void delist(struct waiter *w, struct enlist *e)
     else
         h->enlisted_tail = e->link;
     e->listed = 0;
-    if (role_is_mine(h, w)) {
-        if (!w->drains && !h->closed && bw_punt_pending(h->st))
-            tell_work(h);
+    if (role_is_mine(h, w))
         role_release(h);
-    }
     host_unlock(h);
 }
 
 /* Out of every list, roles handed on. The waiter can be used again. */
-static void leave(struct waiter *w, int rc)
+static void leave(struct waiter *w)
 {
-    w->drains = rc == -BW_WORK;
     for (int i = 0; i < w->hosts; i++)
         delist(w, &w->enlists[i]);
     w->hosts = 0;
@@ -295,7 +291,7 @@ static int drive(struct waiter *w)
 {
     int mine = 0;
     w->moved = QUIET;
-    w->work = w->error = 0;
+    w->error = 0;
     for (int i = 0; i < w->hosts; i++) {
         struct host *h = w->enlists[i].host;
         int rc = host_enter(h);
@@ -308,17 +304,13 @@ static int drive(struct waiter *w)
             enum moved moved = burst(h, 0);
             w->moved = moved > w->moved ? moved : w->moved;
             publish(h);
-            if (bw_punt_pending(h->st)) {
-                w->work = 1;
-                h->stats.work_to_caller++;
-            }
         }
         host_unlock(h);
     }
     return mine;
 }
 
-/* After driving: > 0 ready, -BW_WORK, -ETIMEDOUT, -EBADF, or 0 to go on waiting. */
+/* After driving: > 0 ready, -ETIMEDOUT, -EBADF, or 0 to go on waiting. */
 static int verdict(struct waiter *w)
 {
     if (atomic_exchange(&w->hit, 0)) {
@@ -328,8 +320,6 @@ static int verdict(struct waiter *w)
     }
     if (w->error)
         return w->error;
-    if (w->work)
-        return -BW_WORK;
     return over(w) ? -ETIMEDOUT : 0;
 }
 
@@ -368,7 +358,7 @@ int wait_begin(struct waiter *w, struct wait_item *items, int n, int64_t deadlin
     if (!rc)
         rc = spin(w, spin_ns);
     if (rc) {
-        leave(w, rc);
+        leave(w);
         return rc;
     }
     step(w, 0);
@@ -489,12 +479,12 @@ int wait_sleep(struct waiter *w)
     if (rc == 0 || rc == -EINTR)
         step(w, 0);
     else
-        leave(w, rc);
+        leave(w);
     pthread_sigmask(SIG_SETMASK, &w->open_signals, NULL);
     return rc;
 }
 
 void wait_end(struct waiter *w)
 {
-    leave(w, 0);
+    leave(w);
 }

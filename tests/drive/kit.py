@@ -46,8 +46,6 @@ class Sock:
             answer = call()
             if answer == -errno.EAGAIN:
                 self.wait(events, until)
-            elif answer == -lib.BW_WORK:
-                self.stack.drain()
             else:
                 return _errors.check(answer)
 
@@ -76,7 +74,7 @@ class Sock:
         """One attempt; None: nothing is there."""
         buffer = ffi.new("char[]", n)
         got = lib.host_recv(self.stack.host, self.handle, buffer, n, 0, spin)
-        if got in (-errno.EAGAIN, -lib.BW_WORK):
+        if got == -errno.EAGAIN:
             return None
         return bytes(ffi.buffer(buffer, _errors.check(got)))
 

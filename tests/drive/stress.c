@@ -26,28 +26,14 @@ static struct bw_addr loopback(uint16_t port)
     return (struct bw_addr){.ip = {[10] = 0xff, 0xff, 127, 0, 0, 1}, .port = port};
 }
 
-static void drain(void)
-{
-    struct bw_punt punt;
-    uint8_t data[2048];
-    while (host_punt_pop(host, &punt, data, sizeof data) == 1)
-        ;
-}
-
 /* As Python's half of waiting does it; revents. */
 static int wait_for(struct waiter *w, struct bw_sock *s, uint32_t events)
 {
     struct wait_item item = {.host = host, .sock = s, .events = events};
     int rc = wait_begin(w, &item, 1, INT64_MAX, SPIN_NS);
     while (rc <= 0) {
-        CHECK(rc == 0 || rc == -EINTR || rc == -BW_WORK);
-        if (rc != -BW_WORK) {
-            rc = wait_sleep(w);
-        } else {
-            wait_end(w);
-            drain();
-            rc = wait_begin(w, &item, 1, INT64_MAX, 0);
-        }
+        CHECK(rc == 0 || rc == -EINTR);
+        rc = wait_sleep(w);
     }
     wait_end(w);
     return (int)item.revents;
@@ -56,13 +42,9 @@ static int wait_for(struct waiter *w, struct bw_sock *s, uint32_t events)
 /* 1: try the call again. */
 static int again(struct waiter *w, struct bw_sock *s, int64_t rc, uint32_t events)
 {
-    if (rc == -BW_WORK)
-        drain();
-    else if (rc == -EAGAIN)
+    if (rc == -EAGAIN)
         wait_for(w, s, events);
-    else
-        return 0;
-    return 1;
+    return rc == -EAGAIN;
 }
 
 static int64_t receive(struct waiter *w, struct bw_sock *s, void *buf, size_t len)

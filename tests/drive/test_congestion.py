@@ -1,4 +1,4 @@
-"""Congestion control in Python in real time: the waiting call, or the control thread, answers."""
+"""Congestion control in Python in real time: the control plane's thread answers."""
 
 from __future__ import annotations
 
@@ -36,11 +36,13 @@ def test_reports_are_answered_in_real_time() -> None:
         stack.create_connection(server.getsockname()) as client,
         server.accept()[0] as reader,
     ):
-        for _ in range(30):
+        pieces = 0
+        while len(REPORTS) < 6 and pieces < 20_000:  # how many are merged is up to time
             client.sendall(PIECE)
             left = len(PIECE)
             while left:
                 left -= len(reader.recv(left))
-        assert len(REPORTS) > 5  # how many are merged is up to time
+            pieces += 1
+        assert len(REPORTS) > 5
         assert REPORTS[-1].cwnd == 1 << 20
-        assert sum(r.acked for r in REPORTS) <= 30 * len(PIECE)
+        assert sum(r.acked for r in REPORTS) <= pieces * len(PIECE)
