@@ -17,7 +17,7 @@ import pytest
 from barewire.nic_drivers import Device
 from barewire.tools import netns
 
-from tests.kit import session
+from tests.kit import privilege, session
 
 _devices: weakref.WeakSet[Device] = weakref.WeakSet()
 _stacks: weakref.WeakSet[barewire.Stack] = weakref.WeakSet()
@@ -53,6 +53,10 @@ def note(kind: Any, made: weakref.WeakSet[Any]) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not privilege.is_machines_root():
+        for item in items:
+            if "machine" in item.keywords:
+                item.add_marker(pytest.mark.skip("only root of the machine may do that"))
     slow = config.getoption("--slow")
     kept = [item for item in items if slow or "slow" not in item.keywords]
     if len(kept) < len(items):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from barewire.tools.bench import flood
 
+from tests.kit.privilege import for_machine
+
 pytestmark = pytest.mark.netns
 
 
 @pytest.mark.parametrize(
-    "name", ["flood_packet", "flood_tap", "flood_tap_guard", "flood_xdp_guard"]
+    "name", ["flood_packet", "flood_tap", *for_machine("flood_tap_guard", "flood_xdp_guard")]
 )
 def test_a_flood_turns_no_honest_client_away(name: str) -> None:
     results = flood.measure_on(name, 1, 0.7, print, contenders=("barewire",))

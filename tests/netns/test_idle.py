@@ -11,11 +11,13 @@ import pytest
 from barewire.tools import netns
 from barewire.tools.netns import Namespace
 
+from tests.kit.privilege import for_machine
+
 pytestmark = pytest.mark.netns
 
 STACK, KERNEL = "198.18.0.2", "198.18.1.1"
 DEVICES = ["tap:bw0?host=198.18.0.1/24", "tap:bw0?host=198.18.0.1/24&queues=2", "packet:veth0",
-           "packet:veth0?rx=block", "xdp:veth0", "uring:bw0", "uring:veth0",
+           "packet:veth0?rx=block", *for_machine("xdp:veth0"), "uring:bw0", "uring:veth0",
            "uring:bw0?dedicated=1", "pipe:idle", "raw:veth0",
            "callback:tests.nic_drivers.tunnels:tap?argument=bw0"]  # fmt: skip
 SPAN = 1.0  # seconds

@@ -15,11 +15,12 @@ from barewire.nic_drivers import DeviceError
 from barewire.tools import netns
 from barewire.tools.netns import Namespace
 
+from tests.kit.privilege import for_machine
 from tests.netns.link import until
 
 pytestmark = pytest.mark.netns
 
-INTERFACES = ["packet:veth0", "xdp:veth0", "xdp:veth0?mode=generic", "uring:veth0",
+INTERFACES = ["packet:veth0", *for_machine("xdp:veth0", "xdp:veth0?mode=generic"), "uring:veth0",
               "uring:veth0?over=packet&dedicated=1"]  # fmt: skip
 KERNEL, OURS = "198.18.0.1", "198.18.0.2"
 
@@ -179,7 +180,7 @@ def test_a_raw_device_whose_address_the_kernel_lost(wire: Wire) -> None:
     refused_until(wire, "raw:veth0", errno.EADDRNOTAVAIL, cause, cure)
 
 
-@pytest.mark.parametrize("kind", ["xdp", "packet", "uring"])
+@pytest.mark.parametrize("kind", ["packet", "uring", *for_machine("xdp")])
 def test_a_shared_address_that_the_kernel_took(wire: Wire, kind: str) -> None:
     own = [f"{OURS}/24", "dev", "veth0"]
     cause, cure = ["addr", "add", *own], ["addr", "del", *own]

@@ -11,6 +11,8 @@ from barewire import cli
 from barewire.tools import netns
 from barewire.tools.netns import Namespace
 
+from tests.kit.privilege import for_machine
+
 pytestmark = pytest.mark.netns
 
 EVERY_KIND = {
@@ -21,15 +23,15 @@ OWN = {
     "tap:bw0?host=198.18.0.1/24": {"rx_too_long", "rx_malformed", "tx_too_long", "tx_down"},
     "packet:veth0": {"kernel_rx_seen", "kernel_rx_dropped", "kernel_rx_freezes", "rx_truncated"},
     "packet:veth0?rx=block": {"kernel_rx_seen", "kernel_rx_dropped"},
-    "xdp:veth0": {"to_stack", "to_kernel", "no_socket", "kernel_rx_ring_full", "rx_too_long"},
 }
+XDP = "xdp:veth0"
+XDP_OWN = {"to_stack", "to_kernel", "no_socket", "kernel_rx_ring_full", "rx_too_long"}
 
 
 @pytest.mark.parametrize("wrapped", ["", "loss=0&pcap=/dev/null"])
-@pytest.mark.parametrize(("name", "own"), OWN.items())
-def test_interface_stats(
-    make_netns: Callable[..., Namespace], name: str, own: set[str], wrapped: str
-) -> None:
+@pytest.mark.parametrize("name", [*OWN, *for_machine(XDP)])
+def test_interface_stats(make_netns: Callable[..., Namespace], name: str, wrapped: str) -> None:
+    own = {**OWN, XDP: XDP_OWN}[name]
     near, far = make_netns("near"), make_netns("far")
     netns.veth(near, far, "198.18.1.1/24", "198.18.1.2/24")
     name += ("&" if "?" in name else "?") + wrapped if wrapped else ""
@@ -40,6 +42,7 @@ def test_interface_stats(
         assert set(stack.interface_stats("lo")) == EVERY_KIND
 
 
+@pytest.mark.machine
 def test_the_command_line_shows_the_verdicts_of_programs_that_run(
     make_netns: Callable[..., Namespace], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 
 from barewire.nic_drivers.libraries import LIBRARIES
 
+from tests.kit.privilege import is_machines_root
 from tests.nic_drivers.places import Place, PortPlace, SharedPlace, TapPlace, TunnelPlace, VethPlace
 from tests.nic_drivers.port_places import MemifPlace, VirtioPlace
 
@@ -94,7 +95,10 @@ VIRTUAL = {"pipe"}  # tests/nic_drivers/links.py
 
 
 def unsupported(kind: str) -> str:
-    """What this machine lacks to build a registered kind (what system.sh installs), or ""."""
+    """What this machine lacks to build a registered kind (what system.sh installs), or that it is none
+    for an ordinary user, or ""."""
+    if kind == "xdp" and not is_machines_root():
+        return "BPF programs are for root of the machine"
     return LIBRARIES[kind].lacking() if kind in LIBRARIES else ""
 
 

@@ -62,9 +62,16 @@ class KernelEnd:
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._socket.setsockopt(_SOL_PACKET, _VNET_HDR, 1)
         self._socket.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
+        self._make_room()
         with ns.entered():
             self._socket.bind((interface, _ETH_P_IP))
+
+    def _make_room(self) -> None:
+        """64 MB where this process may; an ordinary user's sockets have what the machine allows."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
+        except PermissionError:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 20)
 
     def close(self) -> None:
         self._socket.close()

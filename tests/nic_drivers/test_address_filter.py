@@ -16,6 +16,7 @@ from barewire.nic_drivers import Device, open_device
 from barewire.tools import netns
 from barewire.tools.netns import Namespace
 
+from tests.kit.privilege import for_machine
 from tests.netns.link import until
 
 pytestmark = pytest.mark.netns
@@ -57,7 +58,7 @@ def filtering(make_netns: Callable[..., Namespace]) -> Filtering:
     return Filtering(near)
 
 
-@pytest.mark.parametrize("kind", ["packet", "xdp", "uring"])
+@pytest.mark.parametrize("kind", ["packet", "uring", *for_machine("xdp")])
 def test_the_stacks_address_is_let_in_and_no_other(filtering: Filtering, kind: str) -> None:
     before = filtering.state()
     with filtering.open(f"{kind}:filter0?"):
@@ -66,6 +67,7 @@ def test_the_stacks_address_is_let_in_and_no_other(filtering: Filtering, kind: s
     assert filtering.state() == before
 
 
+@pytest.mark.machine
 def test_a_killed_process_takes_its_address_with_it(filtering: Filtering) -> None:
     before = filtering.state()
     program = (
@@ -82,7 +84,7 @@ def test_a_killed_process_takes_its_address_with_it(filtering: Filtering) -> Non
     until(lambda: filtering.state() == before, "the program goes with the last reference")
 
 
-@pytest.mark.parametrize("kind", ["packet", "xdp"])
+@pytest.mark.parametrize("kind", ["packet", *for_machine("xdp")])
 def test_a_shared_interface_is_asked_for_nothing(filtering: Filtering, kind: str) -> None:
     before = filtering.state()[0]
     with filtering.near.entered(), open_device(f"{kind}:filter0?share=address"):

@@ -16,6 +16,7 @@ import pytest
 from barewire.nic_drivers import Device, DeviceError, RxFrame, TxFrame, available, open_device
 from barewire.tools.netns import Namespace
 
+from tests.kit.privilege import for_machine
 from tests.netns.link import until
 from tests.nic_drivers.dpdk_ports import (
     LOCAL,
@@ -85,7 +86,12 @@ def test_frames_of_all_sizes_between_ports(kind: str, options: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "name", ["net_tap0,iface=dtap0", "net_af_packet0,iface=veth0", "net_af_xdp0,iface=veth0"]
+    "name",
+    [
+        "net_tap0,iface=dtap0",
+        "net_af_packet0,iface=veth0",
+        *for_machine("net_af_xdp0,iface=veth0"),
+    ],
 )
 def test_frames_of_all_sizes_to_the_kernel(
     name: str, veth_pair: tuple[Namespace, Namespace]

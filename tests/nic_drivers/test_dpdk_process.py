@@ -58,6 +58,7 @@ def test_the_process_is_left_as_it_was() -> None:
         ("net_vhost0,iface={}", "net_virtio_user0,path={}"),
     ],
 )  # fmt: skip
+@pytest.mark.machine
 def test_two_processes_on_huge_pages(first: str, second: str, tmp_path: Path) -> None:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with huge_pages(130), contextlib.ExitStack() as stack:

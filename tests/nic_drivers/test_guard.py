@@ -18,6 +18,8 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
+from tests.kit.privilege import for_machine
+
 pytestmark = pytest.mark.netns
 
 MANY = 400  # SYNs in a row: far more than are let in at first sight in the time they take
@@ -62,7 +64,7 @@ def _sender(sock: socket.socket, cooked: bool) -> Callable[[bytes], object]:
     return lambda packet: sock.sendto(packet, ("wire0", 0x0800 if packet[0] >> 4 == 4 else 0x86DD))
 
 
-@pytest.fixture(params=["tap", "tun", "uring", "xdp"])
+@pytest.fixture(params=for_machine("tap", "tun", "uring", "xdp"))
 def guarded(
     request: pytest.FixtureRequest, make_netns: Callable[[str], Namespace]
 ) -> Iterator[Guarded]:
@@ -166,6 +168,7 @@ def test_built_without_libbpf(
 
 
 @pytest.mark.parametrize("kind", ["tap", "uring"])
+@pytest.mark.machine
 def test_no_descriptor_is_left(make_netns: Callable[[str], Namespace], kind: str) -> None:
     with make_netns("ns").entered():
         before = len(os.listdir("/proc/self/fd"))

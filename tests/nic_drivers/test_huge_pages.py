@@ -15,6 +15,7 @@ pytestmark = pytest.mark.netns
 
 
 @pytest.mark.parametrize("kind", ["xdp", "uring"])
+@pytest.mark.machine
 def test_frames_on_huge_pages(kind: str) -> None:
     name = next(name for name, row in KINDS.items() if row.registered == kind)
     with huge_pages(32), closing(KINDS[name].make()) as place:

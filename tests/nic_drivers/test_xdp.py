@@ -103,6 +103,7 @@ def far_socket(wire: Wire) -> socket.socket:
 
 
 @pytest.mark.parametrize("mode", ["native", "generic"])
+@pytest.mark.machine
 def test_frames_of_all_sizes_both_ways(wire: Wire, mode: str) -> None:
     sizes = [60, 61, 64, 127, 1500, 1514]
     with wire.open(f"mode={mode}") as device, far_socket(wire) as far:
@@ -119,6 +120,7 @@ def test_frames_of_all_sizes_both_ways(wire: Wire, mode: str) -> None:
         assert device.stats["rx_dropped"] == device.stats["tx_dropped"] == 0
 
 
+@pytest.mark.machine
 def test_jumbo_frames_of_several_buffers(make_wire: Callable[..., Wire]) -> None:
     wire = make_wire(9000)
     sizes = [60, 3500, 4096, 4097, 8192, 9014]
@@ -134,6 +136,7 @@ def test_jumbo_frames_of_several_buffers(make_wire: Callable[..., Wire]) -> None
         assert device.stats["rx_dropped"] == device.stats["tx_dropped"] == 0
 
 
+@pytest.mark.machine
 def test_the_program_steers_and_counts(wire: Wire) -> None:
     with wire.open() as device:
         before = device.xstats
@@ -149,6 +152,7 @@ def test_the_program_steers_and_counts(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("options", ["rx_checksum=pseudo", "share=address&rx_checksum=pseudo"])
+@pytest.mark.machine
 def test_the_stack_beside_the_kernel_on_one_interface(wire: Wire, options: str) -> None:
     device = wire.open(options, mac=None)
     if "share" in options:
@@ -174,6 +178,7 @@ def test_the_stack_beside_the_kernel_on_one_interface(wire: Wire, options: str) 
         server.close()
 
 
+@pytest.mark.machine
 def test_several_queues_over_one_memory(wire: Wire) -> None:
     """Flows come by both: each queue alone has some of them, and the two together all."""
     wire.ip(*["link", "add", "veth0q", "numrxqueues", "2", "numtxqueues", "2", "type", "veth"],
@@ -199,6 +204,7 @@ def test_several_queues_over_one_memory(wire: Wire) -> None:
     assert arrived("queues=2")[0] == sorted(flows)
 
 
+@pytest.mark.machine
 def test_what_the_driver_and_the_kernel_count(wire: Wire) -> None:
     with wire.open() as device:
         assert device.tx([frame(OTHER, 1)]) == 1
@@ -211,6 +217,7 @@ def test_what_the_driver_and_the_kernel_count(wire: Wire) -> None:
         assert device.xstats["rx_too_long"] == device.stats["rx_dropped"] == 1
 
 
+@pytest.mark.machine
 def test_unfinished_checksums_are_wrong_unless_asked_for(
     wire: Wire, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -225,6 +232,7 @@ def test_unfinished_checksums_are_wrong_unless_asked_for(
         server.close()
 
 
+@pytest.mark.machine
 def test_an_address_of_the_kernel_is_not_shared(wire: Wire) -> None:
     with pytest.raises(OSError, match="the kernel has one of") as caught:
         barewire.Stack(wire.open("share=address", mac=None), addresses=["198.18.0.3/24"])
@@ -232,6 +240,7 @@ def test_an_address_of_the_kernel_is_not_shared(wire: Wire) -> None:
     assert "xdp" not in wire.link()
 
 
+@pytest.mark.machine
 def test_a_full_ring_drops_counts_and_recovers(wire: Wire) -> None:
     with wire.open() as device:
         wire.send(*[frame(OWN, i) for i in range(2000)])
@@ -244,6 +253,7 @@ def test_a_full_ring_drops_counts_and_recovers(wire: Wire) -> None:
         assert received(device, 1) == [frame(OWN, 1)]
 
 
+@pytest.mark.machine
 def test_a_full_transmit_ring_recovers(wire: Wire) -> None:
     out = [frame(b"\xff" * 6, i) for i in range(64)]
     with wire.open() as device, far_socket(wire) as far:
@@ -255,6 +265,7 @@ def test_a_full_transmit_ring_recovers(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("how", ["down", "deleted"])
+@pytest.mark.machine
 def test_an_interface_that_goes_says_so(wire: Wire, how: str) -> None:
     with wire.open() as device:
         assert not device.arm().ready
@@ -268,6 +279,7 @@ def test_an_interface_that_goes_says_so(wire: Wire, how: str) -> None:
             device.tx([frame(OTHER, 1)])
 
 
+@pytest.mark.machine
 def test_the_program_goes_with_the_device(wire: Wire) -> None:
     before = wire.link()
     with wire.open():
@@ -275,6 +287,7 @@ def test_the_program_goes_with_the_device(wire: Wire) -> None:
     assert wire.link() == before
 
 
+@pytest.mark.machine
 def test_a_killed_process_leaves_nothing_attached(wire: Wire) -> None:
     before = wire.link()
     program = (
@@ -324,6 +337,7 @@ def test_without_huge_pages(make_wire: Callable[..., Wire]) -> None:
     assert "xdp" not in wire.link()
 
 
+@pytest.mark.machine
 def test_busy_polling_is_the_kernels_too(wire: Wire) -> None:
     with wire.open("busy_poll=20") as device:
         with socket.socket(AF_XDP, socket.SOCK_RAW, 0, os.dup(device.arm().fd)) as queue:
@@ -359,6 +373,7 @@ def test_an_interface_that_is_down(wire: Wire) -> None:
         wire.open()
 
 
+@pytest.mark.machine
 def test_a_second_program_is_refused(wire: Wire) -> None:
     with wire.open() as device:
         with pytest.raises(DeviceError, match=r"has an XDP (socket|program) already") as caught:
