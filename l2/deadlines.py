@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
@@ -44,10 +45,11 @@ class Deadlines(Generic[K]):
             heapq.heappop(self._heap)
         return None
 
-    def due(self, now: int) -> list[K]:
-        """Removes and returns the keys whose deadline is not after now, earliest first."""
+    def due(self, now: int, most: int = sys.maxsize) -> list[K]:
+        """Removes and returns the keys whose deadline is not after now, earliest first, at most so
+        many."""
         keys: list[K] = []
-        while (when := self.next()) is not None and when <= now:
+        while len(keys) < most and (when := self.next()) is not None and when <= now:
             key = heapq.heappop(self._heap)[2]
             del self._live[key]
             keys.append(key)

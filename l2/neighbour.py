@@ -16,14 +16,13 @@ progress, and the timers here read that (`neigh_get`).
 from __future__ import annotations
 
 import errno
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
 from random import Random
 
 from .deadlines import SECOND, Deadlines
 from .mac import Mac
+from .neighbour_table import Key, Neighbour, NeighbourTable, State
 from .port import Address, LinkPort
 
 RETRANS_TIMER = 1 * SECOND  # RFC 4861 section 10
@@ -36,38 +35,14 @@ FAILED_KEEP = 20 * SECOND
 LOCK_TIME = 1 * SECOND  # a MAC address just learned is not overwritten by hearsay (as Linux)
 MAX_PENDING = 128  # packets a neighbour, the most of one message (UDP_SEGMENT); the oldest goes
 MAX_PENDING_BYTES = 4 << 20  # of all neighbours together; the newest goes
+MAX_STRANGERS_PENDING = (
+    3  # answers that wait for a stranger's address, and of all strangers together:
+)
+MAX_STRANGERS_BYTES = 256 << 10
+MAX_DUE = 64  # timers served in one call; what is left is due at once
 MAX_ENTRIES = 1024
 
-Key = tuple[int, Address]
 Solicit = Callable[[int, int, Address, Mac | None], None]
-
-
-class State(Enum):
-    INCOMPLETE = "INCOMPLETE"
-    REACHABLE = "REACHABLE"
-    STALE = "STALE"
-    DELAY = "DELAY"
-    PROBE = "PROBE"
-    FAILED = "FAILED"
-
-
-_PUBLISHED = (State.REACHABLE, State.STALE, State.DELAY, State.PROBE)
-
-
-@dataclass(slots=True)
-class Neighbour:
-    """One entry. Times are ns: `confirmed` the last proof of reachability, `updated` the last
-    change of `mac`, `since` the entry into the state."""
-
-    ifindex: int
-    ip: Address
-    state: State
-    since: int
-    mac: Mac | None = None
-    confirmed: int | None = None
-    updated: int = 0
-    probes: int = 0
-    pending: deque[bytes] = field(default_factory=deque)
 
 
 class NeighbourCache:
@@ -87,28 +62,32 @@ class NeighbourCache:
         self._port = port
         self._solicit = solicit
         self._rng = rng
-        self._max_entries = max_entries
-        self._max_pending = max_pending
-        self._entries: dict[Key, Neighbour] = {}
-        self._pending_bytes = 0
+        self._table = NeighbourTable(port, max_entries)
+        self._max_pending = {True: max_pending, False: MAX_STRANGERS_PENDING}  # by Neighbour.ours
+        self._pending_bytes = {True: 0, False: 0}
         self._timers: Deadlines[Key] = Deadlines()
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._table)
 
     def get(self, ifindex: int, ip: Address) -> Neighbour | None:
-        return self._entries.get((ifindex, ip))
+        return self._table.get((ifindex, ip))
 
     def entries(self) -> list[Neighbour]:
-        return list(self._entries.values())
+        return self._table.entries()
 
     # ---- what happens ------------------------------------------------------------------------
 
-    def resolve(self, now: int, ifindex: int, ip: Address, packet: bytes) -> None:
-        """A packet waits for this next hop: it is sent once the neighbour answers."""
-        entry = self._entries.get((ifindex, ip))
+    def resolve(
+        self, now: int, ifindex: int, ip: Address, packet: bytes, ours: bool = True
+    ) -> None:
+        """A packet waits for this next hop: it is sent once the neighbour answers. Not `ours`: it
+        answers what a stranger sent."""
+        entry = self.get(ifindex, ip)
+        if entry is not None and ours:
+            self._adopt(entry)
         if entry is None:
-            entry = self._create(now, ifindex, ip)
+            entry = self._create(now, ifindex, ip, ours)
             if entry is None:
                 self._port.local_error(packet, errno.EHOSTUNREACH)
                 return
@@ -126,7 +105,7 @@ class NeighbourCache:
     def confirm(self, now: int, ifindex: int, ip: Address, mac: Mac) -> None:
         """The neighbour answered: a reply to us. A new MAC address without an open question is only
         hearsay."""
-        entry = self._entries.get((ifindex, ip))
+        entry = self.get(ifindex, ip)
         if entry is None:
             self.counters["neigh_unasked"] += 1
         elif entry.state in (State.INCOMPLETE, State.PROBE) or mac == entry.mac:
@@ -138,11 +117,11 @@ class NeighbourCache:
     def observe(self, now: int, ifindex: int, ip: Address, mac: Mac, create: bool = False) -> None:
         """The neighbour was heard of (a request of its own, an announcement). Updates what is
         there; a new entry only with create: somebody who asks for us will want to be answered."""
-        entry = self._entries.get((ifindex, ip))
+        entry = self.get(ifindex, ip)
         if entry is None:
-            if not create or (entry := self._create(now, ifindex, ip)) is None:
+            if not create or (entry := self._create(now, ifindex, ip, ours=False)) is None:
                 return
-        elif entry.state in _PUBLISHED:
+        elif entry.published:
             if entry.mac == mac:
                 return  # RFC 4861 7.2.3: no proof that our packets reach it
             if now - entry.updated < LOCK_TIME:
@@ -158,8 +137,9 @@ class NeighbourCache:
                 self._remove(entry)
 
     def on_timer(self, now: int) -> None:
-        for key in self._timers.due(now):
-            entry = self._entries[key]
+        for key in self._timers.due(now, MAX_DUE):
+            entry = self.get(*key)
+            assert entry is not None, "a timer goes with its entry"
             if entry.state is State.INCOMPLETE:
                 self._retry(now, entry)
             elif entry.state is State.FAILED:
@@ -221,10 +201,11 @@ class NeighbourCache:
     def _enter(self, now: int, entry: Neighbour, state: State) -> None:
         entry.state = state
         entry.since = now
+        self._table.place(entry)
 
     def _learn(self, now: int, entry: Neighbour, mac: Mac) -> None:
         """Publishes the address and sends what waited."""
-        if entry.mac != mac or entry.state not in _PUBLISHED:
+        if entry.mac != mac or not entry.published:
             entry.mac = mac
             entry.updated = now
             if not self._port.neigh_set(entry.ifindex, entry.ip, mac):
@@ -233,36 +214,47 @@ class NeighbourCache:
             self._port.send_via(entry.ifindex, entry.ip, packet)
 
     def _hold(self, entry: Neighbour, packet: bytes) -> None:
-        """The packet waits, within the bounds."""
-        if self._pending_bytes + len(packet) > MAX_PENDING_BYTES:
+        """The packet waits, within the bounds; strangers have little and nothing of the program's."""
+        bytes_bound = MAX_PENDING_BYTES if entry.ours else MAX_STRANGERS_BYTES
+        if self._pending_bytes[entry.ours] + len(packet) > bytes_bound:
             self.counters["drop_neigh_pending_full"] += 1
             return
-        if len(entry.pending) >= self._max_pending:
-            self._pending_bytes -= len(entry.pending.popleft())
+        if len(entry.pending) >= self._max_pending[entry.ours]:
+            self._pending_bytes[entry.ours] -= len(entry.pending.popleft())
             self.counters["drop_neigh_pending_full"] += 1
         entry.pending.append(packet)
-        self._pending_bytes += len(packet)
+        self._pending_bytes[entry.ours] += len(packet)
+
+    def _adopt(self, entry: Neighbour) -> None:
+        """The program sends to it too."""
+        if entry.ours:
+            return
+        waiting = sum(map(len, entry.pending))
+        self._pending_bytes[False] -= waiting
+        self._pending_bytes[True] += waiting
+        entry.ours = True
+        self._table.place(entry)
 
     def _waiting(self, entry: Neighbour) -> list[bytes]:
         """Takes what waits."""
         waiting = list(entry.pending)
         entry.pending.clear()
-        self._pending_bytes -= sum(map(len, waiting))
+        self._pending_bytes[entry.ours] -= sum(map(len, waiting))
         return waiting
 
     def _ask(self, now: int, entry: Neighbour) -> None:
         entry.probes += 1
         self.counters["neigh_solicitations"] += 1
         self._set(entry, now + RETRANS_TIMER)
-        self._solicit(now, entry.ifindex, entry.ip, entry.mac if self._published(entry) else None)
+        self._port.neigh_ask(entry.ifindex, entry.ip)
+        self._solicit(now, entry.ifindex, entry.ip, entry.mac if entry.published else None)
 
     def _retry(self, now: int, entry: Neighbour) -> None:
         if entry.probes < MAX_SOLICIT:
             self._ask(now, entry)
             return
         self.counters["neigh_failed"] += 1
-        if self._published(entry):
-            self._port.neigh_del(entry.ifindex, entry.ip)
+        self._port.neigh_del(entry.ifindex, entry.ip)
         self._enter(now, entry, State.FAILED)
         self._set(entry, now + FAILED_KEEP)
         self._give_up(entry)
@@ -273,35 +265,25 @@ class NeighbourCache:
 
     # ---- the table ---------------------------------------------------------------------------
 
-    def _published(self, entry: Neighbour) -> bool:
-        return entry.state in _PUBLISHED
-
     def _set(self, entry: Neighbour, when: int) -> None:
-        self._timers.set((entry.ifindex, entry.ip), when)
+        self._timers.set(entry.key, when)
 
-    def _create(self, now: int, ifindex: int, ip: Address) -> Neighbour | None:
-        """A new entry, not published yet; None: the table is full of neighbours that are in use or
-        being asked."""
-        if len(self._entries) >= self._max_entries and not self._evict():
-            self.counters["drop_neigh_table_full"] += 1
-            return None
-        entry = Neighbour(ifindex, ip, State.INCOMPLETE, now, updated=now)
-        self._entries[ifindex, ip] = entry
+    def _create(self, now: int, ifindex: int, ip: Address, ours: bool) -> Neighbour | None:
+        """A new entry, not published yet; None: the table is full of neighbours that are in use."""
+        if len(self._table) >= self._table.size:
+            spare = self._table.spare(now, ours)
+            if spare is None:
+                self.counters["drop_neigh_table_full"] += 1
+                return None
+            self._remove(spare)
+            self.counters["neigh_evicted"] += 1
+        entry = Neighbour(ifindex, ip, State.INCOMPLETE, now, ours, updated=now)
+        self._table.place(entry)
         return entry
 
-    def _evict(self) -> bool:
-        """Makes room: a failed entry, else the one that has been stale for longest."""
-        spare = [e for e in self._entries.values() if e.state in (State.FAILED, State.STALE)]
-        if not spare:
-            return False
-        self._remove(min(spare, key=lambda e: (e.state is not State.FAILED, e.since)))
-        self.counters["neigh_evicted"] += 1
-        return True
-
     def _remove(self, entry: Neighbour) -> None:
-        if self._published(entry):
+        if entry.state is not State.FAILED:
             self._port.neigh_del(entry.ifindex, entry.ip)
-        key = (entry.ifindex, entry.ip)
-        del self._entries[key]
-        self._timers.cancel(key)
+        self._table.remove(entry)
+        self._timers.cancel(entry.key)
         self._give_up(entry)

@@ -19,12 +19,16 @@ class NeighbourInfo:
 
     mac: bytes
     used: int | None  # last transmit through it
+    wanted: int | None  # last transmit of what was no answer to strangers
     confirmed: int | None  # last forward progress (TCP) through it
 
 
 class LinkPort(Protocol):
     """The engine as ARP and the neighbour cache see it. Failures are False or None, not exceptions:
     a full table or queue in C is counted there, and the protocols' own timers try again."""
+
+    def neigh_ask(self, ifindex: int, ip: Address) -> None:
+        """A question for the next hop goes out: a reply to it is an answer, and not hearsay."""
 
     def neigh_set(self, ifindex: int, ip: Address, mac: bytes) -> bool:
         """Publishes (or replaces) a next hop; False: the engine's table is full."""

@@ -234,11 +234,12 @@ class ControlPlane:
     def on_punt(self, now: int, punt: Punt, data: bytes) -> None:
         """One piece of work. Never raises for what is in data: it is dropped and counted."""
         self._counters[_PUNTS.get(punt.cls, "punts_unknown")] += 1
-        if punt.cls == PuntClass.ARP:
+        if punt.cls in (PuntClass.ARP, PuntClass.ARP_ANSWER):
             self.arp.on_arp(now, punt.ifindex, data)
         elif punt.cls in (PuntClass.RESOLVE, PuntClass.RESOLVE_ANSWER):
             if punt.nexthop is not None:
-                self.neighbours.resolve(now, punt.ifindex, punt.nexthop, data)
+                ours = punt.cls == PuntClass.RESOLVE
+                self.neighbours.resolve(now, punt.ifindex, punt.nexthop, data, ours)
         elif punt.cls == PuntClass.ICMP:
             self._on_icmp(now, punt, data)
 

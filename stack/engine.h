@@ -43,11 +43,11 @@ struct bw_bounds {
 
 /* Work for Python: one bounded queue a class, each with a rate of its own. */
 enum {
-    BW_PUNT_ARP =
-        0, /* an ARP frame worth knowing: reply, announcement, probe, conflict. data: Ethernet payload (ARP packet) */
+    BW_PUNT_ARP = 0, /* an ARP frame worth knowing: request, announcement, conflict. data: Ethernet payload */
     BW_PUNT_RESOLVE, /* nexthop has no neighbour entry. data: the IP packet that waits */
     BW_PUNT_ICMP,    /* an echo reply somebody waits for, or an error that was applied. data: the IP packet */
     BW_PUNT_RESOLVE_ANSWER, /* as RESOLVE, for a packet that answers what anybody may have sent */
+    BW_PUNT_ARP_ANSWER,     /* as ARP: the reply to a question of ours */
     BW_PUNT_CLASSES,
 };
 /* A token bucket: `rate` records a second, up to `burst` at once. rate 0: no limit. */
@@ -121,6 +121,7 @@ struct bw_neigh_info {
     uint8_t mac[6];
     uint8_t pad[2];
     int64_t used;      /* last transmit through it */
+    int64_t wanted;    /* last transmit of what was no answer to strangers; INT64_MIN: never */
     int64_t confirmed; /* last forward progress (TCP) through it; INT64_MIN: never */
 };
 
@@ -301,6 +302,8 @@ void bw_reclaimed(struct bw_stack *st, int ifindex, const uint32_t *tokens, int 
 int bw_set_addrs(struct bw_stack *st, const struct bw_ifaddr *addrs, int n);
 int bw_set_routes(struct bw_stack *st, const struct bw_route *routes, int n);
 int bw_set_path_mtu(struct bw_stack *st, const uint8_t ip[16], uint32_t mtu); /* 0 forgets */
+/* A question for the next hop is on its way: its answer is expected. 0, -EINVAL, -ENOSPC. */
+int bw_neigh_ask(struct bw_stack *st, int ifindex, const uint8_t ip[16]);
 int bw_neigh_set(struct bw_stack *st, int ifindex, const uint8_t ip[16], const uint8_t mac[6]);
 int bw_neigh_del(struct bw_stack *st, int ifindex, const uint8_t ip[16]);
 int bw_neigh_get(struct bw_stack *st, int ifindex, const uint8_t ip[16], struct bw_neigh_info *info);

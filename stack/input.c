@@ -16,19 +16,30 @@ static int arp_address_is_ours(const struct bw_stack *st, uint32_t ifindex, cons
 }
 
 /* Would the neighbour table or an address's state change by this packet? RFC 826 merges the sender
- * of whatever concerns an entry that exists or a request for us; RFC 5227 watches for our addresses. */
+ * of whatever concerns an entry that exists or a request for us; RFC 5227 watches for our addresses.
+ * n: what is known of the sender, or asked about it. */
 static int arp_is_news(struct bw_stack *st, const struct iface *in, const struct arp_view *arp,
-                       const uint8_t *sender, const uint8_t *target)
+                       const uint8_t *sender, const uint8_t *target, const struct neigh *n)
 {
-    if (arp->op == ARP_REPLY || memcmp(arp->spa, arp->tpa, 4) == 0)
-        return 1; /* answers and announcements */
     if (arp_address_is_ours(st, in->index, sender, 1))
         return 1; /* conflict */
     int ours = arp_address_is_ours(st, in->index, target, 1);
     if (ip_is_any(sender))
         return ours; /* probe */
-    const struct neigh *n = neigh_find(st, in->index, sender);
-    return n ? memcmp(n->mac, arp->sha, 6) != 0 : ours;
+    if (n)
+        return n->asked || memcmp(n->mac, arp->sha, 6) != 0;
+    return ours && arp->op == ARP_REQUEST;
+}
+
+/* To Python; the answer to a question of ours by a way of its own, which strangers do not fill. */
+static void arp_punt(struct bw_stack *st, const struct iface *in, const struct arp_view *arp,
+                     const struct eth_view *eth, const uint8_t *p, struct neigh *n)
+{
+    int answer = n && n->asked && arp->op == ARP_REPLY;
+    struct packet about = {.ifindex = in->index, .l2_broadcast = (uint8_t)eth_is_group(eth->dst)};
+    memcpy(about.src_mac, eth->src, 6);
+    if (punt(st, answer ? BW_PUNT_ARP_ANSWER : BW_PUNT_ARP, &about, 0, p, ARP_LEN) && answer)
+        n->asked = 0;
 }
 
 static void arp_input(struct bw_stack *st, struct iface *in, const uint8_t *p, uint32_t len,
@@ -46,18 +57,16 @@ static void arp_input(struct bw_stack *st, struct iface *in, const uint8_t *p, u
     }
     ip_from_v4(sender, arp.spa);
     ip_from_v4(target, arp.tpa);
-    int known = arp_is_news(st, in, &arp, sender, target);
-    if (known) {
-        struct packet about = {.ifindex = in->index, .l2_broadcast = (uint8_t)eth_is_group(eth->dst)};
-        memcpy(about.src_mac, eth->src, 6);
-        punt(st, BW_PUNT_ARP, &about, 0, p, ARP_LEN);
-    }
+    struct neigh *n = neigh_find(st, in->index, sender);
+    int news = arp_is_news(st, in, &arp, sender, target, n);
+    if (news)
+        arp_punt(st, in, &arp, eth, p, n);
     if (arp.op == ARP_REQUEST && arp_address_is_ours(st, in->index, target, 0) &&
         !arp_address_is_ours(st, in->index, sender, 1)) {
         uint8_t frame[ETH_HLEN + ARP_LEN];
         if (tx_raw(st, in, frame, arp_build_reply(frame, &arp, in->mac)) == 0)
             count(st, COUNT_ARP_REPLIES);
-    } else if (!known) {
+    } else if (!news) {
         drop(st, DROP_ARP_NOT_OURS, len);
     }
 }

@@ -83,6 +83,9 @@ class EnginePort:
     def set_path_mtu(self, ip: Address, mtu: int) -> None:
         lib.host_set_path_mtu(self._host, ip16(ip), mtu)
 
+    def neigh_ask(self, ifindex: int, ip: Address) -> None:
+        lib.host_neigh_ask(self._host, ifindex, ip16(ip))
+
     def neigh_set(self, ifindex: int, ip: Address, mac: bytes) -> bool:
         return int(lib.host_neigh_set(self._host, ifindex, ip16(ip), bytes(mac))) == 0
 
@@ -93,11 +96,9 @@ class EnginePort:
         info = ffi.new("struct bw_neigh_info *")
         if lib.host_neigh_get(self._host, ifindex, ip16(ip), info) < 0:
             return None
-        used, confirmed = int(info.used), int(info.confirmed)
+        times = (int(when) for when in (info.used, info.wanted, info.confirmed))
         return NeighbourInfo(
-            bytes(ffi.buffer(info.mac)),
-            None if used == _NEVER else used,
-            None if confirmed == _NEVER else confirmed,
+            bytes(ffi.buffer(info.mac)), *(None if when == _NEVER else when for when in times)
         )
 
     def send_frame(self, ifindex: int, frame: bytes) -> bool:

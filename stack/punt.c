@@ -13,6 +13,7 @@ static const struct {
     [BW_PUNT_ARP] = {DROP_PUNT_ARP, DROP_PUNT_ARP_RATE},
     [BW_PUNT_RESOLVE] = {DROP_PUNT_RESOLVE, DROP_PUNT_RESOLVE_RATE},
     [BW_PUNT_ICMP] = {DROP_PUNT_ICMP, DROP_PUNT_ICMP_RATE},
+    [BW_PUNT_ARP_ANSWER] = {DROP_PUNT_ARP_ANSWER, DROP_PUNT_ARP_ANSWER_RATE},
     [BW_PUNT_RESOLVE_ANSWER] = {DROP_PUNT_RESOLVE_ANSWER, DROP_PUNT_RESOLVE_ANSWER_RATE},
 };
 
@@ -56,8 +57,8 @@ uint8_t *punt_reserve(struct bw_stack *st, struct bw_punt head)
     return q->ring + tail + PUNT_HEAD;
 }
 
-void punt(struct bw_stack *st, int cls, const struct packet *pkt, uint32_t arg, const uint8_t *data,
-          uint32_t len)
+int punt(struct bw_stack *st, int cls, const struct packet *pkt, uint32_t arg, const uint8_t *data,
+         uint32_t len)
 {
     struct bw_punt head = {.ifindex = pkt->ifindex, .len = len, .arg = arg, .cls = (uint8_t)cls};
     head.l2_broadcast = pkt->l2_broadcast;
@@ -65,6 +66,7 @@ void punt(struct bw_stack *st, int cls, const struct packet *pkt, uint32_t arg, 
     uint8_t *at = punt_reserve(st, head);
     if (at)
         memcpy(at, data, len);
+    return at != NULL;
 }
 
 /* Reads the oldest record's head, over the gap at the ring's end if there is one. */

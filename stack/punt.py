@@ -16,6 +16,7 @@ class PuntClass(IntEnum):
     RESOLVE = 1  # data: the IP packet that waits for `nexthop`
     ICMP = 2  # data: IP packet with an echo reply somebody waits for, or an error that was applied
     RESOLVE_ANSWER = 3  # as RESOLVE, for a packet that answers what anybody may have sent
+    ARP_ANSWER = 4  # as ARP: the reply to a question of ours
 
 
 class Rate(NamedTuple):
@@ -32,6 +33,7 @@ RATES: dict[PuntClass, Rate] = {
     PuntClass.RESOLVE: Rate(10_000, 2048),
     PuntClass.ICMP: Rate(1000, 256),
     PuntClass.RESOLVE_ANSWER: Rate(500, 128),
+    PuntClass.ARP_ANSWER: Rate(10_000, 2048),  # one a question
 }
 
 

@@ -110,9 +110,10 @@ struct neigh {
     uint8_t ip[16];
     uint32_t ifindex; /* 0: entry not in use */
     uint8_t mac[6];
-    uint8_t pad[2];
-    int64_t used, confirmed;
-    uint32_t hash_next;
+    uint8_t usable; /* mac is known */
+    uint8_t asked;  /* an answer is waited for */
+    int64_t used, wanted, confirmed;
+    uint32_t hash_next; /* of a free entry, the next free one */
 };
 
 /* A cached way to one destination; valid while gen is the stack's. */
@@ -255,7 +256,7 @@ struct bw_stack {
 
     struct neigh *neighs;   /* cfg.max_neighs entries */
     uint32_t *neigh_bucket; /* index + 1 of a chain's first entry; 0: empty */
-    uint32_t neigh_mask, neigh_used, neigh_gen;
+    uint32_t neigh_mask, neigh_free, neigh_touched, neigh_gen; /* neigh_free: index + 1, 0: none */
 
     struct chunk_pool chunks;
     uint32_t fill_chunk, fill_off; /* chunk that outgoing datagrams are appended to */
@@ -450,8 +451,9 @@ int ip_send_super(struct bw_stack *st, struct ip_path *path, const struct ip_sen
 
 /* ---- work for Python (punt.c) --------------------------------------------------------------- */
 void punt_init(struct bw_stack *st); /* once, by bw_new */
-void punt(struct bw_stack *st, int cls, const struct packet *pkt, uint32_t arg, const uint8_t *data,
-          uint32_t len);
+/* 1; 0: dropped, and counted. */
+int punt(struct bw_stack *st, int cls, const struct packet *pkt, uint32_t arg, const uint8_t *data,
+         uint32_t len);
 /* Room for a record of len data bytes at the end of the class's queue, to be filled in at once; NULL:
  * full, or above the class's rate (counted). */
 uint8_t *punt_reserve(struct bw_stack *st, struct bw_punt head);

@@ -51,6 +51,11 @@ int host_set_path_mtu(struct host *h, const uint8_t *ip, uint32_t mtu)
     CONTROL_CALL(h, bw_set_path_mtu(h->st, ip, mtu));
 }
 
+int host_neigh_ask(struct host *h, int ifindex, const uint8_t *ip)
+{
+    CONTROL_CALL(h, bw_neigh_ask(h->st, ifindex, ip));
+}
+
 int host_neigh_set(struct host *h, int ifindex, const uint8_t *ip, const uint8_t *mac)
 {
     CONTROL_CALL(h, bw_neigh_set(h->st, ifindex, ip, mac));

@@ -104,6 +104,8 @@ static int link_header(struct bw_stack *st, const struct iface *out, struct ip_p
         if (!n)
             return -1;
         n->used = st->now;
+        if (!path->answer)
+            n->wanted = st->now;
         memcpy(mac, n->mac, sizeof mac);
     }
     eth_build(p, mac, out->mac, ip_is_v4(path->nexthop) ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The next-hop table C transmits through: a bounded hash table of what Python published. The
  * neighbour state machine (RFC 4861 states, for ARP too) lives in Python; an entry stays in use until
- * Python withdraws it. C notes only when an entry was used and when progress confirmed it.
+ * Python withdraws it. C notes only when an entry was used, by whom, and when progress confirmed it. An
+ * entry that Python has asked for holds no address yet: it tells answers from what strangers say.
  * Bucket and chain links hold an index + 1, so that zeroed memory is an empty table. */
 #include "../stack.h"
 
@@ -27,7 +28,7 @@ struct neigh *ip_path_neigh(struct bw_stack *st, struct ip_path *path)
 {
     if (unlikely(path->neigh_gen != st->neigh_gen || st->neigh_gen == 0)) {
         struct neigh *n = neigh_find(st, path->ifindex, path->nexthop);
-        path->neigh = n ? (uint32_t)(n - st->neighs) : NEIGH_NONE;
+        path->neigh = n && n->usable ? (uint32_t)(n - st->neighs) : NEIGH_NONE;
         path->neigh_gen = st->neigh_gen;
     }
     return path->neigh == NEIGH_NONE ? NULL : &st->neighs[path->neigh];
@@ -52,37 +53,57 @@ static void neigh_changed(struct bw_stack *st)
 /* A place for a new entry, or NULL: the table is full. */
 static struct neigh *neigh_place(struct bw_stack *st)
 {
-    if (st->neigh_used == st->cfg.max_neighs)
-        return NULL;
-    for (uint32_t i = 0; i < st->cfg.max_neighs; i++)
-        if (!st->neighs[i].ifindex)
-            return &st->neighs[i];
-    return NULL;
+    if (st->neigh_free) {
+        struct neigh *n = &st->neighs[st->neigh_free - 1];
+        st->neigh_free = n->hash_next;
+        return n;
+    }
+    return st->neigh_touched < st->cfg.max_neighs ? &st->neighs[st->neigh_touched++] : NULL;
+}
+
+/* The entry, made if there is none: 0, -EINVAL, -ENOSPC. */
+static int neigh_make(struct bw_stack *st, int ifindex, const uint8_t ip[16], struct neigh **entry)
+{
+    if (ifindex < 1 || ifindex > st->ifaces || st->iface[ifindex].layer != 2)
+        return -EINVAL;
+    struct neigh *n = neigh_find(st, (uint32_t)ifindex, ip);
+    if (!n) {
+        n = neigh_place(st);
+        if (!n)
+            return -ENOSPC;
+        uint32_t *chain = neigh_chain(st, (uint32_t)ifindex, ip);
+        *n = (struct neigh){.ifindex = (uint32_t)ifindex, .wanted = INT64_MIN, .hash_next = *chain};
+        memcpy(n->ip, ip, 16);
+        *chain = (uint32_t)(n - st->neighs) + 1;
+    }
+    *entry = n;
+    return 0;
+}
+
+int bw_neigh_ask(struct bw_stack *st, int ifindex, const uint8_t ip[16])
+{
+    struct neigh *n;
+    int err = neigh_make(st, ifindex, ip, &n);
+    if (!err)
+        n->asked = 1;
+    return err;
 }
 
 int bw_neigh_set(struct bw_stack *st, int ifindex, const uint8_t ip[16], const uint8_t mac[6])
 {
-    if (ifindex < 1 || ifindex > st->ifaces || st->iface[ifindex].layer != 2 || (mac[0] & 1))
-        return -EINVAL;
-    struct neigh *n = neigh_find(st, (uint32_t)ifindex, ip);
-    if (n) {
-        if (memcmp(n->mac, mac, 6) != 0) {
-            memcpy(n->mac, mac, 6);
-            n->confirmed = INT64_MIN;
-        }
-        return 0;
-    }
-    n = neigh_place(st);
-    if (!n)
-        return -ENOSPC;
-    uint32_t *chain = neigh_chain(st, (uint32_t)ifindex, ip);
-    *n = (struct neigh){
-        .ifindex = (uint32_t)ifindex, .used = st->now, .confirmed = INT64_MIN, .hash_next = *chain};
-    memcpy(n->ip, ip, 16);
+    struct neigh *n;
+    int err = mac[0] & 1 ? -EINVAL : neigh_make(st, ifindex, ip, &n);
+    if (err)
+        return err;
+    if (!n->usable || memcmp(n->mac, mac, 6) != 0)
+        n->confirmed = INT64_MIN;
     memcpy(n->mac, mac, 6);
-    *chain = (uint32_t)(n - st->neighs) + 1;
-    st->neigh_used++;
-    neigh_changed(st);
+    n->asked = 0;
+    if (!n->usable) {
+        n->usable = 1;
+        n->used = st->now;
+        neigh_changed(st);
+    }
     return 0;
 }
 
@@ -96,17 +117,20 @@ int bw_neigh_del(struct bw_stack *st, int ifindex, const uint8_t ip[16])
         at = &st->neighs[*at - 1].hash_next;
     *at = n->hash_next;
     n->ifindex = 0;
-    st->neigh_used--;
-    neigh_changed(st);
+    n->hash_next = st->neigh_free;
+    st->neigh_free = (uint32_t)(n - st->neighs) + 1;
+    if (n->usable)
+        neigh_changed(st);
     return 0;
 }
 
 int bw_neigh_get(struct bw_stack *st, int ifindex, const uint8_t ip[16], struct bw_neigh_info *info)
 {
     const struct neigh *n = neigh_find(st, (uint32_t)ifindex, ip);
-    if (!n)
+    if (!n || !n->usable)
         return -ENOENT;
-    *info = (struct bw_neigh_info){.ifindex = n->ifindex, .used = n->used, .confirmed = n->confirmed};
+    *info = (struct bw_neigh_info){
+        .ifindex = n->ifindex, .used = n->used, .wanted = n->wanted, .confirmed = n->confirmed};
     memcpy(info->ip, n->ip, 16);
     memcpy(info->mac, n->mac, 6);
     return 0;

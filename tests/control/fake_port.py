@@ -26,16 +26,20 @@ class FakePort:
     ways: list[tuple[int, Address]] = field(default_factory=list)  # of packets sent before
     errors: list[tuple[bytes, int]] = field(default_factory=list)
     neighbours: dict[tuple[int, Address], NeighbourInfo] = field(default_factory=dict)
+    expected: list[tuple[int, Address]] = field(default_factory=list)  # answers
     path_mtu: dict[Address, int] = field(default_factory=dict)
     addrs: list[IfAddr] = field(default_factory=list)
     routes: list[Route] = field(default_factory=list)
     echoes: set[tuple[Address, int]] = field(default_factory=set)
     room: int = 1 << 30  # neighbour entries C still takes
 
+    def neigh_ask(self, ifindex: int, ip: Address) -> None:
+        self.expected.append((ifindex, ip))
+
     def neigh_set(self, ifindex: int, ip: Address, mac: bytes) -> bool:
         if (ifindex, ip) not in self.neighbours and len(self.neighbours) >= self.room:
             return False
-        self.neighbours[ifindex, ip] = NeighbourInfo(mac, None, None)
+        self.neighbours[ifindex, ip] = NeighbourInfo(mac, None, None, None)
         return True
 
     def neigh_del(self, ifindex: int, ip: Address) -> None:
@@ -81,12 +85,17 @@ class FakePort:
     # ---- what a test says and asks -----------------------------------------------------------
 
     def touch(
-        self, ifindex: int, ip: Address, used: int | None = None, confirmed: int | None = None
+        self,
+        ifindex: int,
+        ip: Address,
+        used: int | None = None,
+        confirmed: int | None = None,
+        wanted: int | None = None,
     ) -> None:
-        """C used the entry, or TCP made progress through it."""
+        """C used the entry, the program did, or TCP made progress through it."""
         old = self.neighbours[ifindex, ip]
         self.neighbours[ifindex, ip] = NeighbourInfo(
-            old.mac, used or old.used, confirmed or old.confirmed
+            old.mac, used or old.used, wanted or old.wanted, confirmed or old.confirmed
         )
 
     def taken_arps(self) -> list[tuple[Mac, Arp]]:

@@ -298,6 +298,7 @@ def test_the_table_is_bounded_and_the_longest_stale_entry_makes_room() -> None:
 def test_a_table_full_of_neighbours_in_use_takes_no_more() -> None:
     w = World(max_entries=1)
     w.reachable(0)
+    w.port.touch(IF, PEER, used=1)
     other = IPv4Address("198.18.0.9")
     w.cache.resolve(1, IF, other, b"late")
     assert w.port.errors == [(b"late", errno.EHOSTUNREACH)]

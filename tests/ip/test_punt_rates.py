@@ -17,6 +17,7 @@ CLASSES = {
     "resolve": "drop_punt_resolve_rate",
     "icmp": "drop_punt_icmp_rate",
     "resolve_answer": "drop_punt_resolve_answer_rate",
+    "arp_answer": "drop_punt_arp_answer_rate",
 }
 RATE, BURST = 100, 3
 
@@ -57,7 +58,7 @@ def test_a_class_has_a_rate_and_a_burst(world: World, kind: str) -> None:
     assert drops(wire) == {name: 4}, "no more is saved than the burst"
 
 
-@pytest.mark.parametrize("kind", [k for k in CLASSES if k not in ("resolve", "arp")])
+@pytest.mark.parametrize("kind", [k for k in CLASSES if k not in ("resolve", "arp", "arp_answer")])
 def test_what_strangers_cause_takes_nothing_from_our_own_sends(world: World, kind: str) -> None:
     """A class that is far above its rate, and a datagram to a neighbour nobody has asked for yet."""
     wire = Wire(world, layer=2)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from itertools import count
 
-from barewire.l2 import Arp
+from barewire.l2 import ARP_REPLY, ARP_REQUEST, Arp
 from barewire.stack import lib
 from barewire.stack.icmp import icmp
-from barewire.stack.port import ip16
+from barewire.stack.port import EnginePort, ip16
 from barewire.stack.punt import PuntClass
 
 from . import frames
@@ -40,6 +40,11 @@ def flood(wire: Wire, kind: str) -> Iterator[None]:
         stranger = f"198.18.0.{3 + i % 200}"
         if kind == "resolve":
             sock.sendto(bytes(1000), stranger, 9)
+        elif kind == "arp_answer":
+            ip = IPv4Address(stranger)
+            EnginePort(wire.stack.host).neigh_ask(2, ip)
+            reply = Arp(ARP_REPLY, wire.mac, ip, wire.stack_mac, IPv4Address(wire.here))
+            wire._end.send(frames.arp(wire.stack_mac, reply), wire.clock.now)
         elif kind == "resolve_answer":
             ping = frames.icmp_message(stranger, wire.here, icmp.Echo(1, 1, bytes(1000)))
             wire._end.send(frames.ethernet(wire.stack_mac, wire.mac, ping), wire.clock.now)
@@ -52,11 +57,12 @@ def flood(wire: Wire, kind: str) -> Iterator[None]:
 def _frame(wire: Wire, kind: str) -> bytes:
     there, here = wire.there, wire.here
     if kind == "arp":
-        announced = IPv4Address(there)
-        return frames.arp(b"\xff" * 6, Arp(1, wire.mac, announced, wire.mac, announced))
+        request = Arp(ARP_REQUEST, wire.mac, IPv4Address(there), wire.mac, IPv4Address(here))
+        return frames.arp(b"\xff" * 6, request)
     packets = {
         "icmp": frames.icmp_message(there, here, icmp.Echo(1, 1, bytes(1400), reply=True)),
         "resolve": b"",
         "resolve_answer": b"",
+        "arp_answer": b"",
     }
     return frames.ethernet(wire.stack_mac, wire.mac, packets[kind])
