@@ -2,7 +2,7 @@
 
 And what the engine costs by itself, on the `pipe` device, and what comes through bad links. See
 compare.py for the rules of the comparison, programs.py for what is measured, engine.py for the
-engine, attacks.py and flood.py for hostile packets, goodput.py for the links.
+engine, attacks.py, flood.py and strangers.py for hostile packets, goodput.py for the links.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from .. import netns, signals
 from ..console import console
-from . import attacks, compare, devices, engine, flood, goodput, report
+from . import attacks, compare, devices, engine, flood, goodput, report, strangers
 from .worker import WorkerError
 
 QUICK, FULL = (3, 0.4), (9, 1.0)  # rounds, seconds each
@@ -72,6 +72,8 @@ def measure(
         results += attacks.measure(wanted, options.rounds, options.seconds, progress)
     if wanted := [name for name in flood.TESTS if name in options.only]:
         results += flood.measure(wanted, options.rounds, options.seconds, progress)
+    if wanted := [name for name in strangers.TESTS if name in options.only]:
+        results += strangers.measure(wanted, options.rounds, options.seconds, progress)
     size = goodput.QUICK if options.quick else goodput.FULL
     if options.rounds_given:
         size = replace(size, seeds=options.rounds, fairness_seeds=options.rounds)
@@ -89,6 +91,7 @@ def main(argv: Sequence[str] = ()) -> int:
                 *engine.TESTS,
                 *attacks.TESTS,
                 *flood.TESTS,
+                *strangers.TESTS,
                 *goodput.TESTS,
             ]
         )

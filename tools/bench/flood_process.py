@@ -1,9 +1,10 @@
-"""The processes of the SYN flood's benchmark: each pinned to a core, told what to do by lines of JSON.
+"""The processes of the benchmarks of floods: each pinned to a core, told what to do by lines of JSON.
 
 `python -m barewire.tools.bench.flood_process ROLE CORE ARGUMENT…`; a role says `{"ready": true}` and
-then answers each order on stdin with one line. server, kernel: who reads a bulk flow and echoes a word of
-whoever connects, on a stack of barewire's or on the kernel's sockets. bulk, honest: the clients, on the
-kernel's sockets. attack: the sender of SYNs.
+then answers each order on stdin with one line. server, kernel: who reads a bulk flow, echoes a word of
+whoever connects and all of an old friend, and waits for datagrams that never come, on a stack of
+barewire's or on the kernel's sockets. bulk, honest, steady: the clients, on the kernel's sockets. attack:
+the sender of SYNs; strangers: that of whatever else strangers may send.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from . import stranger_frames
 from ._syn_sender import ffi, lib
 
 Answer = dict[str, Any]
 Role = Callable[..., contextlib.AbstractContextManager[Callable[[Answer], Answer]]]
-BULK, ECHO = 7000, 7001  # ports
-PAUSE = 0.01  # seconds between honest connections
+BULK, ECHO, STEADY, SILENT = 7000, 7001, 7002, 7003  # ports
+PAUSE = 0.01  # seconds between honest connections, and words of the steady one
+TIMEOUT = 0.05  # seconds that the server waits for a datagram
 CONGESTION = b"cubic"
 PATIENCE = 10.0  # seconds until an honest connection has failed
 BUFFER = 256 * 1024
@@ -33,9 +36,13 @@ PR_SET_PDEATHSIG = 1
 
 
 @contextlib.contextmanager
-def listeners(host: str, create_server: Callable[[tuple[str, int]], Any]) -> Iterator[list[int]]:
-    """Reads what comes to one port, echoes a word on the other; gives [bytes read]."""
-    total = [0]
+def listeners(
+    host: str, create_server: Callable[[tuple[str, int]], Any], silent: Any
+) -> Iterator[Callable[[], Answer]]:
+    """Reads what comes to one port, echoes a word on another, everything on a third, and waits on the
+    datagram socket. Gives a function that tells the bytes read, and the longest that a time-out was
+    late since it was asked last, in seconds."""
+    total, late = [0], [0.0]
 
     def swallow(sock: Any) -> None:
         buffer = bytearray(BUFFER)
@@ -47,6 +54,24 @@ def listeners(host: str, create_server: Callable[[tuple[str, int]], Any]) -> Ite
         with contextlib.suppress(OSError):
             sock.sendall(sock.recv(5))
 
+    def echo_all(sock: Any) -> None:
+        with contextlib.suppress(OSError):
+            while data := sock.recv(BUFFER):
+                sock.sendall(data)
+
+    def wait() -> None:
+        silent.settimeout(TIMEOUT)
+        with contextlib.suppress(OSError):
+            while True:
+                begin = time.monotonic()
+                with contextlib.suppress(TimeoutError):
+                    silent.recv(1)
+                late[0] = max(late[0], time.monotonic() - begin - TIMEOUT)
+
+    def told() -> Answer:
+        longest, late[0] = late[0], 0.0
+        return {"bytes": total[0], "late": longest}
+
     def serve(listener: Any, use: Callable[[Any], None]) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -54,10 +79,12 @@ def listeners(host: str, create_server: Callable[[tuple[str, int]], Any]) -> Ite
                 with sock:
                     use(sock)
 
-    for port, use in ((BULK, swallow), (ECHO, echo)):
+    silent.bind((host, SILENT))
+    threading.Thread(target=wait, daemon=True).start()
+    for port, use in ((BULK, swallow), (ECHO, echo), (STEADY, echo_all)):
         listener = create_server((host, port))
         threading.Thread(target=serve, args=(listener, use), daemon=True).start()
-    yield total
+    yield told
 
 
 @contextlib.contextmanager
@@ -67,13 +94,14 @@ def server(device: str, address: str, gateway: str) -> Iterator[Callable[[Answer
 
     with (
         barewire.Stack(device, addresses=[address], gateway=gateway, syn_cookies=1) as stack,
-        listeners(address.split("/")[0], stack.create_server) as total,
+        listeners(
+            address.split("/")[0], stack.create_server, stack.socket(type=socket.SOCK_DGRAM)
+        ) as told,
     ):
 
         def mark(order: Answer) -> Answer:
             counters = stack.counters()
-            return {
-                "bytes": total[0],
+            return told() | {
                 "when": time.monotonic(),
                 "cpu": time.process_time(),
                 "frames": counters["rx_frames"],
@@ -87,7 +115,8 @@ def server(device: str, address: str, gateway: str) -> Iterator[Callable[[Answer
 @contextlib.contextmanager
 def kernel(interface: str, host: str) -> Iterator[Callable[[Answer], Answer]]:
     """The same on the kernel's sockets."""
-    with listeners(host, socket.create_server) as total:
+    silent = socket.socket(type=socket.SOCK_DGRAM)
+    with listeners(host, socket.create_server, silent) as told:
 
         def mark(order: Answer) -> Answer:
             with open("/proc/net/dev", encoding="ascii") as file:
@@ -95,8 +124,7 @@ def kernel(interface: str, host: str) -> Iterator[Callable[[Answer], Answer]]:
             frames = int(line.split(":")[1].split()[1])
             with open("/proc/net/netstat", encoding="ascii") as file:
                 names, values = (line.split() for line in list(file)[:2])
-            return {
-                "bytes": total[0],
+            return told() | {
                 "when": time.monotonic(),
                 "cpu": time.process_time(),
                 "frames": frames,
@@ -108,19 +136,28 @@ def kernel(interface: str, host: str) -> Iterator[Callable[[Answer], Answer]]:
 
 @contextlib.contextmanager
 def bulk(host: str) -> Iterator[Callable[[Answer], Answer]]:
-    """Sends until the end; an order has nothing to tell it."""
+    """Sends until the end, but pauses for an order with pause=True until the next."""
     data = bytes(BUFFER)
+    going = threading.Event()
+    going.set()
 
     def pour() -> None:
         with contextlib.suppress(OSError):
-            while True:
+            while going.wait():
                 sock.sendall(data)
+
+    def take(order: Answer) -> Answer:
+        if order.get("pause"):
+            going.clear()
+        else:
+            going.set()
+        return {}
 
     with socket.create_connection((host, BULK), timeout=PATIENCE) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION)
         sock.settimeout(None)
         threading.Thread(target=pour, daemon=True).start()
-        yield lambda order: {}
+        yield take
         sock.shutdown(socket.SHUT_RDWR)
 
 
@@ -168,19 +205,58 @@ def attack(mac: str, host: str) -> Iterator[Callable[[Answer], Answer]]:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
             sock.bind((order["interface"], 0))
             flood = ffi.new("struct syn_flood *")
-            flood.fd, flood.port, flood.rate = sock.fileno(), ECHO, order["rate"]
-            flood.share = int(order["share"] * 1000)
+            flood.port, flood.seed = ECHO, time.time_ns()
             flood.src_mac, flood.dst_mac = bytes([2, 0, 0, 0, 0, 9]), bytes.fromhex(mac)
-            flood.dst, flood.seed = socket.inet_aton(host), time.time_ns()
-            flood.seconds = int(order["seconds"] * 1e9)
-            if err := lib.syn_flood_run(flood):
-                raise OSError(-err, os.strerror(-err))
-            return {
-                "rate": flood.sent / (flood.took / 1e9),
-                "share": flood.cpu / flood.took,
-            }
+            flood.dst = socket.inet_aton(host)
+            return _flood(flood, lib.syn_flood_run, sock, order)
 
     yield run
+
+
+@contextlib.contextmanager
+def strangers(mac: str, host: str, kind: str) -> Iterator[Callable[[Answer], Answer]]:
+    """As attack, with frames of that kind (stranger_frames.KINDS)."""
+    frames = stranger_frames.build(kind, mac, host)
+    table = ffi.from_buffer(b"".join(frames))
+
+    def run(order: Answer) -> Answer:
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+            sock.bind((order["interface"], 0))
+            flood = ffi.new("struct frame_flood *")
+            flood.frames, flood.count, flood.len = table, len(frames), len(frames[0])
+            return _flood(flood, lib.frame_flood_run, sock, order)
+
+    yield run
+
+
+def _flood(flood: Any, run: Callable[[Any], int], sock: socket.socket, order: Answer) -> Answer:
+    pace = flood.pace
+    pace.fd, pace.rate, pace.share = sock.fileno(), order["rate"], int(order["share"] * 1000)
+    pace.seconds = int(order["seconds"] * 1e9)
+    if err := run(flood):
+        raise OSError(-err, os.strerror(-err))
+    return {"rate": pace.sent / (pace.took / 1e9), "share": pace.cpu / pace.took}
+
+
+@contextlib.contextmanager
+def steady(host: str) -> Iterator[Callable[[Answer], Answer]]:
+    """One old connection: a word, its echo, a pause; the longest that an echo took, in seconds."""
+
+    def run(order: Answer) -> Answer:
+        longest, words = 0.0, 0
+        end = time.monotonic() + order["seconds"]
+        while (begin := time.monotonic()) < end:
+            sock.sendall(b"hello")
+            if not sock.recv(5, socket.MSG_WAITALL):
+                raise OSError("the connection ended")
+            longest = max(longest, time.monotonic() - begin)
+            words += 1
+            time.sleep(PAUSE)
+        return {"longest": longest, "words": words}
+
+    with socket.create_connection((host, STEADY), timeout=PATIENCE) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield run
 
 
 ROLES: dict[str, Role] = {
@@ -188,7 +264,9 @@ ROLES: dict[str, Role] = {
     "kernel": kernel,
     "bulk": bulk,
     "honest": honest,
+    "steady": steady,
     "attack": attack,
+    "strangers": strangers,
 }
 
 

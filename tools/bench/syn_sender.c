@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A sender of SYNs through AF_PACKET: 64 frames a system call, each with an address, port and sequence
- * number of its own, and an MSS, SACK-permitted, timestamp and window scale as a kernel's SYN has. */
+/* A sender of floods through AF_PACKET, 64 frames a system call. Each SYN has an address, port and sequence
+ * number of its own, and an MSS, SACK-permitted, timestamp and window scale as a kernel's has. */
 #define _GNU_SOURCE /* sendmmsg */
 #include "syn_sender.h"
 
@@ -81,16 +81,16 @@ static void vary(uint8_t *p, uint64_t random)
     put16(tcp + 16, fold(sum16(tcp, TCP, sum16(ip + 12, 8, 6 + TCP))));
 }
 
-int syn_flood_run(struct syn_flood *f)
+/* Points the batch at its next frames. */
+typedef void next_frames(void *flood, struct iovec *piece);
+
+static int pour(struct flood_pace *f, next_frames *next, void *flood)
 {
     static const struct timespec nap = {.tv_nsec = 50000};
-    uint8_t frame[BATCH][FRAME];
     struct iovec piece[BATCH];
     struct mmsghdr message[BATCH];
     memset(message, 0, sizeof message);
     for (int i = 0; i < BATCH; i++) {
-        template_frame(f, frame[i]);
-        piece[i] = (struct iovec){.iov_base = frame[i], .iov_len = FRAME};
         message[i].msg_hdr.msg_iov = &piece[i];
         message[i].msg_hdr.msg_iovlen = 1;
     }
@@ -103,8 +103,7 @@ int syn_flood_run(struct syn_flood *f)
             nanosleep(&nap, NULL);
             continue;
         }
-        for (int i = 0; i < BATCH; i++)
-            vary(frame[i], next_random(&f->seed));
+        next(flood, piece);
         int n = sendmmsg(f->fd, message, BATCH, MSG_DONTWAIT);
         if (n < 0 && errno != ENOBUFS && errno != EAGAIN && errno != EINTR)
             return -errno;
@@ -114,4 +113,40 @@ int syn_flood_run(struct syn_flood *f)
     f->took = now - begin;
     f->cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID) - used;
     return 0;
+}
+
+struct syn_batch {
+    struct syn_flood *flood;
+    uint8_t frame[BATCH][FRAME];
+};
+
+static void next_syns(void *flood, struct iovec *piece)
+{
+    struct syn_batch *b = flood;
+    for (int i = 0; i < BATCH; i++) {
+        vary(b->frame[i], next_random(&b->flood->seed));
+        piece[i] = (struct iovec){.iov_base = b->frame[i], .iov_len = FRAME};
+    }
+}
+
+int syn_flood_run(struct syn_flood *f)
+{
+    struct syn_batch b = {.flood = f};
+    for (int i = 0; i < BATCH; i++)
+        template_frame(f, b.frame[i]);
+    return pour(&f->pace, next_syns, &b);
+}
+
+static void next_of_table(void *flood, struct iovec *piece)
+{
+    const struct frame_flood *f = flood;
+    for (uint32_t i = 0; i < BATCH; i++) {
+        uint64_t k = (f->pace.sent + f->pace.refused + i) % f->count;
+        piece[i] = (struct iovec){.iov_base = (void *)(f->frames + k * f->len), .iov_len = f->len};
+    }
+}
+
+int frame_flood_run(struct frame_flood *f)
+{
+    return f->count && f->len ? pour(&f->pace, next_of_table, f) : -EINVAL;
 }

@@ -1,0 +1,138 @@
+"""What strangers can send per packet, in wall time, beside established flows: class by class.
+
+The set-up is that of flood.py: who is attacked has one core, his clients and the strangers share the
+other. Each round has four intervals. Without a flood and with one: how late a `recv` with a time-out
+returns, and how long a word on an old connection waits for its echo. Then with a bulk flow: with the
+flood to the stack, and with one *beside*, to a pair of interfaces that nobody listens on, which takes the
+sender as much processor time. What the flow keeps is its rate in the one by that in the other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from .. import netns
+from .compare import OURS, PEER
+from .flood import SINK, UNUSED, Part, stack_mac
+from .report import Result, Samples
+from .stranger_frames import KINDS
+
+TESTS = {f"strangers_{kind}": kind for kind in KINDS}
+RATES = (30_000, 100_000)  # frames a second
+ROUNDS, SECONDS = 3, 1.5  # at most so many rounds, at least so many seconds an interval
+PREFIX = "/16"  # room for invented neighbours
+DEVICE = "packet:wire0"
+UNITS = {
+    "sent": "1/s",
+    "time-out late, quiet": "ms",
+    "time-out late": "ms",
+    "echo longest, quiet": "ms",
+    "echo longest": "ms",
+    "rate beside": "Gbit/s",
+    "rate flooded": "Gbit/s",
+    "rate kept": "",
+}
+
+
+class Scene:
+    """The processes of one contender."""
+
+    def __init__(self, contender: str, where: netns.Namespace, ours: netns.Namespace) -> None:
+        cores = sorted(os.sched_getaffinity(0))
+        here, there = cores[0], cores[-1]
+        own = OURS + PREFIX if contender == "kernel" else UNUSED
+        netns.veth(where, ours, PEER + PREFIX, own, names=("wire0", "wire0"))
+        netns.veth(where, where, *SINK, names=("sink0", "sink1"))
+        if contender == "kernel":
+            ours.add_route("default", PEER)
+            self.server = Part(ours, "kernel", here, "wire0", OURS)
+        else:
+            self.server = Part(ours, "server", here, DEVICE, OURS + PREFIX, PEER)
+        self.bulk = Part(where, "bulk", there, OURS)
+        self.bulk.ask(pause=True)
+        self.steady = Part(where, "steady", there, OURS)
+        self._start = partial(Part, where, "strangers", there, stack_mac(where), OURS)
+
+    def come(self, kind: str) -> None:
+        """From now on the strangers send frames of that kind."""
+        self.strangers = self._start(kind)
+
+    def patience(self, seconds: float, rate: int) -> dict[str, float]:
+        """The longest waits in an interval, in ms, with so many frames a second (0: no flood)."""
+        self.server.ask()
+        self.steady.tell(seconds=seconds)
+        sent = 0.0
+        if rate:
+            sent = self._flood("wire0", seconds, rate=rate)["rate"]
+        longest = self.steady.answer()["longest"]
+        return {"late": self.server.ask()["late"] * 1e3, "longest": longest * 1e3, "sent": sent}
+
+    def bulk_rate(self, interface: str, seconds: float, **pace: Any) -> tuple[float, float]:
+        """(Gbit/s of the bulk flow, share of the processor that the strangers took) during a flood."""
+        before = self.server.ask()
+        share = self._flood(interface, seconds, **pace)["share"]
+        after = self.server.ask()
+        took = after["when"] - before["when"]
+        return (after["bytes"] - before["bytes"]) * 8 / 1e9 / took, share
+
+    def _flood(
+        self, interface: str, seconds: float, rate: int = 0, share: float = 0
+    ) -> dict[str, Any]:
+        return self.strangers.ask(seconds=seconds, interface=interface, rate=rate, share=share)
+
+    def round(self, seconds: float, rate: int) -> dict[str, float]:
+        quiet = self.patience(seconds, 0)
+        flooded = self.patience(seconds, rate)
+        self.bulk.ask()
+        self.bulk_rate("sink0", 0.2, rate=rate)  # the flow finds its window
+        under, share = self.bulk_rate("wire0", seconds, rate=rate)
+        beside, _ = self.bulk_rate("sink0", seconds, share=max(share, 0.001))
+        self.bulk.ask(pause=True)
+        return {
+            "sent": flooded["sent"],
+            "time-out late, quiet": quiet["late"],
+            "time-out late": flooded["late"],
+            "echo longest, quiet": quiet["longest"],
+            "echo longest": flooded["longest"],
+            "rate beside": beside,
+            "rate flooded": under,
+            "rate kept": under / beside if beside else 0.0,
+        }
+
+
+def measure(
+    names: list[str], rounds: int, seconds: float, progress: Callable[[str], None]
+) -> list[Result]:
+    """Every figure of each class at each rate, one sample a round, beside the kernel's."""
+    results = []
+    for name in names:
+        for rate in RATES:
+            results += measure_at(name, rate, min(rounds, ROUNDS), max(seconds, SECONDS), progress)
+    return results
+
+
+def measure_at(
+    name: str,
+    rate: int,
+    rounds: int,
+    seconds: float,
+    progress: Callable[[str], None],
+    contenders: tuple[str, ...] = ("barewire", "kernel"),
+) -> list[Result]:
+    """The contenders take turns, each in a scene of its own that lasts one round."""
+    kind = TESTS[name]
+    samples: dict[str, dict[str, Samples]] = {metric: {} for metric in UNITS}
+    for number in range(rounds):
+        for title in contenders:
+            progress(f"round {number + 1}/{rounds}: {KINDS[kind]}, {rate:,} a second, {title}")
+            with netns.Namespace("flood") as where, netns.Namespace("flooded") as ours:
+                scene = Scene(title, where, ours)
+                scene.come(kind)
+                found = scene.round(seconds, rate)
+            for metric, value in found.items():
+                samples[metric].setdefault(title, Samples()).add(value)
+    device = f"packet, {rate // 1000}k/s"
+    return [Result(name, device, "in", m, unit, samples[m]) for m, unit in UNITS.items()]
