@@ -7,6 +7,7 @@ import hashlib
 import os
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,8 +97,8 @@ class Device:
 
     `mtu` is the largest IP packet in bytes, `layer` 2 (Ethernet frames) or 3 (bare IP packets),
     `mac` six bytes. A device belongs to the process that opened it: a forked child's copy refuses
-    to work and its close() does nothing. (A child made by fork without exec keeps the descriptor
-    open, and with it a TAP interface, until it exits; descriptors are closed on exec.)
+    to work and its close() does nothing; its descriptors are closed, so that nothing of the device
+    outlives the parent's close().
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class Device:
             0  # calls that are in the netdev: of one thread, nested by handlers of signals
         )
         self._ending = False  # close() came meanwhile
+        _devices.add(self)
 
     def __repr__(self) -> str:
         state = "" if self._netdev is not None else " (taken or closed)"
@@ -222,6 +224,12 @@ class Device:
                 self._lent.clear()
         if self.inner is not None:
             self.inner.close()  # what it holds beside the netdev that went with ours
+
+    def forked(self) -> None:
+        """In a forked child."""
+        netdev, self._netdev = self._netdev, None
+        if netdev is not None and netdev.forked != ffi.NULL:
+            netdev.forked(netdev)
 
     def __enter__(self) -> Device:
         return self
@@ -329,3 +337,15 @@ class Device:
             what = "is gone" if result == -errno.ENETDOWN else os.strerror(-result)
             raise DeviceError(-result, f"device {self.kind}:{self.name} {what}")
         return result
+
+
+_devices: weakref.WeakSet[Device] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for device in list(_devices):
+        device.forked()
+    _devices.clear()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -111,6 +111,9 @@ struct netdev {
     int (*arm)(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *arm);
     /* Releases everything the device holds, the struct itself too. Called once. */
     void (*close)(struct netdev *dev);
+    /* May be NULL. In a forked child, once and instead of everything else: closes the descriptors of the
+     * child's copy, so that they do not hold what the parent closes, and touches nothing that is shared. */
+    void (*forked)(struct netdev *dev);
     /* May be NULL. The stack's addresses on this interface are these from now on (n of 16 bytes, IPv4
      * mapped): a device that shares its interface steers by them. 0, or -EADDRINUSE: the kernel has
      * one of them. */

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import errno
 import logging
 import os
 import threading
 import warnings
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from types import TracebackType
@@ -22,7 +20,7 @@ from barewire.stack.ip.routes import IfAddr, Route
 from barewire.stack.port import EnginePort
 from barewire.stack.worker import ControlWorker
 
-from . import _attachment, _config, _errors, _limits
+from . import _attachment, _config, _errors, _limits, _open_stacks
 
 if TYPE_CHECKING:
     from ._trace_records import Record
@@ -167,7 +165,7 @@ class Stack:
             _attachment.close_all(devices)
             lib.host_close(self.host, 0)
             raise
-        _open.add(self)
+        _open_stacks.stacks.add(self)
 
     def _configure(
         self,
@@ -427,8 +425,9 @@ class Stack:
                 self._drain_sockets(seconds)
             finally:
                 self._closed = True
-                _open.discard(self)
-                if lib.host_close(self.host, 0) == -errno.ETIMEDOUT and seconds:
+                timed_out = lib.host_close(self.host, 0) == -errno.ETIMEDOUT
+                _open_stacks.stacks.discard(self)
+                if timed_out and seconds:
                     log.warning(
                         "%r: not all data was acknowledged within %g s, reset", self, seconds
                     )
@@ -481,17 +480,3 @@ class Stack:
             )
         if self._closed:
             raise OSError(errno.EBADF, "this stack is closed")
-
-
-_open: weakref.WeakSet[Stack] = weakref.WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    """Before the interpreter is torn down: what was sent arrives, as on the kernel."""
-    _errors.interpreter_ends()
-    for stack in list(_open):
-        stack.close()
-
-
-os.register_at_fork(after_in_child=_open.clear)

@@ -26,6 +26,14 @@ static void dpdk_close(struct netdev *dev)
     free(d);
 }
 
+/* The port's own descriptors are DPDK's (dpdk.py closes those it can tell). */
+static void dpdk_forked(struct netdev *dev)
+{
+    struct dpdk *d = (struct dpdk *)dev;
+    if (d->control >= 0)
+        close(d->control);
+}
+
 static int link_up(const struct dpdk_port *p)
 {
     struct rte_eth_link link = {0};
@@ -109,6 +117,7 @@ struct netdev *dpdk_new(struct dpdk_eal *eal, const struct dpdk_config *cfg, int
                              .tx_burst = dpdk_tx_burst,
                              .arm = dpdk_arm,
                              .close = dpdk_close,
+                             .forked = dpdk_forked,
                              .xstats = dpdk_xstats,
                              .caps = caps_of(p),
                              .mtu = p->mtu,

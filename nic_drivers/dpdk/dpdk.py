@@ -8,6 +8,7 @@ port's namespace; port.c and burst.c do the rest.
 from __future__ import annotations
 
 import _socket
+import contextlib
 import errno
 import os
 import re
@@ -35,6 +36,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from .eal import EalOptions
 
+_TUN = "/dev/net/tun"
 _ON_KERNEL = ("net_af_packet", "net_af_xdp")  # drivers of an interface of the kernel's
 
 _NEEDS = {
@@ -84,6 +86,8 @@ def open_dpdk(
     config.offload, config.promiscuous = offload, promiscuous
     config.own_mac, config.mac = mac is not None, mac or stable_mac(devargs)
 
+    _remember(name, devargs)
+
     def open_here() -> Any:
         _look_at(name, devargs)
         kept = inheritable()
@@ -96,6 +100,61 @@ def open_dpdk(
 
     netdev = in_thread(open_here, netns, lambda late: late.close(late))
     return Device("dpdk", netdev, info=_info(netdev), queues=queues)
+
+
+_named: set[str] = set()  # what ports were opened by: net_tap's interfaces, sockets' paths
+
+
+def _remember(name: str, devargs: str) -> None:
+    """Before a port is opened: what its descriptors can be told by in a forked child."""
+    arguments = dict(re.findall(r",([^=,]*)=([^,]*)", devargs))
+    if name.startswith("net_tap"):
+        arguments.setdefault("iface", "dtap%d")
+    _named.update(arguments[key] for key in ("iface", "socket", "path") if key in arguments)
+
+
+def _forked() -> None:
+    """Closes a child's copies of what holds net_tap's interfaces, and of the sockets of memif and vhost.
+    What else DPDK has cannot be told from the program's own: it ends with the last process that has it."""
+    for fd in map(int, os.listdir("/proc/self/fd") if _named else ()):
+        try:
+            link = os.readlink(f"/proc/self/fd/{fd}")
+            names = (
+                _interfaces(fd)
+                if link == _TUN
+                else _addresses(fd)
+                if link[:7] == "socket:"
+                else set()
+            )
+            if names & _named:
+                os.close(fd)
+        except OSError:
+            continue  # the listing's own
+
+
+def _interfaces(fd: int) -> set[str]:
+    """The interface of a TUN descriptor, and its name without a number."""
+    with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as info:
+        names = set(re.findall(r"^iff:\s*(\S+)", info.read(), re.MULTILINE))
+    return names | {re.sub(r"\d+$", "%d", name) for name in names}
+
+
+def _addresses(fd: int) -> set[str]:
+    """Both ends' paths of a Unix socket."""
+    sock = _socket.socket(fileno=fd)
+    try:
+        if sock.family != _socket.AF_UNIX:
+            return set()
+        found = {sock.getsockname()}
+        with contextlib.suppress(OSError):
+            found.add(sock.getpeername())
+        return {address for address in found if isinstance(address, str)}
+    finally:
+        sock.detach()
+
+
+if not _missing:
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _look_at(name: str, devargs: str) -> None:

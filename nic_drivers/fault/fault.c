@@ -390,6 +390,13 @@ static int fault_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
     return xstats_of(((struct fault *)dev)->inner, out, max);
 }
 
+static void fault_forked(struct netdev *dev)
+{
+    struct netdev *inner = ((struct fault *)dev)->inner;
+    if (inner->forked)
+        inner->forked(inner);
+}
+
 static void fault_close(struct netdev *dev)
 {
     struct fault *f = (struct fault *)dev;
@@ -442,6 +449,7 @@ struct netdev *fault_new(struct netdev *inner, const struct fault_way *ways, uin
     f->dev.reclaim = NULL;
     f->dev.arm = fault_arm;
     f->dev.close = fault_close;
+    f->dev.forked = fault_forked;
     f->dev.xstats = fault_xstats;
     f->dev.set_addrs = fault_set_addrs;
     /* It reads all bytes at once, and a slot holds one MTU. */

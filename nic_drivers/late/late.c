@@ -138,6 +138,13 @@ static int late_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
     return xstats_of(((struct late *)dev)->inner, out, max);
 }
 
+static void late_forked(struct netdev *dev)
+{
+    struct netdev *inner = ((struct late *)dev)->inner;
+    if (inner->forked)
+        inner->forked(inner);
+}
+
 static void late_close(struct netdev *dev)
 {
     struct late *l = (struct late *)dev;
@@ -169,6 +176,7 @@ struct netdev *late_new(struct netdev *inner, int64_t max_delay, uint32_t depth,
     l->dev.reclaim = late_reclaim;
     l->dev.arm = late_arm;
     l->dev.close = late_close;
+    l->dev.forked = late_forked;
     l->dev.xstats = late_xstats;
     l->dev.set_addrs = late_set_addrs;
     l->dev.caps |= NETDEV_TX_ASYNC;

@@ -269,6 +269,11 @@ static int packet_arm(struct netdev *dev, int64_t now, int want_tx, struct netde
            (want_tx && status_of(tx_entry(p, p->tx_head) + p->tx_status) == TP_STATUS_AVAILABLE);
 }
 
+static void packet_forked(struct netdev *dev)
+{
+    close(((struct packet_port *)dev)->fd);
+}
+
 static void packet_close(struct netdev *dev)
 {
     struct packet_port *p = (struct packet_port *)dev;
@@ -337,6 +342,7 @@ struct netdev *packet_new(int fd, const struct packet_config *cfg)
                              .tx_burst = packet_tx_burst,
                              .arm = packet_arm,
                              .close = packet_close,
+                             .forked = packet_forked,
                              .set_addrs = cfg->share ? packet_set_addrs : NULL,
                              .xstats = packet_xstats,
                              .caps = NETDEV_VNET_HDR | NETDEV_RX_CSUM | NETDEV_RX_GSO,

@@ -121,6 +121,14 @@ static int pcap_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
     return xstats_of(((struct pcap *)dev)->inner, out, max);
 }
 
+static void pcap_forked(struct netdev *dev)
+{
+    struct pcap *p = (struct pcap *)dev;
+    if (p->inner->forked)
+        p->inner->forked(p->inner);
+    close(p->fd);
+}
+
 static void pcap_close(struct netdev *dev)
 {
     struct pcap *p = (struct pcap *)dev;
@@ -161,6 +169,7 @@ struct netdev *pcap_new(struct netdev *inner, int fd, const struct pcap_config *
     p->dev.reclaim = inner->reclaim ? pcap_reclaim : NULL;
     p->dev.arm = pcap_arm;
     p->dev.close = pcap_close;
+    p->dev.forked = pcap_forked;
     p->dev.xstats = pcap_xstats;
     p->dev.set_addrs = pcap_set_addrs;
     memset(&p->dev.stats, 0, sizeof p->dev.stats);

@@ -245,6 +245,11 @@ static void pipe_free(struct pipe *p)
     free(p);
 }
 
+static void pipe_forked(struct netdev *dev)
+{
+    close(((struct pipe_end *)dev)->fd);
+}
+
 static void pipe_close(struct netdev *dev)
 {
     struct pipe_end *e = (struct pipe_end *)dev;
@@ -294,6 +299,7 @@ static void end_init(struct pipe *p, int i, const struct pipe_config *cfg)
                              .tx_burst = pipe_tx_burst,
                              .arm = pipe_arm,
                              .close = pipe_close,
+                             .forked = pipe_forked,
                              .mtu = cfg->mtu,
                              .layer = cfg->layer,
                              .caps = cfg->offload ? NETDEV_TX_CSUM : 0};

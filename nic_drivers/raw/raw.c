@@ -228,7 +228,7 @@ static int raw_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
     return xstats_put(out, 0, max, xstat_names, r->xstats, XSTATS);
 }
 
-static void raw_close(struct netdev *dev)
+static void raw_forked(struct netdev *dev)
 {
     struct raw *r = (struct raw *)dev;
     close(r->rx_fd);
@@ -236,6 +236,12 @@ static void raw_close(struct netdev *dev)
     for (int i = 0; i < RAW_HELD; i++)
         if (r->held[i] >= 0)
             close(r->held[i]);
+}
+
+static void raw_close(struct netdev *dev)
+{
+    struct raw *r = (struct raw *)dev;
+    raw_forked(dev);
     munmap(r->buffers, (size_t)(BW_RX_BURST + BW_TX_BURST) * SLOT);
     free(r);
 }
@@ -277,6 +283,7 @@ struct netdev *raw_new(const struct raw_config *cfg)
                              .tx_burst = raw_tx_burst,
                              .arm = raw_arm,
                              .close = raw_close,
+                             .forked = raw_forked,
                              .set_addrs = raw_set_addrs,
                              .xstats = raw_xstats,
                              .caps = NETDEV_TX_CSUM | NETDEV_RX_CSUM | NETDEV_RX_GSO,

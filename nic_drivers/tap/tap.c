@@ -175,7 +175,7 @@ static int tap_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
     return guard_xstats(t->guard, out, xstats_put(out, 0, max, drop_names, t->drops, DROPS), max);
 }
 
-static void tap_close(struct netdev *dev)
+static void tap_forked(struct netdev *dev)
 {
     struct tap *t = (struct tap *)dev;
     if (t->queues > 1 && t->wait_fd >= 0)
@@ -184,6 +184,12 @@ static void tap_close(struct netdev *dev)
         close(t->fd[i]);
     if (t->guard >= 0)
         close(t->guard);
+}
+
+static void tap_close(struct netdev *dev)
+{
+    struct tap *t = (struct tap *)dev;
+    tap_forked(dev);
     free(t->buffer);
     free(t);
 }
@@ -207,6 +213,7 @@ struct netdev *tap_new(const struct tap_config *cfg)
                              .tx_burst = tap_tx_burst,
                              .arm = tap_arm,
                              .close = tap_close,
+                             .forked = tap_forked,
                              .xstats = tap_xstats,
                              .mtu = cfg->mtu,
                              .layer = cfg->layer};

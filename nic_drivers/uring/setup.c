@@ -216,6 +216,18 @@ static void release(struct uring *u)
         munmap(u->memory, u->memory_len);
 }
 
+static void uring_forked(struct netdev *dev)
+{
+    struct uring *u = (struct uring *)dev;
+    close(u->tx.ring_fd);
+    close(u->rx.ring_fd);
+    if (u->event_fd >= 0)
+        close(u->event_fd);
+    if (u->guard >= 0)
+        close(u->guard);
+    close(u->fd);
+}
+
 /* A request that stands holds the descriptor, and with it a TAP interface: so it has to end first. */
 static void uring_close(struct netdev *dev)
 {
@@ -257,6 +269,7 @@ static void describe(struct uring *u, const struct uring_config *cfg)
                              .tx_burst = uring_tx_burst,
                              .arm = uring_arm,
                              .close = uring_close,
+                             .forked = uring_forked,
                              .set_addrs = cfg->share ? uring_set_addrs : NULL,
                              .xstats = uring_xstats,
                              .mtu = cfg->mtu,

@@ -139,6 +139,22 @@ static int make_socket(struct xdp *x, const struct xdp_config *cfg, uint32_t i, 
     return cfg->busy_poll ? prefer_busy_poll(q->fd, cfg, text) : 0;
 }
 
+/* A mapped ring holds its socket: a child is not to have it. libxdp keeps the mapping's place to itself, but it
+ * begins with the page of the producer's index and ends with the entries. */
+static void ring_dontfork(const void *producer, const void *entries, size_t len)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)producer & ~(page - 1);
+    madvise((void *)start, (uintptr_t)entries + len - start, MADV_DONTFORK);
+}
+
+static void queue_dontfork(const struct xdp_queue *q)
+{
+    ring_dontfork(q->fill.producer, q->fill.ring, q->fill.size * sizeof(uint64_t));
+    ring_dontfork(q->comp.producer, q->comp.ring, q->comp.size * sizeof(uint64_t));
+    ring_dontfork(q->rx.producer, q->rx.ring, q->rx.size * sizeof(struct xdp_desc));
+    ring_dontfork(q->tx.producer, q->tx.ring, q->tx.size * sizeof(struct xdp_desc));
+}
+
 static int make_sockets(struct xdp *x, const struct xdp_config *cfg, char *text)
 {
     const struct xsk_umem_config config = {
@@ -153,6 +169,8 @@ static int make_sockets(struct xdp *x, const struct xdp_config *cfg, char *text)
         err = make_socket(x, cfg, i, text);
     if (err)
         return err;
+    for (uint32_t i = 0; i < x->queues; i++)
+        queue_dontfork(&x->queue[i]);
     struct xdp_options options = {0};
     socklen_t len = sizeof options;
     getsockopt(x->queue[0].fd, SOL_XDP, XDP_OPTIONS, &options, &len);
@@ -298,6 +316,21 @@ void xdp_get_info(struct netdev *dev, struct xdp_info *info)
         .native = x->native, .zerocopy = x->zerocopy, .hugepages = x->hugepages, .frags = x->frags};
 }
 
+/* Not through libxdp, which would take the sockets out of the parent's map. */
+static void xdp_forked(struct netdev *dev)
+{
+    struct xdp *x = (struct xdp *)dev;
+    close(x->link);
+    if (x->queues > 1)
+        close(x->fd);
+    for (uint32_t i = 0; i < x->queues; i++)
+        close(x->queue[i].fd);
+    if (xsk_umem__fd(x->xsk) != x->queue[0].fd)
+        close(xsk_umem__fd(x->xsk));
+    close(x->control);
+    bpf_object__close(x->program);
+}
+
 static void xdp_close(struct netdev *dev)
 {
     struct xdp *x = (struct xdp *)dev;
@@ -347,6 +380,7 @@ struct netdev *xdp_new(const struct xdp_config *cfg, int *err, char *text)
                              .tx_burst = xdp_tx_burst,
                              .arm = xdp_arm,
                              .close = xdp_close,
+                             .forked = xdp_forked,
                              .set_addrs = xdp_set_addrs,
                              .xstats = xdp_xstats,
                              .caps = NETDEV_TX_CSUM | (cfg->pseudo ? NETDEV_RX_CSUM : 0),

@@ -42,6 +42,28 @@ void release_netdev(struct host *h, int i)
     h->dev[i] = NULL;
 }
 
+/* ---- fork(2) ----------------------------------------------------------------------------------- */
+void host_before_fork(struct host *h)
+{
+    host_lock(h);
+}
+
+void host_after_fork(struct host *h)
+{
+    host_unlock(h);
+}
+
+/* The lock stays taken in the child: nobody takes it there. */
+void host_forked(struct host *h)
+{
+    for (int i = LOOPBACK + 1; i <= h->devs; i++) {
+        if (h->dev[i] && h->dev[i]->forked)
+            h->dev[i]->forked(h->dev[i]);
+        h->dev[i] = NULL;
+    }
+}
+
+/* ---- gone, and back ---------------------------------------------------------------------------- */
 static int is_away(const struct host *h, int index)
 {
     return index > LOOPBACK && index <= h->devs && h->down & 1u << index;

@@ -46,6 +46,11 @@ int host_drain(struct host *h, int64_t linger_ns);
 /* After host_close; frees all memory, but a little until the last handle is closed: garbage collectors
  * finalise a stack and its sockets in any order. In between calls answer -EBADF, as with NULL. */
 void host_free(struct host *h);
+/* Around fork(2), which copies descriptors: before it, with nothing of a device half done in the child; after it in
+ * the parent; and in the child, where the devices' descriptors are closed, so that the parent's close() frees them. */
+void host_before_fork(struct host *h);
+void host_after_fork(struct host *h);
+void host_forked(struct host *h);
 int64_t host_now(struct host *h); /* the stack's clock: CLOCK_MONOTONIC or the last host_set_now */
 
 /* ---- virtual time ---- */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import hashlib
@@ -10,10 +11,11 @@ import signal
 import threading
 import warnings
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
-from barewire.nic_drivers import pipe_pair
+from barewire.nic_drivers import Faults, pipe_pair, with_faults, with_pcap
 from barewire.stack import lib
 
 from .kit import PATIENCE, A, B, Sock, Stack, Thread, asleep, descriptors, pair, two_stacks, until
@@ -161,6 +163,65 @@ def test_a_forked_child_has_a_foreign_stack() -> None:
         until(lambda: os.waitpid(pid, os.WNOHANG) == (pid, 0), "the child to say that all is well")
         there.sendall(b"the parent goes on")
         assert waiting.result() == b"the parent goes on"
+
+
+def test_forks_in_the_middle_of_everything() -> None:
+    """Traffic, other threads that fork, stacks that open and close: no child hangs or crashes, and the
+    parent goes on."""
+    with two_stacks() as (a, b):
+        here, there = pair(a, b)
+        stop = threading.Event()
+
+        def echo() -> None:
+            while data := there.recv():
+                there.sendall(data)
+
+        def talk() -> None:
+            while not stop.is_set():
+                here.sendall(b"x" * 1000)
+                here.recv_exactly(1000)
+            here.shutdown(1)
+
+        def come_and_go() -> None:
+            while not stop.is_set():
+                Stack(pipe_pair()[0], exit_linger=0).close()
+
+        def fork() -> None:
+            for _ in range(12):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # 3.12: fork with threads
+                    pid = os.fork()
+                if pid == 0:
+                    signal.alarm(20)
+                    os._exit(0 if here.try_send(b"x") == -lib.BW_FOREIGN else 1)
+                assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+        threads = [Thread(f) for f in (echo, talk, come_and_go)]
+        forkers = [Thread(fork), Thread(fork)]
+        for thread in forkers:
+            thread.result()
+        stop.set()
+        for thread in threads:
+            thread.result()
+
+
+def test_a_forked_child_holds_no_device_of_a_stack(tmp_path: Path) -> None:
+    """In wrappers too: of the capture, which the parent closes, the child has no descriptor."""
+    capture = tmp_path / "capture"
+    near, far = pipe_pair()
+    with far:
+        stack = Stack(with_faults(with_pcap(near, capture), Faults()), exit_linger=0)
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)
+            links = []
+            for fd in os.listdir("/proc/self/fd"):
+                with contextlib.suppress(OSError):
+                    links.append(os.readlink(f"/proc/self/fd/{fd}"))
+            os._exit(str(capture) in links)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        stack.close()
+    assert capture.stat().st_size >= 24
 
 
 def _in_the_child(stack: Stack, sock: Sock) -> int:

@@ -300,6 +300,26 @@ def test_a_forked_child_is_told_and_the_parent_goes_on(ns):
     assert program.end()[0] == 0
 
 
+def test_what_the_parent_closes_is_free_although_a_child_lives_on(ns):
+    """As multiprocessing forks: its children outlive the stack."""
+    program = our_program(
+        ns,
+        "import os\n"
+        "told, goes = os.pipe()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os.close(goes); os.read(told, 1); os._exit(0)\n"
+        "stack.close()\n"
+        "print('closed'); sys.stdin.readline()\n"
+        "assert os.waitpid(child, os.WNOHANG) == (0, 0)\n"
+        "os.close(goes); os.waitpid(child, 0)\n",
+    )
+    assert program.line() == "closed"
+    assert "tap0" not in ns.links()
+    program.say()
+    assert program.end()[0] == 0
+
+
 # ---- the device vanishes ----------------------------------------------------------------------------
 
 

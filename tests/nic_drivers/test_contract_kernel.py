@@ -149,3 +149,50 @@ def test_opened_a_hundred_times_nothing_is_left(place: Place) -> None:
     assert place.state() == state
     assert held()[0] == descriptors
     assert held()[1] - pages < 80
+
+
+# ---- fork(2), as multiprocessing does it ---------------------------------------------------------
+
+
+def descriptors() -> dict[int, str]:
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found[int(fd)] = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue  # the listing's own
+    return found
+
+
+@pytest.mark.parametrize("place", [*drivers(), "uring-packet", "dpdk-memif"], indirect=True)
+def test_a_forked_child_holds_nothing_that_the_parent_closes(place: Place) -> None:
+    if place.device.startswith("callback"):
+        return  # the interface is the tunnel's, and the tunnel the program's
+    place.prepare()
+    state, before = place.state(), descriptors()
+    device = place.open()
+    ours, theirs = os.pipe()
+    told, goes = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(goes)
+        kept = [link for fd, link in descriptors().items() if fd not in before]
+        os.write(theirs, "\n".join(kept).encode())
+        os.close(theirs)
+        os.read(told, 1)  # until the parent is done
+        os._exit(0)
+    os.close(theirs)
+    try:
+        with open(ours) as pipe:
+            kept = pipe.read().split("\n")
+        if not place.device.startswith("dpdk"):  # some of its own cannot be told from the program's
+            assert not [link for link in kept if not link.startswith("pipe:")]
+        device.arm()
+        device.close()
+        assert place.state() == state
+        place.open().close()
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "the child lives on"
+    finally:
+        os.close(goes)
+        os.close(told)
+        os.waitpid(child, 0)

@@ -424,7 +424,7 @@ def test_no_permission(inside: Namespace) -> None:
     assert "unshare -Urn" in second
 
 
-def test_a_child_keeps_the_interface_alive_but_removes_nothing(inside: Namespace) -> None:
+def test_a_child_removes_nothing(inside: Namespace) -> None:
     with open_device("tap:bw0") as device:
         child = os.fork()
         if not child:
