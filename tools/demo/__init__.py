@@ -1,9 +1,9 @@
 """`barewire demo`: a barewire stack on a TAP interface, the Linux kernel as its peer.
 
-Everything happens in network namespaces of the demo's own, which vanish with it. First barewire
-serves (the standard library's http.server, unmodified, through the drop-in) and the kernel's side
-pings, echoes, fetches and uploads; then barewire is the client. The same programs then run over the
-kernel's own sockets on both ends of a veth pair. A file counts only with its SHA-256 checked.
+Everything happens in network namespaces of the demo's own, which vanish with it. barewire serves
+(the standard library's http.server, unmodified, through the drop-in) and the kernel's side pings,
+echoes, fetches and uploads; then barewire is the client. In turn with it the same programs run over
+the kernel's own sockets on both ends of a veth pair. A file counts only with its SHA-256 checked.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ import hashlib
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import netns, signals
+from ..bench.report import Samples, cell
 from ..console import console
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 PEER, OURS, PREFIX = "198.18.0.1", "198.18.0.2", "/24"
 PROGRAMS = os.path.join(os.path.dirname(__file__), "programs.py")
 BUDGET = 60.0  # seconds for everything
+ECHOES = "1000"  # datagrams there and back, a round
 
 
 class DemoError(Exception):
@@ -39,14 +42,66 @@ class DemoError(Exception):
 
 
 @dataclass
-class Side:
-    """One of the two compared: how and where its program is started; the peer is the kernel."""
+class Link:
+    """Where a program of the side that is measured runs, and where its peer, the kernel's."""
 
-    title: str
     here: netns.Namespace
     peer: netns.Namespace
+
+
+@dataclass
+class Side:
+    """One of the two compared: how its programs are started, and where. It serves on one link and is
+    the client on the other, so that all its programs may run at once."""
+
+    title: str
     prefix: list[str]
-    figures: dict[str, str] = field(default_factory=dict)
+    serving: Link
+    calling: Link
+    figures: dict[str, Samples] = field(default_factory=dict)
+
+    def note(self, figure: str, value: float) -> None:
+        self.figures.setdefault(figure, Samples()).add(value)
+
+
+class Program:
+    """One of the demo's programs. It answers with one line of JSON: that it is ready, and then to
+    each question. Raises DemoError with the program's last words where it does not."""
+
+    def __init__(
+        self, where: netns.Namespace, prefix: Sequence[str], words: Sequence[str], deadline: float
+    ) -> None:
+        self.name = words[0]
+        self.deadline = deadline
+        # A session of its own: Ctrl-C reaches the demo alone, which then ends the programs.
+        self._process = where.popen(
+            [sys.executable, "-P", *prefix, PROGRAMS, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "BAREWIRE_DEMO_PID": str(os.getpid())},
+        )
+
+    def ask(self, *words: str) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # then it has last words
+            self._process.stdin.write(json.dumps(words) + "\n")
+            self._process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None and self._process.stderr is not None
+        left = max(0.0, self.deadline - time.monotonic())
+        if not select.select([self._process.stdout], [], [], left)[0]:
+            raise DemoError(f"it did not end within {BUDGET:.0f} seconds")
+        line = self._process.stdout.readline()
+        if not line:
+            said = [text for text in self._process.stderr.read().splitlines() if text.strip()]
+            raise DemoError(f"the {self.name} failed: {said[-1] if said else 'it said nothing'}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
 
 class Demo:
@@ -62,128 +117,110 @@ class Demo:
             file.write(data)
         self.sha256 = hashlib.sha256(data).hexdigest()
 
-    def left(self) -> float:
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise DemoError(f"it did not end within {BUDGET:.0f} seconds")
-        return left
+    def start(self, side: Side) -> Clients:
+        """The four programs of a side; they become ready by themselves."""
 
-    def start(
-        self, where: netns.Namespace, prefix: Sequence[str], *args: str
-    ) -> subprocess.Popen[str]:
-        # A session of its own: Ctrl-C reaches the demo alone, which then ends the programs.
-        command = [sys.executable, "-P", *prefix, PROGRAMS, *args]
-        return where.popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "BAREWIRE_DEMO_PID": str(os.getpid())},
+        def program(where: netns.Namespace, prefix: Sequence[str], *words: str) -> Program:
+            return Program(where, prefix, words, self.deadline)
+
+        servers = [
+            program(side.serving.here, side.prefix, "server", OURS, self.folder),
+            program(side.calling.peer, [], "server", PEER, self.folder),
+        ]
+        return Clients(
+            servers,
+            peer=program(side.serving.peer, [], "client"),
+            own=program(side.calling.here, side.prefix, "client"),
         )
 
-    @contextlib.contextmanager
-    def serving(
-        self, where: netns.Namespace, prefix: Sequence[str], address: str
-    ) -> Iterator[None]:
-        """The server program runs; it has said that it is ready."""
-        server = self.start(where, prefix, "serve", address, self.folder)
-        assert server.stdout is not None
-        try:
-            if not server.stdout.readline():
-                self.failed(server, "the server")
-            yield
-        finally:
-            netns.stop(server)
-
-    def failed(self, process: subprocess.Popen[str], what: str) -> None:
-        assert process.stderr is not None
-        lines = [line for line in process.stderr.read().splitlines() if line.strip()]
-        raise DemoError(f"{what} did not start: {lines[-1] if lines else 'it said nothing'}")
-
-    def ask(self, where: netns.Namespace, prefix: Sequence[str], *args: str) -> dict[str, Any]:
-        """Runs a client program to its end: its answer."""
-        client = self.start(where, prefix, *args)
-        try:
-            out, err = client.communicate(timeout=self.left())
-        except subprocess.TimeoutExpired:
-            raise DemoError(f"{args[0]} did not end within {BUDGET:.0f} seconds") from None
-        finally:
-            netns.stop(client)
-        if client.returncode != 0 or not out.strip():
-            last = err.strip().splitlines()[-1:] or [f"it ended with code {client.returncode}"]
-            raise DemoError(f"{args[0]} failed: {last[0]}")
-        answer: dict[str, Any] = json.loads(out.splitlines()[-1])
-        return answer
-
-    def transfer(self, where: netns.Namespace, prefix: Sequence[str], *args: str) -> str:
-        """A file across, checked: its throughput in words."""
-        answer = self.ask(where, prefix, *args)
+    def transfer(self, client: Program, what: str, address: str) -> float:
+        """A file across, checked: Gbit/s."""
+        answer = client.ask(what, address, "file.bin" if what == "get" else self.path)
         if answer["bytes"] != self.size or answer["sha256"] != self.sha256:
-            raise DemoError(f"{args[0]}: the file arrived changed ({answer})")
-        return f"{self.size * 8 / answer['seconds'] / 1e9:.2f} Gbit/s"
+            raise DemoError(f"{what}: the file arrived changed ({answer})")
+        return float(self.size * 8 / answer["seconds"] / 1e9)
 
-    def ping(self, where: netns.Namespace, address: str) -> str:
-        command = ["ping", "-q", "-n", "-c", "50", "-i", "0.01", "-W", "1", address]
-        done = where.run(command, check=False, capture_output=True, text=True, timeout=self.left())
+    def ping(self, where: netns.Namespace, address: str) -> float:
+        """Microseconds there and back, on average."""
+        command = ["ping", "-q", "-n", "-c", "20", "-i", "0.005", "-W", "1", address]
+        left = max(0.0, self.deadline - time.monotonic())
+        done = where.run(command, check=False, capture_output=True, text=True, timeout=left)
         times = re.search(r"= [\d.]+/([\d.]+)/[\d.]+/", done.stdout)
         if done.returncode != 0 or times is None:
             raise DemoError(f"no answer to ping: {(done.stdout + done.stderr).strip()[-200:]}")
-        return f"{float(times[1]) * 1000:.0f} us"
+        return float(times[1]) * 1000
 
-    def echo(self, where: netns.Namespace, address: str) -> str:
-        answer = self.ask(where, [], "echo", address, "3000")
+    def echo(self, client: Program, address: str) -> tuple[float, float]:
+        answer = client.ask("echo", address, ECHOES)
         if answer["rounds"] == 0 or answer["lost"]:
-            raise DemoError(f"UDP echo lost {answer['lost']} of 3000")
-        return f"{answer['p50']:.0f} us, p99 {answer['p99']:.0f} us"
+            raise DemoError(f"UDP echo lost {answer['lost']} of {ECHOES}")
+        return float(answer["p50"]), float(answer["p99"])
 
-    def show(self, side: Side) -> None:
-        """All steps for one side."""
-        figures = side.figures
-        with self.serving(side.here, side.prefix, OURS):
-            figures["ping, round trip"] = self.ping(side.peer, OURS)
-            figures["UDP echo, 64 bytes"] = self.echo(side.peer, OURS)
-            figures[f"serves {self.size >> 20} MB (GET)"] = self.transfer(
-                side.peer, [], "get", OURS, "file.bin"
-            )
-            figures[f"receives {self.size >> 20} MB (PUT)"] = self.transfer(
-                side.peer, [], "put", OURS, self.path
-            )
-        with self.serving(side.peer, [], PEER):
-            figures[f"as client, fetches {self.size >> 20} MB"] = self.transfer(
-                side.here, side.prefix, "get", PEER, "file.bin"
-            )
-            figures[f"as client, uploads {self.size >> 20} MB"] = self.transfer(
-                side.here, side.prefix, "put", PEER, self.path
-            )
+    def round(self, side: Side, clients: Clients) -> dict[str, float]:
+        """Every step once: {what: figure}."""
+        p50, p99 = self.echo(clients.peer, OURS)
+        return {
+            "ping, us": self.ping(side.serving.peer, OURS),
+            "UDP echo p50, us": p50,
+            "UDP echo p99, us": p99,
+            "serves (GET), Gbit/s": self.transfer(clients.peer, "get", OURS),
+            "receives (PUT), Gbit/s": self.transfer(clients.peer, "put", OURS),
+            "fetches (GET), Gbit/s": self.transfer(clients.own, "get", PEER),
+            "uploads (PUT), Gbit/s": self.transfer(clients.own, "put", PEER),
+        }
+
+
+@dataclass
+class Clients:
+    """A side's client programs: the kernel's that asks its server, and its own."""
+
+    servers: list[Program]
+    peer: Program
+    own: Program
+
+    def wait(self) -> None:
+        for program in (*self.servers, self.peer, self.own):
+            program.answer()
 
 
 def sides(stack: contextlib.ExitStack) -> tuple[Side, Side]:
     """barewire on a TAP interface, and the kernel's own sockets on a veth pair."""
-    tap = stack.enter_context(netns.Namespace("tap"))
-    a = stack.enter_context(netns.Namespace("veth a"))
-    b = stack.enter_context(netns.Namespace("veth b"))
-    netns.veth(a, b, PEER + PREFIX, OURS + PREFIX)
-    netns.tap(tap, PEER + PREFIX)
+
+    def space(name: str) -> netns.Namespace:
+        return stack.enter_context(netns.Namespace(name))
+
+    def tap() -> Link:
+        both = space("tap")
+        netns.tap(both, PEER + PREFIX)
+        return Link(both, both)
+
+    def veth() -> Link:
+        link = Link(space("ours"), space("peer"))
+        netns.veth(link.peer, link.here, PEER + PREFIX, OURS + PREFIX)
+        return link
+
     run = ["-m", "barewire", "run", "--device", "tap:tap0", "--address", OURS + PREFIX]
     return (
-        Side("barewire over TAP", tap, tap, run),
-        Side("kernel over veth", b, a, []),
+        Side("barewire over TAP", run, tap(), tap()),
+        Side("kernel over veth", [], veth(), veth()),
     )
 
 
-def print_table(console: Console, shown: Sequence[Side]) -> None:
+def print_table(console: Console, shown: Sequence[Side], megabytes: int) -> None:
     from rich.table import Table
 
-    table = Table(title="The same Python programs; their peer is the Linux kernel")
+    table = Table(
+        title=f"The same Python programs and {megabytes} MB; their peer is the Linux kernel"
+    )
     table.add_column("")
     for side in shown:
         table.add_column(side.title, justify="right")
     for name in shown[0].figures:
-        table.add_row(name, *(side.figures.get(name, "") for side in shown))
+        table.add_row(name, *(cell(side.figures[name]) for side in shown))
     console.print(table)
     console.print(
-        "Every file's SHA-256 was checked at its receiver; TCP congestion control: cubic."
+        "Medians (smallest to largest) of rounds in turn, after a warm-up; TCP: cubic.\n"
+        "Every file's SHA-256 was checked at its receiver."
     )
 
 
@@ -191,12 +228,14 @@ def main(argv: Sequence[str] = ()) -> int:
     """Runs the demo; 0, or 1 with one sentence on stderr, or 128 + the signal that ended it."""
     parser = argparse.ArgumentParser(prog="barewire demo", description=__doc__.split("\n\n")[0])
     parser.add_argument("--megabytes", type=int, default=64, help="size of the file (default 64)")
+    parser.add_argument("--rounds", type=int, default=5, help="how often (default 5)")
     options = parser.parse_args(argv)
     terminal = console()
     try:
         netns.in_user_namespace([sys.executable, "-P", "-m", "barewire", "demo", *argv])
         with signals.as_exceptions():
-            print_table(terminal, measure(options.megabytes))
+            shown = measure(options.megabytes, options.rounds)
+            print_table(terminal, shown, options.megabytes)
     except (DemoError, netns.NoPrivilege) as exc:
         print(f"barewire demo: {exc}", file=sys.stderr)
         return 1
@@ -206,16 +245,24 @@ def main(argv: Sequence[str] = ()) -> int:
     return 0
 
 
-def measure(megabytes: int) -> Sequence[Side]:
-    """Both sides, with their figures; whatever happens, nothing is left."""
+def measure(megabytes: int, rounds: int) -> Sequence[Side]:
+    """Both sides, with their figures; whatever happens, nothing is left. The first round warms up and does
+    not count: buffers are touched for the first time, windows open, interpreters load their modules."""
     with contextlib.ExitStack() as stack:
         try:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="barewire-demo-"))
             shown = sides(stack)
             demo = Demo(folder, megabytes)
-            for side in shown:
-                print(f"{side.title} …", file=sys.stderr, flush=True)
-                demo.show(side)
+            clients = {side.title: demo.start(side) for side in shown}
+            for some in clients.values():
+                some.wait()
+            for number in range(rounds + 1):
+                for side in shown if number % 2 else reversed(shown):
+                    what = f"round {number} of {rounds}" if number else "warm-up"
+                    print(f"{what}: {side.title}", file=sys.stderr, flush=True)
+                    figures = demo.round(side, clients[side.title])
+                    for name, value in figures.items() if number else ():
+                        side.note(name, value)
             return shown
         finally:
             signals.ignore()

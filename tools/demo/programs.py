@@ -1,12 +1,14 @@
 """The demo's programs: plain standard library, one file for the kernel's sockets and barewire's.
 
-It imports nothing of barewire and is started by path: `python programs.py serve …` on the kernel's
-sockets, `barewire run … programs.py serve …` on barewire's. Each answers with one line of JSON.
+It imports nothing of barewire and is started by path: `python programs.py server …` on the kernel's
+sockets, `barewire run … programs.py server …` on barewire's. Each says with one line of JSON that it is
+ready; a client answers each question, a line of JSON too, with another.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import http.client
 import http.server
@@ -17,6 +19,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 HTTP_PORT, ECHO_PORT = 8000, 7007
@@ -42,7 +45,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_PUT(self) -> None:
-        data = bytearray(int(self.headers["Content-Length"]))
+        data = room(int(self.headers["Content-Length"]))
         got = 0
         with memoryview(data) as view:
             while got < len(data) and (n := self.rfile.readinto(view[got:])):
@@ -68,7 +71,7 @@ def echo_udp(sock: socket.socket) -> None:
         sock.sendto(data, peer)
 
 
-def serve(address: str, folder: str) -> None:
+def server(address: str, folder: str) -> None:
     """HTTP and a UDP echo on one address, until the process is ended."""
     os.chdir(folder)
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -79,26 +82,37 @@ def serve(address: str, folder: str) -> None:
         server.serve_forever()
 
 
-def get(address: str, name: str) -> None:
+@functools.cache
+def room(size: int) -> bytearray:
+    """Where files are received: touched once, so that only the first transfer pays for its pages."""
+    return bytearray(size)
+
+
+@functools.cache
+def contents(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def get(address: str, name: str) -> dict[str, Any]:
     """Fetches a file: {"bytes", "seconds", "sha256"}; hashing is outside the time."""
     connection = http.client.HTTPConnection(address, HTTP_PORT, timeout=30)
     start = time.perf_counter()
     connection.request("GET", "/" + name)
     response = connection.getresponse()
-    data = bytearray(int(response.headers["Content-Length"]))
+    data = room(int(response.headers["Content-Length"]))
     got = 0
     with memoryview(data) as view:
         while got < len(data) and (n := response.readinto(view[got:])):
             got += n
     seconds = time.perf_counter() - start
     connection.close()
-    say(bytes=got, seconds=seconds, sha256=hashlib.sha256(data).hexdigest())
+    return {"bytes": got, "seconds": seconds, "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def put(address: str, path: str) -> None:
+def put(address: str, path: str) -> dict[str, Any]:
     """Sends a file: {"bytes", "seconds", "sha256"}, the sum as the receiver computed it."""
-    with open(path, "rb") as file:
-        data = file.read()
+    data = contents(path)
     connection = http.client.HTTPConnection(address, HTTP_PORT, timeout=30)
     connection.connect()
     start = time.perf_counter()
@@ -106,10 +120,10 @@ def put(address: str, path: str) -> None:
     answer = json.loads(connection.getresponse().read())
     seconds = time.perf_counter() - start - answer["hashing"]
     connection.close()
-    say(bytes=answer["bytes"], seconds=seconds, sha256=answer["sha256"])
+    return {"bytes": answer["bytes"], "seconds": seconds, "sha256": answer["sha256"]}
 
 
-def echo(address: str, count: str) -> None:
+def echo(address: str, count: str) -> dict[str, Any]:
     """UDP round trips of 64 bytes: {"rounds", "lost", "p50", "p99"}, in microseconds."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.settimeout(1.0)
@@ -130,9 +144,23 @@ def echo(address: str, count: str) -> None:
     times.sort()
     n = len(times)
     p50, p99 = (times[n // 2] / 1e3, times[n * 99 // 100] / 1e3) if times else (0.0, 0.0)
-    say(rounds=n, lost=lost, p50=p50, p99=p99)
+    return {"rounds": n, "lost": lost, "p50": p50, "p99": p99}
+
+
+QUESTIONS: dict[str, Callable[..., dict[str, Any]]] = {"get": get, "put": put, "echo": echo}
+
+
+def client() -> None:
+    """Answers questions, ["get", address, name] and the like, until there are no more."""
+    say(ready=True)
+    for line in sys.stdin:
+        name, *words = json.loads(line)
+        say(**QUESTIONS[name](*words))
 
 
 if __name__ == "__main__":
     die_with_parent()
-    {"serve": serve, "get": get, "put": put, "echo": echo}[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1] == "server":
+        server(*sys.argv[2:])
+    else:
+        client()
