@@ -39,6 +39,7 @@
 #include "tcp/state.c"
 #include "tcp/recovery.c"
 #include "tcp/ack.c"
+#include "tcp/ooo.c"
 #include "tcp/reassembly.c"
 #include "tcp/urgent.c"
 #include "tcp/accecn.c"

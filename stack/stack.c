@@ -117,6 +117,7 @@ struct bw_stack *bw_new(const struct bw_config *cfg, void *arena)
     st->tcp->ready_tail = &st->tcp->ready_head;
     st->tcp->reports_tail = &st->tcp->reports;
     st->tcp->time_wait_tail = &st->tcp->time_wait;
+    tcp_ooo_init(st->tcp);
     make_keys(st);
     wheel_init(&st->wheel, cfg->now);
     tx_init(st);
@@ -208,7 +209,10 @@ int bw_if_count(const struct bw_stack *st)
 void bw_run_timers(struct bw_stack *st)
 {
     for (struct timer *t; (t = wheel_pop(&st->wheel, st->now));)
-        tcp_timer_fired(st, t);
+        if (t == &st->tcp->ooo_timer)
+            tcp_ooo_expire(st);
+        else
+            tcp_timer_fired(st, t);
     frag_expire(st);
 }
 

@@ -105,12 +105,20 @@ uint32_t byteq_append(struct byteq *q, struct chunk_pool *pool, const void *src,
     return done;
 }
 
+/* Chunks that [pos, pos + n) still lacks. */
+static uint32_t missing(const struct byteq *q, uint32_t pos, uint32_t n)
+{
+    uint32_t lack = 0;
+    for (uint32_t i = pos >> CHUNK_SHIFT; n && i <= (pos + n - 1) >> CHUNK_SHIFT; i++)
+        lack += i >= q->span || *entry(q, i) == CHUNK_NONE;
+    return lack;
+}
+
 int byteq_store(struct byteq *q, struct chunk_pool *pool, uint32_t at, const void *src, uint32_t n)
 {
-    uint32_t pos = q->off + at;
-    for (uint32_t p = pos; p < pos + n; p += run_at(p, pos + n - p))
-        if (!place(q, pool, p))
-            return -1;
+    uint32_t pos = q->off + at, chunks = (pos + n + CHUNK_SIZE - 1) >> CHUNK_SHIFT;
+    if (!chunk_has(pool, missing(q, pos, n), q->held == 0) || (chunks > q->span && grow_span(q, chunks)))
+        return -1;
     for (uint32_t done = 0; done < n;) {
         uint32_t run = run_at(pos + done, n - done);
         memcpy(place(q, pool, pos + done), (const uint8_t *)src + done, run);
@@ -118,6 +126,12 @@ int byteq_store(struct byteq *q, struct chunk_pool *pool, uint32_t at, const voi
     }
     q->ahead += n;
     return 0;
+}
+
+uint32_t byteq_ahead_chunks(const struct byteq *q)
+{
+    uint32_t in_order = q->len ? ((q->off + q->len - 1) >> CHUNK_SHIFT) + 1 : 0, ahead = q->held - in_order;
+    return ahead && q->held == ahead ? ahead - 1 : ahead; /* the first one of all is not the pool's */
 }
 
 void byteq_extend(struct byteq *q, uint32_t n)

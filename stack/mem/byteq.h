@@ -27,6 +27,8 @@ void byteq_free(struct byteq *q, struct chunk_pool *pool);
 uint32_t byteq_append(struct byteq *q, struct chunk_pool *pool, const void *src, uint32_t n);
 /* Stores n bytes at distance `at` (>= len) from byte 0, without changing len; all or nothing: 0 or -1. */
 int byteq_store(struct byteq *q, struct chunk_pool *pool, uint32_t at, const void *src, uint32_t n);
+/* Chunks of the common pool that hold bytes stored ahead and no others. */
+uint32_t byteq_ahead_chunks(const struct byteq *q);
 /* Bytes stored ahead become part of the queue. */
 void byteq_extend(struct byteq *q, uint32_t n);
 /* Releases all memory beyond len (out-of-order data is given up). */

@@ -23,6 +23,12 @@ uint32_t chunk_get(struct chunk_pool *pool, int guaranteed)
     return chunk;
 }
 
+int chunk_has(const struct chunk_pool *pool, uint32_t n, int guaranteed)
+{
+    uint32_t common = n - (n && guaranteed), free = pool->nfree + pool->count - pool->touched;
+    return n <= free && common <= pool->common - pool->taken;
+}
+
 void chunk_ref(struct chunk_pool *pool, uint32_t chunk)
 {
     pool->refs[chunk]++;

@@ -23,11 +23,18 @@ struct chunk_pool {
 /* Returns a chunk with one reference. `guaranteed`: the caller holds none yet in this direction, so
  * this one is its by right and does not count against the common pool. CHUNK_NONE: full. */
 uint32_t chunk_get(struct chunk_pool *pool, int guaranteed);
+/* Would chunk_get answer so often? */
+int chunk_has(const struct chunk_pool *pool, uint32_t n, int guaranteed);
 void chunk_ref(struct chunk_pool *pool, uint32_t chunk);
 void chunk_put(struct chunk_pool *pool, uint32_t chunk);
 static inline uint8_t *chunk_data(const struct chunk_pool *pool, uint32_t chunk)
 {
     return pool->base + ((uint64_t)chunk << CHUNK_SHIFT);
+}
+/* Is so much of the common pool taken? */
+static inline int chunk_filled(const struct chunk_pool *pool, uint32_t percent)
+{
+    return (uint64_t)pool->taken * 100 >= (uint64_t)pool->common * percent;
 }
 /* Fill of the common pool in percent. */
 static inline uint32_t chunk_pressure(const struct chunk_pool *pool)

@@ -62,8 +62,8 @@ int tcp_trim(struct tcb *t, struct tcp_seg *seg)
     return cut;
 }
 
-/* Stores the parts of [seq, seq + n) that no earlier segment brought. 0 or -1: no memory. */
-static int store_new(struct tcb *t, uint32_t seq, const uint8_t *data, uint32_t n)
+/* Stores the parts of [seq, seq + n) that no earlier segment brought. Returns how far memory lasted. */
+static uint32_t store_new(struct tcb *t, uint32_t seq, const uint8_t *data, uint32_t n)
 {
     for (uint32_t at = seq, end = seq + n; seq_lt(at, end);) {
         uint32_t covered;
@@ -75,34 +75,49 @@ static int store_new(struct tcb *t, uint32_t seq, const uint8_t *data, uint32_t 
         uint32_t stop = ranges_next(&t->ooo, at, end);
         if (byteq_store(&t->rcvq, &t->base.st->chunks, at - t->rcv_nxt + t->rcvq.len, data + (at - seq),
                         stop - at))
-            return -1;
+            return at;
         at = stop;
     }
-    return 0;
+    return seq + n;
+}
+
+/* Stores a segment; returns the end of what found memory. */
+static uint32_t store_segment(struct tcb *t, const struct tcp_seg *seg)
+{
+    uint32_t seq = seg->seq;
+    for (uint16_t i = 0; i < seg->pieces; i++) {
+        uint32_t end = seq + seg->piece[i].len;
+        seq = store_new(t, seq, seg->piece[i].data, seg->piece[i].len);
+        if (seq != end)
+            break;
+    }
+    return seq;
+}
+
+/* May out-of-order data be stored at all? */
+static int ooo_welcome(const struct tcb *t)
+{
+    return t->ooo.n < TCP_MAX_RANGES - 1 && chunk_pressure(&t->base.st->chunks) < 90;
 }
 
 /* Data that does not simply continue the queue. What has become contiguous joins it. */
 static void reassemble(struct tcb *t, const struct tcp_seg *seg)
 {
     struct bw_stack *st = t->base.st;
-    uint32_t seq = seg->seq, end;
+    uint32_t end;
     int in_order = seg->seq == t->rcv_nxt;
-    if (!in_order && (chunk_pressure(&st->chunks) >= 90 || t->ooo.cap == TCP_MAX_RANGES)) {
-        if (t->ooo.n >= TCP_MAX_RANGES - 1 || chunk_pressure(&st->chunks) >= 90) {
-            drop(st, DROP_TCP_OOO, seg->len);
-            return;
-        }
+    tcp_ooo_make_room(t, in_order);
+    if (!in_order && !ooo_welcome(t)) {
+        drop(st, DROP_TCP_OOO, seg->len);
+        return;
     }
-    for (uint16_t i = 0; i < seg->pieces; seq += seg->piece[i].len, i++)
-        if (store_new(t, seq, seg->piece[i].data, seg->piece[i].len)) {
-            drop(st, in_order ? DROP_TCP_RCV_MEMORY : DROP_TCP_OOO, seg->len);
-            break;
-        }
+    uint32_t seq = store_segment(t, seg);
+    if (seq != seg->seq + seg->len)
+        drop(st, in_order ? DROP_TCP_RCV_MEMORY : DROP_TCP_OOO, seg->len);
     if (seq == seg->seq)
         return;
     if (ranges_add_recent(&t->ooo, seg->seq, seq)) { /* full: what is not remembered was not received */
-        byteq_trim(&t->rcvq, &st->chunks);
-        ranges_free(&t->ooo);
+        tcp_ooo_forget(t);
         count(st, COUNT_TCP_OOO_PRUNED);
         return;
     }
@@ -113,14 +128,16 @@ static void reassemble(struct tcb *t, const struct tcp_seg *seg)
     } else {
         count(st, COUNT_TCP_OOO_QUEUED);
     }
+    tcp_ooo_changed(t, in_order);
 }
 
-/* In-order data, nothing waiting: append. If memory is gone, out-of-order data of others cannot be
- * taken from here; what does not fit inside an announced window is dropped last, and counted; and the
- * window closes, so that the peer probes it and does not give up (as Linux does without memory). */
+/* In-order data, nothing waiting: append. Out-of-order data of others makes room. What still does not fit
+ * inside an announced window is dropped, and counted; and the window closes, so that the peer probes it and
+ * does not give up (as Linux does without memory). */
 static void append(struct tcb *t, const struct tcp_seg *seg)
 {
     struct bw_stack *st = t->base.st;
+    tcp_ooo_make_room(t, 1);
     for (uint16_t i = 0; i < seg->pieces; i++) {
         uint32_t n = byteq_append(&t->rcvq, &st->chunks, seg->piece[i].data, seg->piece[i].len);
         t->rcv_nxt += n;

@@ -148,7 +148,7 @@ static void tcp_shed(struct tcb *t)
     byteq_free(&t->sndq, &st->chunks);
     ranges_free(&t->sacked);
     ranges_free(&t->lost);
-    ranges_free(&t->ooo);
+    tcp_ooo_forget(t);
     txlog_clear(&t->sent);
     txlog_clear(&t->resent);
 }
@@ -231,6 +231,7 @@ void tcp_time_wait(struct tcb *t)
     for (int i = 0; i < TCP_TIMERS; i++)
         tcp_timer_cancel(t, (enum tcp_timer)i);
     tcp_timer_set(t, TIMER_STATE, t->base.st->now + TCP_MSL_2);
+    tcp_ooo_forget(t);
     if (!(t->base.flags & SOCK_OPEN))
         byteq_free(&t->rcvq, &t->base.st->chunks);
 }

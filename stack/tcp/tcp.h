@@ -199,6 +199,9 @@ struct tcb {
     uint8_t fin_received, ack_now, in_quickack;
     uint8_t rcv_no_memory; /* a promised window could not be kept: only what there is room for is announced */
     uint8_t pushed;        /* what is not acknowledged yet ended with PSH */
+    uint8_t ooo_kind;      /* OOO_*, if ooo_pprev is set */
+    uint32_t ooo_chunks, ooo_since; /* what it is charged; since it last made progress, in seconds */
+    struct tcb *ooo_next, **ooo_pprev;
     uint8_t ooo_fin;
     uint32_t ooo_fin_seq;
     uint16_t urg_data; /* URG_*, and the urgent byte; 0: no mark ahead */
@@ -291,7 +294,15 @@ struct listener {
 };
 
 enum { SYN_FILTER_BITS = 1 << 22 };
+/* Connections that hold out-of-order data, the longest without progress first (ooo.c). */
+struct ooo_list {
+    struct tcb *head, **tail;
+    uint32_t chunks; /* of the common pool, that hold nothing else */
+};
+enum { OOO_OWN, OOO_DENSE, OOO_SPARSE, OOO_KINDS };
 struct tcp_globals {
+    struct ooo_list ooo[OOO_KINDS];
+    struct timer ooo_timer; /* set while somebody stands there */
     struct tcb *ready_head, **ready_tail;
     struct tcb *reports, **reports_tail; /* rounds that Python is to be told of (cc/custom.c) */
     uint32_t cc_generation;
@@ -328,6 +339,15 @@ static inline uint32_t tcp_initial_window(uint32_t mss)
     uint32_t most = 2 * mss > 14600 ? 2 * mss : 14600;
     return TCP_INITIAL_SEGMENTS * mss < most ? TCP_INITIAL_SEGMENTS * mss : most;
 }
+
+/* ---- ooo.c ---- */
+void tcp_ooo_init(struct tcp_globals *g);
+/* Out-of-order data was stored, or joined the queue (progress). It may be given up here and now. */
+void tcp_ooo_changed(struct tcb *t, int progress);
+void tcp_ooo_forget(struct tcb *t);
+/* Under pressure the out-of-order data of others gives way to what t has received. */
+void tcp_ooo_make_room(struct tcb *t, int in_order);
+void tcp_ooo_expire(struct bw_stack *st);
 
 /* ---- ranges.c ---- */
 int ranges_add_sorted(struct ranges *set, uint32_t start, uint32_t end, uint32_t *fresh);

@@ -321,7 +321,7 @@ void tcp_close(struct bw_sock *s)
         return;
     }
     byteq_free(&t->rcvq, &s->st->chunks);
-    ranges_free(&t->ooo);
+    tcp_ooo_forget(t);
     queue_fin(t);
     tcp_timer_cancel(t, TIMER_KEEP);
     if (t->state == BW_TCP_FIN_WAIT_2)
