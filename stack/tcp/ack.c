@@ -39,11 +39,13 @@ static void deliver_cumulative(struct tcb *t, const struct tcp_seg *seg, uint32_
     ranges_cut(&t->sacked, ack);
 }
 
-/* Was the congestion window what held the sender back (RFC 7661's question, Linux's answer)? Judged by
- * the most that was in flight when data was sent: a burst of ACKs empties the flight before we send. */
+/* Was the congestion window what held the sender back (RFC 7661's question)? Judged by
+ * the most that was in flight when data was sent: a burst of ACKs empties the flight before we send. In
+ * slow start more than half of the window must have been (tcp_is_cwnd_limited). */
 static int was_limited(const struct tcb *t)
 {
-    return t->cwnd < t->ssthresh ? t->max_flight >= t->cwnd / 2 : t->max_flight + 3 * t->mss >= t->cwnd;
+    return t->cwnd < t->ssthresh ? 2 * (uint64_t)t->max_flight > t->cwnd
+                                 : t->max_flight + 3 * t->mss >= t->cwnd;
 }
 
 /* The oldest byte tells of the round trip; if it cannot, what left last and once of all that arrived. */
@@ -69,6 +71,7 @@ void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery 
     uint32_t ack = seg->ack, acked = ack - t->snd_una, data = acked;
     d->rtt = rtt_of(t, seg, ack);
     deliver_cumulative(t, seg, ack, d);
+    t->snd_una = ack;
     tcp_take_rtt(t, d);
     d->acked = acked;
     t->stats.bytes_acked += acked;
@@ -92,7 +95,6 @@ void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery 
         data--;
     }
     byteq_drop(&t->sndq, &st->chunks, data);
-    t->snd_una = ack;
     if (unlikely(t->snd_urgent) && seq_ge(ack, t->snd_up))
         t->snd_urgent = 0;
     if (unlikely(t->stats.timeout_begin))
@@ -111,10 +113,11 @@ void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery 
         tcp_want_output(t);
 }
 
-/* What the ACK told goes to the congestion control; then the window answers a mark. */
+/* What the ACK told goes to the congestion control; then the window answers a mark. What an ACK that came
+ * late says of marks is known. */
 void tcp_report(struct tcb *t, const struct tcp_seg *seg, struct delivery *d)
 {
-    if (t->ecn.mode)
+    if (t->ecn.mode && seq_ge(seg->ack, t->snd_una))
         tcp_ecn_feedback(t, seg, d);
     t->stats.delivered += (d->delivered + t->mss - 1) / t->mss;
     if (unlikely(d->ce))

@@ -81,6 +81,7 @@ static void accept_early(struct listener *l, struct tcb *t, struct tcp_seg *seg)
     seg->seq++;
     seg->flags &= (uint8_t) ~(TCP_SYN | TCP_FIN); /* the FIN comes again: it is not acknowledged */
     tcp_trim(t, seg);
+    t->syn_data_acked = seg->len != 0;
     if (seg->len)
         tcp_deliver(t, seg);
     count(t->base.st, COUNT_TCP_FASTOPEN_PASSIVE);
@@ -262,6 +263,7 @@ void tfo_on_syn_ack(struct tcb *t, const struct tcp_seg *seg, int again)
     if (!sent)
         return;
     count(st, acked ? COUNT_TCP_FASTOPEN_ACTIVE : COUNT_TCP_FASTOPEN_ACTIVE_FAIL);
+    t->syn_data_acked = t->snd_una == t->snd_nxt;
     if (acked && known(st, t->base.raddr))
         known(st, t->base.raddr)->losses = 0;
     if (t->snd_una != t->snd_nxt) { /* what the server did not take goes as if it never had gone */

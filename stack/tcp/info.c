@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* TCP_INFO: a connection in the fields of Linux's struct tcp_info, and what is counted only for it.
  *
- * Linux counts segments where we count bytes; such figures are divided by the MSS, rounded up. Of
+ * Linux counts segments where we count bytes; such figures are divided by the MSS, rounded up, and windows
+ * rounded down. Of
  * tcpi_lost Linux also counts what it has sent again already; here that is tcpi_retrans alone. What we
  * keep no figure of is 0: tcpi_fackets, tcpi_last_ack_sent, tcpi_rehash. */
 #include "tcp.h"
@@ -77,12 +78,18 @@ static uint32_t segments(const struct tcb *t, uint64_t bytes)
     return (uint32_t)((bytes + t->mss - 1) / t->mss);
 }
 
+/* Of a window: a part of a segment is not sent. */
+static uint32_t whole_segments(const struct tcb *t, uint32_t window)
+{
+    return window < t->mss ? 1 : window / t->mss;
+}
+
 static uint32_t us(int64_t ns)
 {
     return ns == NEVER ? UINT32_MAX : (uint32_t)(ns / 1000);
 }
 
-/* ms since that time; before the first it is the age of the clock, as on Linux it is that of jiffies. */
+/* ms since that time; before the first it is the age of the clock. */
 static uint32_t ms_since(const struct tcb *t, int64_t then)
 {
     return (uint32_t)((t->base.st->now - then) / MS);
@@ -98,9 +105,10 @@ static uint8_t ca_state(const struct tcb *t)
 
 static uint8_t options(const struct tcb *t)
 {
-    enum { OPT_TIMESTAMPS = 1, OPT_SACK = 2, OPT_WSCALE = 4, OPT_ECN = 8 };
+    enum { OPT_TIMESTAMPS = 1, OPT_SACK = 2, OPT_WSCALE = 4, OPT_ECN = 8, OPT_SYN_DATA = 32 };
     return (uint8_t)((t->use_ts ? OPT_TIMESTAMPS : 0) | (t->use_sack ? OPT_SACK : 0) |
-                     (t->use_wscale ? OPT_WSCALE : 0) | (t->ecn.mode ? OPT_ECN : 0));
+                     (t->use_wscale ? OPT_WSCALE : 0) | (t->ecn.mode ? OPT_ECN : 0) |
+                     (t->syn_data_acked ? OPT_SYN_DATA : 0));
 }
 
 /* Sent again, not known lost since, not acknowledged. */
@@ -125,9 +133,9 @@ static void about_sending(struct tcb *t, struct bw_tcp_info *out)
     out->tcpi_sacked = segments(t, t->sacked.bytes);
     out->tcpi_lost = segments(t, t->lost.bytes);
     out->tcpi_retrans = segments(t, resent_bytes(t));
-    out->tcpi_snd_ssthresh = t->ssthresh == UINT32_MAX ? 0x7fffffff : segments(t, t->ssthresh);
-    out->tcpi_snd_cwnd = segments(t, t->cwnd);
-    out->tcpi_reordering = TCP_DUP_THRESH;
+    out->tcpi_snd_ssthresh = t->ssthresh == UINT32_MAX ? 0x7fffffff : whole_segments(t, t->ssthresh);
+    out->tcpi_snd_cwnd = whole_segments(t, t->cwnd);
+    out->tcpi_reordering = t->reordering;
     out->tcpi_total_retrans = t->retransmits;
     out->tcpi_pacing_rate = t->pacing_rate ? t->pacing_rate : UINT64_MAX;
     out->tcpi_max_pacing_rate = t->max_pacing_rate ? t->max_pacing_rate : UINT64_MAX;

@@ -106,7 +106,10 @@ int tcp_setopt(struct bw_sock *s, int opt, int64_t value)
         if (value && t->unacked)
             tcp_send_ack(t);
         return 0;
-    case BW_OPT_USER_TIMEOUT: return set_bounded(value, 0, INT32_MAX, &t->user_timeout);
+    case BW_OPT_USER_TIMEOUT:
+        err = set_bounded(value, 0, INT32_MAX, &t->user_timeout);
+        tcp_user_timeout_changed(t);
+        return err;
     case BW_OPT_CONGESTION: return set_congestion(t, value);
     case BW_OPT_MAX_PACING_RATE:
         t->max_pacing_rate = value < 0 ? 0 : (uint64_t)value;
@@ -133,6 +136,13 @@ int tcp_setopt(struct bw_sock *s, int opt, int64_t value)
     }
 }
 
+/* Before there is a connection, what the user asked for: of a listener, too. */
+static uint32_t shown_mss(const struct tcb *t)
+{
+    int unconnected = t->state == BW_TCP_CLOSED || t->state == BW_TCP_LISTEN;
+    return unconnected && t->user_mss ? t->user_mss : t->mss;
+}
+
 int tcp_getopt(struct bw_sock *s, int opt, int64_t *value)
 {
     const struct tcb *t = tcb_of(s);
@@ -140,7 +150,7 @@ int tcp_getopt(struct bw_sock *s, int opt, int64_t *value)
     case BW_OPT_KEEPALIVE: *value = t->keepalive; return 0;
     case BW_OPT_NODELAY: *value = t->nodelay; return 0;
     case BW_OPT_CORK: *value = t->cork; return 0;
-    case BW_OPT_MAXSEG: *value = t->user_mss && t->state == BW_TCP_CLOSED ? t->user_mss : t->mss; return 0;
+    case BW_OPT_MAXSEG: *value = shown_mss(t); return 0;
     case BW_OPT_KEEPIDLE: *value = t->keep_idle; return 0;
     case BW_OPT_KEEPINTVL: *value = t->keep_intvl; return 0;
     case BW_OPT_KEEPCNT: *value = t->keep_count; return 0;

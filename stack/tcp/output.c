@@ -131,7 +131,7 @@ static int send_lost(struct tcb *t)
         tcp_mtu_resent(t, seq);
     t->retransmits++;
     t->prr_out += len;
-    t->undo_bytes += len;
+    tcp_undo_resent(t, seq, seq + len);
     t->stats.bytes_retrans += e.len;
     count(t->base.st, COUNT_TCP_RETRANSMITS);
     if (t->deadline[TIMER_REXMT] == NEVER || seq == t->snd_una)

@@ -28,7 +28,7 @@ uint32_t pace_budget(struct tcb *t)
     return whole;
 }
 
-/* n bytes have left. A late start is made up for, by half of the interval at most (as Linux does). */
+/* n bytes have left. A late start is made up for, by half of the interval at most. */
 void pace_sent(struct tcb *t, uint32_t n)
 {
     int64_t now = t->base.st->now, late = now - t->pace_next;

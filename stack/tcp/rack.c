@@ -26,6 +26,16 @@ void rack_dsack(struct tcb *t)
     t->reo_persist = 16;
 }
 
+/* [low, …) has arrived after what lies below high. */
+void rack_reordered(struct tcb *t, uint32_t low, uint32_t high)
+{
+    uint32_t segments = seq_lt(low, high) ? (high - low + t->mss - 1) / t->mss : 0;
+    t->reordering_seen = 1;
+    t->stats.reorderings++;
+    if (segments > t->reordering)
+        t->reordering = segments < TCP_MAX_REORDERING ? (uint16_t)segments : TCP_MAX_REORDERING;
+}
+
 static int64_t reorder_window(const struct tcb *t)
 {
     int thresholded = t->sacked.bytes >= TCP_DUP_THRESH * t->mss || t->sacked.n >= TCP_DUP_THRESH;
@@ -157,10 +167,9 @@ void tlp_schedule(struct tcb *t)
         tlp_cancel(t);
         return;
     }
-    int64_t now = t->base.st->now, pto = 2 * t->srtt + 2 * MS;
+    int64_t now = t->base.st->now;
     uint32_t flight = t->snd_nxt - t->snd_una;
-    if (flight <= t->mss)
-        pto += TCP_RTO_MIN; /* the peer may delay its ACK */
+    int64_t pto = 2 * t->srtt + (flight <= t->mss ? TCP_RTO_MIN : 2 * MS); /* one: the ACK may be delayed */
     t->probing = PROBE_TAIL;
     tcp_timer_set(t, TIMER_PROBE,
                   now + pto < t->deadline[TIMER_REXMT] ? now + pto : t->deadline[TIMER_REXMT]);
@@ -173,6 +182,7 @@ static void send_probe(struct tcb *t)
     tcp_path_ready(t); /* its MTU is the size of the probe */
     t->tlp_out = 1;
     t->tlp_resent = 0;
+    t->tlp_flight = t->max_flight;
     count(t->base.st, COUNT_TCP_TAIL_PROBES);
     tcp_arm_rexmt(t);
     if (t->sndq.len > flight && t->snd_wnd > flight) {
@@ -196,18 +206,21 @@ static void send_probe(struct tcb *t)
     t->stats.bytes_retrans += e.len;
 }
 
-/* Section 7.4: did the probe repair a loss that nothing else has told of? Then the window answers. */
+/* Section 7.4.2: did the probe repair a loss that nothing else has told of? An ACK of all up to the probe
+ * does not say which copy it answers. If both arrived, a D-SACK or a duplicate ACK follows; if one was
+ * lost, none does before later data is acknowledged: then the window answers. */
 void tlp_ack(struct tcb *t, const struct tcp_seg *seg, const struct delivery *d)
 {
     if (!t->tlp_out || seq_lt(seg->ack, t->tlp_end))
         return;
+    int both = d->dsack && seg->sack[0].end == t->tlp_end;
+    int repaired = !both && seq_gt(seg->ack, t->tlp_end), duplicate = !d->acked && !d->sacked && !seg->len;
+    if (t->tlp_resent && !both && !repaired && !duplicate)
+        return;
     t->tlp_out = 0;
-    if (!t->tlp_resent || d->dsack || t->recovering)
+    if (!t->tlp_resent || !repaired || t->recovering)
         return;
-    if (t->use_ts && seg->has_ts && seq_lt(seg->tsecr, tcp_ts_now(t) - (uint32_t)(t->rack_rtt / MS) - 1))
-        return; /* the ACK answers the original */
-    if (!d->acked)
-        return;
+    t->max_flight = t->max_flight > t->tlp_flight ? t->max_flight : t->tlp_flight;
     t->ssthresh = t->cc->ssthresh(t);
     if (!(t->cc->flags & CC_OWN_WINDOW))
         t->cwnd = t->ssthresh;

@@ -46,10 +46,8 @@ void tcp_delivered(struct tcb *t, const struct tcp_seg *seg, uint32_t start, uin
     if (first) {
         rack_update(t, first, seq_min(end, first->end));
         rate_delivered(d, first, again != NULL);
-        if (!again && t->rack_valid && seq_lt(end, d->fack)) {
-            t->reordering_seen = 1;
-            t->stats.reorderings++;
-        }
+        if (!again && t->rack_valid && seq_lt(end, d->fack))
+            rack_reordered(t, start, d->fack);
     }
     t->rack_fack = seq_max(t->rack_fack, end);
 }
@@ -85,9 +83,12 @@ void tcp_sack_blocks(struct tcb *t, const struct tcp_seg *seg, struct delivery *
     int first = is_dsack(seg);
     if (first) {
         d->dsack = 1;
-        d->dsack_bytes = seg->sack[0].end - seg->sack[0].start;
-        t->stats.dsack_dups += (d->dsack_bytes + t->mss - 1) / t->mss;
-        rack_dsack(t);
+        uint32_t bytes = seg->sack[0].end - seg->sack[0].start;
+        t->stats.dsack_dups += (bytes + t->mss - 1) / t->mss;
+        /* More of them than we sent again: the network duplicates, and they say nothing of us (as Linux). */
+        d->in_vain = t->stats.dsack_dups <= t->retransmits;
+        if (d->in_vain)
+            rack_dsack(t);
     }
     for (int i = first; i < seg->sacks; i++) {
         uint32_t start = seg->sack[i].start, end = seg->sack[i].end;
@@ -104,8 +105,8 @@ static void remember(struct tcb *t)
     t->undo_valid = 1;
     t->undo_cwnd = t->cwnd;
     t->undo_ssthresh = t->ssthresh;
-    t->undo_una = t->snd_una;
     t->undo_bytes = 0;
+    ranges_free(&t->undo_resent);
     if (t->resent.n) /* of an earlier recovery, beyond its end: their ACKs come, too */
         t->undo_ts = tcp_ts_then(t, txlog_first(&t->resent)->sent);
     else
@@ -177,11 +178,8 @@ static void leave_recovery(struct tcb *t)
 /* The reduction was wrong (RFC 4015 in spirit): what was is restored. */
 void tcp_undo(struct tcb *t)
 {
-    if (t->recovering !=
-        RECOVERY_TIMEOUT) { /* what was late seemed lost: RACK waits from now on (as Linux) */
-        t->reordering_seen = 1;
-        t->stats.reorderings++;
-    }
+    if (t->recovering != RECOVERY_TIMEOUT) /* what was late seemed lost: RACK waits from now on */
+        rack_reordered(t, t->snd_una, t->rack_fack);
     t->undo_valid = 0;
     t->cwnd = t->cwnd > t->undo_cwnd ? t->cwnd : t->undo_cwnd;
     t->ssthresh = t->undo_ssthresh;
@@ -199,17 +197,32 @@ void tcp_undo(struct tcb *t)
     tcp_want_output(t); /* the window is as wide as it was */
 }
 
+/* A retransmission that a reduction led to. If it was in vain, the peer will tell of it, once. */
+void tcp_undo_resent(struct tcb *t, uint32_t start, uint32_t end)
+{
+    uint32_t fresh = 0;
+    t->undo_bytes += end - start;
+    ranges_add_sorted(&t->undo_resent, start, end, &fresh);
+}
+
+/* RFC 3708: a D-SACK counts for what was sent again, and once for each time; where it reports other data,
+ * or the same again, the network made the copy. 1: all that was sent again was in vain. */
+static int all_in_vain(struct tcb *t, uint32_t start, uint32_t end)
+{
+    uint32_t told = ranges_overlap(&t->undo_resent, start, end);
+    ranges_subtract(&t->undo_resent, start, end);
+    t->undo_bytes -= told;
+    return told && !t->undo_bytes;
+}
+
 /* Was it spurious? By F-RTO (RFC 5682: data never sent again was acknowledged after a time-out), by Eifel (RFC 3522: the ACK's timestamp is older than the retransmission), or by
  * D-SACK (RFC 3708: all that was sent again was in vain). */
 static int was_spurious(struct tcb *t, const struct tcp_seg *seg, const struct delivery *d)
 {
     if (!t->undo_valid)
         return 0;
-    if (d->dsack && t->undo_bytes && seq_gt(seg->sack[0].end, t->undo_una)) {
-        t->undo_bytes = t->undo_bytes > d->dsack_bytes ? t->undo_bytes - d->dsack_bytes : 0;
-        if (t->undo_bytes == 0)
-            return 1;
-    }
+    if (d->in_vain && all_in_vain(t, seg->sack[0].start, seg->sack[0].end))
+        return 1;
     if (!t->recovering || !d->delivered)
         return 0;
     if ((t->use_sack ? t->frto : t->frto == FRTO_NEW) && d->spurious)
@@ -297,6 +310,9 @@ void tcp_resend_all(struct tcb *t)
 /* RFC 5681 (4), RFC 6298 (5.4) to (5.6). */
 void tcp_recovery_timeout(struct tcb *t)
 {
+    if (!t->recovering &&
+        t->sacked.bytes >= TCP_DUP_THRESH * t->mss) /* overestimated (Linux's tcp_enter_loss) */
+        t->reordering = TCP_DUP_THRESH;
     if (t->sacked.n && t->sacked.r[0].start == t->snd_una) /* the receiver took data back */
         ranges_free(&t->sacked);
     if (!t->recovering || (t->recovering == RECOVERY_TIMEOUT && t->retries == 1)) { /* a new loss */

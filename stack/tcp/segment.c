@@ -151,6 +151,22 @@ static enum verdict check_syn(struct tcb *t, const struct tcp_seg *seg)
 
 /* ---- step 5: ACK, by state ----------------------------------------------------------------------- */
 
+/* TCP_DEFER_ACCEPT, tcp(7): for so long only data brings the child up. The peer has our SYN,ACK: it need
+ * not go again before that, for the ACK that opens, and this is the round trip. */
+static int deferring(const struct tcb *t)
+{
+    return t->base.st->now - t->first_unacked < t->defer_accept * SECOND;
+}
+
+static void defer(struct tcb *t)
+{
+    const struct tx_record *first = txlog_first(&t->sent);
+    if (first && !t->resent.n)
+        tcp_rtt_sample(t, t->base.st->now - first->sent);
+    txlog_clear(&t->sent);
+    tcp_timer_set(t, TIMER_REXMT, t->first_unacked + t->defer_accept * SECOND);
+}
+
 static enum verdict ack_in_syn_rcvd(struct tcb *t, struct tcp_seg *seg)
 {
     struct bw_stack *st = t->base.st;
@@ -160,9 +176,10 @@ static enum verdict ack_in_syn_rcvd(struct tcb *t, struct tcp_seg *seg)
         return DONE;
     }
     int queued = tcp_is_early(t); /* it stands in the accept queue already, or was accepted */
-    if (t->listener && !queued && !seg->len && !(seg->flags & TCP_FIN) &&
-        st->now - t->first_unacked < t->defer_accept * SECOND)
-        return DONE; /* TCP_DEFER_ACCEPT, tcp(7): for so long only data brings the child up */
+    if (t->listener && !queued && !seg->len && !(seg->flags & TCP_FIN) && deferring(t)) {
+        defer(t);
+        return DONE;
+    }
     if (t->listener && !queued && t->listener->accept_len > t->listener->backlog) {
         drop(st, DROP_TCP_BACKLOG, seg->len); /* the peer will say it again, or data will */
         return DONE;
@@ -233,7 +250,8 @@ enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
         tcp_challenge_ack(t);
         return DONE;
     }
-    if (seq_ge(seg->ack, t->snd_una)) {
+    int late = seq_lt(seg->ack, t->snd_una); /* overtaken: what it says of later data is news all the same */
+    if (!late || (t->use_sack && seg->sacks)) {
         struct delivery d = tcp_delivery(t);
         if (t->use_sack)
             tcp_sack_blocks(t, seg, &d);
@@ -241,11 +259,13 @@ enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
             tcp_ack_advances(t, seg, &d);
         else if (d.sacked)
             tcp_take_rtt(t, &d);
-        else if (t->persisting || !seg->wnd) /* the peer lives; what a shrunk window refuses is a probe */
+        else if (!late &&
+                 (t->persisting || !seg->wnd)) /* the peer lives; what a shrunk window refuses is a probe */
             t->retries = t->retries && !t->persisting; /* (MUST-34, SHLD-17), and no new loss */
         tcp_detect_loss(t, seg, &d);
         tcp_report(t, seg, &d);
-        tcp_window_from(t, seg);
+        if (!late)
+            tcp_window_from(t, seg);
         if (t->recovering || d.sacked || t->dupacks) /* limited transmit (RFC 3042), or a loss */
             tcp_want_output(t);
     }

@@ -51,6 +51,7 @@ void tcp_renew(struct tcb *t)
     t->min_rtt = NEVER;
     t->peer_mss = t->mss = TCP_DEFAULT_MSS;
     t->ssthresh = UINT32_MAX;
+    t->reordering = TCP_DUP_THRESH;
     t->in_quickack = TCP_QUICKACKS;
 }
 
@@ -149,6 +150,7 @@ static void tcp_shed(struct tcb *t)
     ranges_free(&t->sacked);
     ranges_free(&t->lost);
     tcp_ooo_forget(t);
+    ranges_free(&t->undo_resent);
     txlog_clear(&t->sent);
     txlog_clear(&t->resent);
 }
@@ -191,6 +193,7 @@ void tcp_established(struct tcb *t)
 {
     int early = tcp_is_early(t); /* it stands in the accept queue */
     t->was_connected = 1;
+    t->last_sent = t->stats.last_data_received = t->base.st->now; /* ages begin here, as on Linux */
     tcp_timer_cancel(t, TIMER_STATE);
     tcp_set_state(t, BW_TCP_ESTABLISHED);
     tcp_arm_keepalive(t);

@@ -15,7 +15,7 @@
 /* ---- constants, with their sources ------------------------------------------------------------- */
 #define TCP_RTO_INITIAL SECOND          /* RFC 6298 (2.1) */
 #define TCP_RTO_UNMEASURED (3 * SECOND) /* RFC 6298 (5.7): the SYN was retransmitted */
-#define TCP_RTO_MIN (200 * MS)          /* Linux's; RFC 6298 (2.4) says 1 s SHOULD, see ARCHITECTURE.md */
+#define TCP_RTO_MIN (200 * MS)          /* of its variance term, as Linux; see ARCHITECTURE.md */
 #define TCP_RTO_MAX (60 * SECOND)       /* RFC 6298 (2.5): at least 60 s */
 #define TCP_DELACK (40 * MS)            /* RFC 9293 3.8.6.3: less than 0.5 s */
 #define TCP_QUICKACKS 16                /* segments acknowledged at once when the peer's window is small */
@@ -26,9 +26,10 @@ enum {
     TCP_DEFAULT_MSS = 536,     /* RFC 9293 MUST-15 */
     TCP_INITIAL_SEGMENTS = 10, /* RFC 6928 */
     TCP_DUP_THRESH = 3,
-    TCP_R1 = 3,          /* time-outs in a row, Linux's tcp_retries1 */
-    TCP_RETRIES = 15,    /* R2, Linux's tcp_retries2 */
-    TCP_SYN_RETRIES = 7, /* three minutes, RFC 9293 MUST-23; Linux's 6 are two */
+    TCP_MAX_REORDERING = 300, /* Linux's tcp_max_reordering */
+    TCP_R1 = 3,               /* time-outs in a row */
+    TCP_RETRIES = 15,         /* R2 */
+    TCP_SYN_RETRIES = 7,      /* three minutes, RFC 9293 MUST-23 */
     TCP_SYNACK_RETRIES = 5,
     TCP_ORPHAN_RETRIES = 8,    /* nobody waits for it: given up earlier, Linux's tcp_orphan_retries */
     TCP_MAX_RANGES = 512,      /* holes that a scoreboard or a reassembly queue remembers */
@@ -105,18 +106,18 @@ struct tx_log {
 
 /* What one segment's acknowledgment told. */
 struct delivery {
-    uint32_t acked;     /* how far snd_una moved */
-    uint32_t sacked;    /* bytes newly sacked */
-    uint32_t delivered; /* bytes newly acknowledged in either way */
-    uint32_t flight;    /* in flight before */
-    uint32_t fack;      /* rack_fack before */
-    int64_t rtt;        /* of the transmission that left last, if it was the only one; -1: none */
-    uint8_t limited;    /* before, the congestion window was what limited sending */
-    uint8_t spurious;   /* data taken as lost, and not sent again, has arrived */
-    uint8_t dsack;      /* the peer saw something twice */
-    uint8_t ece;        /* the peer told of congestion ... */
-    uint32_t ce;        /* ... on so many of the bytes delivered */
-    uint32_t dsack_bytes;
+    uint32_t acked;          /* how far snd_una moved */
+    uint32_t sacked;         /* bytes newly sacked */
+    uint32_t delivered;      /* bytes newly acknowledged in either way */
+    uint32_t flight;         /* in flight before */
+    uint32_t fack;           /* rack_fack before */
+    int64_t rtt;             /* of the transmission that left last, if it was the only one; -1: none */
+    uint8_t limited;         /* before, the congestion window was what limited sending */
+    uint8_t spurious;        /* data taken as lost, and not sent again, has arrived */
+    uint8_t dsack;           /* the peer saw something twice ... */
+    uint8_t in_vain;         /* ... which may well be what we sent again */
+    uint8_t ece;             /* the peer told of congestion ... */
+    uint32_t ce;             /* ... on so many of the bytes delivered */
     struct tx_record newest; /* of what was delivered, the transmission that left last; empty: none */
     uint8_t newest_resent;
 };
@@ -214,7 +215,9 @@ struct tcb {
     int64_t ts_recent_age;
 
     /* round-trip time and timers, RFC 6298 */
-    int64_t srtt, rttvar, rto, min_rtt;
+    int64_t srtt, rto, min_rtt;
+    int64_t rttvar, rttvar_max, rttvar_high; /* now; the largest since rttvar_end; what RTO counts with */
+    uint32_t rttvar_end;
     uint8_t backoff, retries, probes, persisting;
     int64_t deadline[TCP_TIMERS];
     struct timer timer; /* at the earliest deadline or before */
@@ -232,15 +235,18 @@ struct tcb {
     uint32_t rack_serial, rack_end, rack_fack, rack_round;
     uint32_t rack_judged; /* first transmissions below are lost, sacked or acknowledged */
     uint8_t reordering_seen, reo_mult, reo_persist, rack_valid;
+    uint16_t reordering; /* segments that overtook another, at most; Linux's tcpi_reordering */
     /* tail loss probe, RFC 8985 section 7 */
     uint8_t tlp_out, tlp_resent, tlp_new; /* tlp_new: one segment more than cwnd lets */
-    uint32_t tlp_end;
+    uint32_t tlp_end, tlp_flight;         /* tlp_flight: max_flight then */
     /* proportional rate reduction, RFC 6937 */
     uint32_t prr_delivered, prr_out, prr_flight;
     /* undo of a reduction that proves wrong */
     uint8_t undo_valid;
     uint8_t frto; /* FRTO_*: the time-out may prove spurious by what arrives (RFC 5682) */
-    uint32_t undo_cwnd, undo_ssthresh, undo_ts, undo_bytes, undo_una;
+    uint32_t undo_cwnd, undo_ssthresh, undo_ts;
+    uint32_t undo_bytes;       /* sent again since, and no D-SACK said that it was in vain; ... */
+    struct ranges undo_resent; /* ... which */
     /* D-SACK to report, RFC 2883 */
     uint32_t dsack_start, dsack_end;
     uint8_t dsack_of_this; /* it is of the segment being read */
@@ -274,7 +280,8 @@ struct tcb {
     struct tcb *ready_next, **ready_pprev; /* connections that want to send */
 
     struct tcp_stats stats;
-    uint16_t syn_data; /* bytes that our SYN took along (Fast Open, RFC 7413) */
+    uint16_t syn_data;      /* bytes that our SYN took along (Fast Open, RFC 7413) */
+    uint8_t syn_data_acked; /* a SYN's data, ours or the peer's, was taken */
 
     struct listener *listener; /* while in its queues */
     struct tcb *queue_next, **queue_pprev;
@@ -385,6 +392,7 @@ void tcp_timer_fired(struct bw_stack *st, struct timer *timer);
 int64_t tcp_backed_off(const struct tcb *t); /* the time-out that is running */
 void tcp_arm_rexmt(struct tcb *t);
 void tcp_rearm_rexmt(struct tcb *t);
+void tcp_user_timeout_changed(struct tcb *t);
 void tcp_arm_keepalive(struct tcb *t);
 void tcp_rtt_sample(struct tcb *t, int64_t rtt);
 uint32_t tcp_ts_now(const struct tcb *t);
@@ -420,10 +428,12 @@ uint32_t tcp_pipe(const struct tcb *t);
 void tcp_recovery_timeout(struct tcb *t);
 void tcp_resend_all(struct tcb *t);
 void tcp_undo(struct tcb *t);
+void tcp_undo_resent(struct tcb *t, uint32_t start, uint32_t end);
 
 /* ---- rack.c ---- */
 void rack_update(struct tcb *t, const struct tx_record *r, uint32_t end);
 void rack_dsack(struct tcb *t);
+void rack_reordered(struct tcb *t, uint32_t low, uint32_t high);
 void rack_detect(struct tcb *t);
 void rack_timed_out(struct tcb *t);
 uint32_t rack_mark_lost(struct tcb *t, uint32_t start, uint32_t end); /* how far: the set may be full */

@@ -21,7 +21,27 @@ uint32_t tcp_ts_now(const struct tcb *t)
     return tcp_ts_then(t, t->base.st->now);
 }
 
-/* RFC 6298 section 2, in nanoseconds. */
+/* The variance, as Linux has it (tcp_rtt_estimator): a window's worth of samples in a round trip shall not
+ * make the estimate forget. It follows the smoothed deviation up at once, and down once a round trip,
+ * towards the largest in it; a way that becomes shorter counts little. It is TCP_RTO_MIN / 4 at least. */
+static void variance_sample(struct tcb *t, int64_t delta)
+{
+    enum { FLOOR = TCP_RTO_MIN / 4 };
+    int64_t change = (delta < 0 ? -delta : delta) - t->rttvar;
+    t->rttvar += delta < 0 && change > 0 ? change / 32 : change / 4;
+    if (t->rttvar > t->rttvar_max)
+        t->rttvar_max = t->rttvar;
+    if (t->rttvar_max > t->rttvar_high)
+        t->rttvar_high = t->rttvar_max;
+    if (seq_gt(t->snd_una, t->rttvar_end)) {
+        t->rttvar_high -= (t->rttvar_high - t->rttvar_max) / 4;
+        t->rttvar_end = t->snd_nxt;
+        t->rttvar_max = FLOOR;
+    }
+}
+
+/* RFC 6298 section 2, in nanoseconds: SRTT + 4 * RTTVAR. The lower bound is the second term's alone, so that
+ * a long way has room for it, too. */
 void tcp_rtt_sample(struct tcb *t, int64_t rtt)
 {
     if (rtt < 0)
@@ -31,15 +51,17 @@ void tcp_rtt_sample(struct tcb *t, int64_t rtt)
     if (t->srtt == 0) {
         t->srtt = rtt;
         t->rttvar = rtt / 2;
+        t->rttvar_max = t->rttvar_high = t->rttvar > TCP_RTO_MIN / 4 ? t->rttvar : TCP_RTO_MIN / 4;
+        t->rttvar_end = t->snd_nxt;
     } else {
         int64_t delta = rtt - t->srtt;
-        t->rttvar += ((delta < 0 ? -delta : delta) - t->rttvar) / 4;
+        variance_sample(t, delta);
         t->srtt += delta / 8;
     }
     if (rtt < t->min_rtt)
         t->min_rtt = rtt;
-    int64_t rto = t->srtt + (4 * t->rttvar > MS ? 4 * t->rttvar : MS);
-    t->rto = rto < TCP_RTO_MIN ? TCP_RTO_MIN : rto > TCP_RTO_MAX ? TCP_RTO_MAX : rto;
+    int64_t rto = t->srtt + 4 * t->rttvar_high;
+    t->rto = rto > TCP_RTO_MAX ? TCP_RTO_MAX : rto;
     t->backoff = 0;
     if (traced(t))
         tcp_trace_rtt(t, rtt);
@@ -51,9 +73,27 @@ int64_t tcp_backed_off(const struct tcb *t)
     return rto > TCP_RTO_MAX ? TCP_RTO_MAX : rto;
 }
 
+/* How long what waits for the peer may still wait (TCP_USER_TIMEOUT, RFC 5482). A listener's children have
+ * their number of SYN,ACKs and nothing else, as on Linux. */
+static int64_t user_time_left(const struct tcb *t)
+{
+    if (!t->user_timeout || (t->state == BW_TCP_SYN_RCVD && t->listener))
+        return NEVER;
+    return t->first_unacked + t->user_timeout * MS - t->base.st->now;
+}
+
 void tcp_arm_rexmt(struct tcb *t)
 {
-    tcp_timer_set(t, TIMER_REXMT, t->base.st->now + tcp_backed_off(t));
+    int64_t rto = tcp_backed_off(t), left = user_time_left(t);
+    tcp_timer_set(t, TIMER_REXMT, t->base.st->now + (left < rto ? left : rto));
+}
+
+/* The user's timeout is another now: the timer that runs may be due earlier. */
+void tcp_user_timeout_changed(struct tcb *t)
+{
+    int64_t left = user_time_left(t), due = t->base.st->now + left;
+    if (left != NEVER && t->deadline[TIMER_REXMT] != NEVER && due < t->deadline[TIMER_REXMT])
+        tcp_timer_set(t, TIMER_REXMT, due);
 }
 
 /* RFC 6298 (5.2), (5.3): after an ACK of new data restart the timer, or stop it when all is acked. */
@@ -79,11 +119,15 @@ void tcp_arm_keepalive(struct tcb *t)
     t->probes = 0;
 }
 
-/* R2 of RFC 9293 3.8.3, or the user's timeout (RFC 5482). */
+/* The user's timeout decides; without it, and in SYN states besides, a number of attempts: R2 of RFC 9293
+ * 3.8.3. */
 static int given_up(const struct tcb *t)
 {
-    if (t->user_timeout && t->state != BW_TCP_SYN_SENT && t->state != BW_TCP_SYN_RCVD)
-        return t->base.st->now - t->first_unacked >= t->user_timeout * MS;
+    int64_t left = user_time_left(t);
+    if (left <= 0)
+        return 1;
+    if (left != NEVER && t->state != BW_TCP_SYN_SENT && t->state != BW_TCP_SYN_RCVD)
+        return 0;
     int limit = t->state == BW_TCP_SYN_SENT   ? t->syn_retries
                 : t->state == BW_TCP_SYN_RCVD ? TCP_SYNACK_RETRIES
                                               : TCP_RETRIES;
@@ -143,7 +187,8 @@ static void on_persist(struct tcb *t)
     t->persisting = 1;
 }
 
-/* RFC 9293 3.8.4. */
+/* RFC 9293 3.8.4. The user's timeout stands in for the number of probes (Linux's tcp_keepalive_timer), and is
+ * not exceeded by what is left of an interval. */
 static void on_keepalive(struct tcb *t)
 {
     struct bw_stack *st = t->base.st;
@@ -152,11 +197,12 @@ static void on_keepalive(struct tcb *t)
         tcp_timer_set(t, TIMER_KEEP, idle_until);
         return;
     }
-    if (t->snd_una != t->snd_nxt) { /* retransmission watches the peer already */
+    if (t->sndq.len || t->snd_una != t->snd_nxt) { /* retransmission watches the peer already */
         tcp_arm_keepalive(t);
         return;
     }
-    if (t->probes >= t->keep_count) {
+    int64_t silent = st->now - t->last_received, most = t->user_timeout * MS;
+    if (t->user_timeout ? t->probes && silent >= most : t->probes >= t->keep_count) {
         tcp_abort_rst(t);
         tcp_drop(t, ETIMEDOUT);
         return;
@@ -165,7 +211,10 @@ static void on_keepalive(struct tcb *t)
     count(st, COUNT_TCP_KEEPALIVES);
     const struct tcp_emit probe = {.seq = t->snd_una - 1, .flags = TCP_ACK, .probe = 1};
     tcp_emit(t, &probe);
-    tcp_timer_set(t, TIMER_KEEP, st->now + t->keep_intvl * SECOND);
+    int64_t next = t->keep_intvl * SECOND; /* the first probe has its time, however short the user's is */
+    if (t->user_timeout && most > silent && most - silent < next)
+        next = most - silent;
+    tcp_timer_set(t, TIMER_KEEP, st->now + next);
 }
 
 static void on_deadline(struct tcb *t, enum tcp_timer which)

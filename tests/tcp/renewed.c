@@ -51,8 +51,9 @@ static void poison(struct tcb *t)
 static struct tcb nameless(const struct bw_sock *s)
 {
     struct tcb t = *(const struct tcb *)s;
-    CHECK(t.snd_una == t.iss && t.snd_nxt == t.iss && t.recover == t.iss && t.rack_fack == t.iss);
-    t.iss = t.snd_una = t.snd_nxt = t.recover = t.rack_fack = t.ts_offset = 0;
+    CHECK(t.snd_una == t.iss && t.snd_nxt == t.iss && t.snd_sml == t.iss);
+    CHECK(t.recover == t.iss && t.rack_fack == t.iss);
+    t.iss = t.snd_una = t.snd_nxt = t.snd_sml = t.recover = t.rack_fack = t.ts_offset = 0;
     t.ready_next = NULL;
     t.ready_pprev = NULL;
     t.sndq.map = t.rcvq.map = NULL; /* the queue's own */

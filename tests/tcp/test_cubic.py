@@ -130,7 +130,7 @@ def test_after_a_timeout_the_curve_begins_at_its_plateau(tcp: Tcp, peer: TcpPeer
     fill(tcp, sock)
     tcp.drain("100ms")
     before = sock.inside.cwnd / MSS
-    tcp.drain("400ms")
+    tcp.drain("600ms")
     assert (sock.inside.cwnd, sock.inside.ssthresh) == (MSS, before * BETA * MSS)
     model = Rfc9438(BETA * before, 0, before, epoch=0, rtt=0.1)
     for _ in repairs(tcp, peer, sock):

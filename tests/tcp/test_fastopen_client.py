@@ -29,6 +29,9 @@ def learns_cookie(tcp: Tcp, cookie: bytes = COOKIE, mss: int = 1460, **options: 
     tcp.peer.begin()
 
 
+SYN_DATA = 32  # of tcpi_options
+
+
 def fast(tcp: Tcp, **options: int) -> Sock:
     """A socket that is connected in name."""
     sock = tcp.wire.tcp().set(fastopen_connect=1, **options)
@@ -52,6 +55,7 @@ def test_the_syn_takes_the_data_along(tcp: Tcp, peer: TcpPeer) -> None:
         peer.sends("SA", seq=0, ack=501, mss=1460)
     tcp.expects("A", seq=501, ack=1, len=0)
     assert (sock.state, sock.unacked, sock.take_error()) == ("ESTABLISHED", 0, 0)
+    assert sock.info.tcpi_options & SYN_DATA
     peer.sends(len=100)
     tcp.expects(ack=101)
 

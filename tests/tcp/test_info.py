@@ -165,6 +165,32 @@ def test_the_delivery_rate(tcp: Tcp, peer: TcpPeer) -> None:
     assert found.tcpi_delivered == 11
 
 
+def test_the_degree_of_reordering(tcp: Tcp, peer: TcpPeer) -> None:
+    """Segments that overtook the first one; after a time-out with much sacked it was overestimated."""
+    conn = opened(tcp, sack=True)
+    tcp.sends(conn, 8 * MSS)
+    tcp.drain()
+    assert figures(conn, "reordering") == [3]
+    peer.sends(ack=1, sack=[(1 + 6 * MSS, 1 + 7 * MSS)])
+    peer.sends(ack=1 + 7 * MSS)
+    assert figures(conn, "reordering", "reord_seen") == [7, 1]
+
+
+def test_ages_count_from_the_handshake(tcp: Tcp, peer: TcpPeer) -> None:
+    tcp.run("1min")
+    conn = opened(tcp)
+    tcp.run("5s")
+    assert figures(conn, "last_data_sent", "last_data_recv", "last_ack_recv") == [5001] * 3
+
+
+def test_windows_are_whole_segments(tcp: Tcp, peer: TcpPeer) -> None:
+    """14,600 bytes are ten of 1,448; the wire shows ten."""
+    conn = opened(tcp, ts=True)
+    tcp.sends(conn, 30 * MSS)
+    assert sum(len(p.tcp.payload) for p in tcp.drain() if p.tcp) == 10 * (MSS - 12)
+    assert figures(conn, "snd_cwnd", "unacked") == [10, 10]
+
+
 def test_a_socket_that_connects_again_counts_from_the_start(tcp: Tcp, peer: TcpPeer) -> None:
     conn = opened(tcp, active=True)
     tcp.transfers(conn, 1000)

@@ -44,6 +44,21 @@ def test_defer_accept_waits_for_data(tcp: Tcp, peer: TcpPeer) -> None:
     assert listener.readable
 
 
+def test_a_deferred_childs_answer_goes_again_when_the_time_is_over(tcp: Tcp, peer: TcpPeer) -> None:
+    """What was acknowledged is not repeated meanwhile; then once more, for the ACK that opens."""
+    listener = tcp.listens(defer_accept=5)
+    peer.sends("S", seq=0)
+    tcp.expects("SA", seq=0, ack=1)
+    tcp.run("20ms")
+    peer.sends(ack=1)
+    tcp.expects("SA", seq=0, ack=1, after="4.98s")
+    peer.sends(ack=1)
+    assert listener.readable
+    sock = listener.accept()
+    assert sock.inside.cwnd >= 10 * 536, "no loss"
+    assert sock.info.tcpi_rtt == 20_000, "of the ACK that came first"
+
+
 def test_a_child_waits_until_there_is_room_in_the_accept_queue(tcp: Tcp, peer: TcpPeer) -> None:
     listener = tcp.listens(backlog=0)
     peers = [tcp.another_peer(6000 + i) for i in range(2)]

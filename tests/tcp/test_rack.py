@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.kit.clock import MS
 from tests.kit.flight import MSS, at, blocks, numbers, opened, sends
 from tests.kit.peer import Tcp, TcpPeer
+from tests.kit.sock import Sock
 
 # ---- RACK ----------------------------------------------------------------------------------------
 
@@ -62,23 +65,37 @@ def test_once_reordering_was_seen_the_window_stays(tcp: Tcp, peer: TcpPeer) -> N
 def test_a_dsack_widens_the_window(tcp: Tcp, peer: TcpPeer) -> None:
     """Section 6.2 step 4: by a quarter of the least round trip for each round with one."""
     sock = opened(tcp)
+    sends(tcp, sock, 2)
+    reordering(tcp, peer)
+    sends(tcp, sock, 1)
+    assert numbers(tcp.drain("400ms"), tcp) == [2], "a probe in vain"
+    peer.sends(ack=at(3), sack=blocks((2, 3)))
+    sends(tcp, sock, 5)
+    tcp.run("100ms")
+    peer.sends(ack=at(3), sack=blocks((4, 8)))
+    assert numbers(tcp.drain("30ms"), tcp) == []
+    assert numbers(tcp.drain("25ms"), tcp)[0] == 3
+
+
+def test_what_the_network_duplicates_widens_nothing(tcp: Tcp, peer: TcpPeer) -> None:
+    """More D-SACKs than retransmissions are not about us (RFC 3708; Linux's DSACKIgnoredDubious)."""
+    sock = opened(tcp)
     sends(tcp, sock, 8)
     reordering(tcp, peer)
     peer.sends(ack=at(2), sack=blocks((0, 1)))
-    tcp.drain()
     peer.sends(ack=at(2), sack=blocks((3, 7)))
-    assert numbers(tcp.drain("30ms"), tcp) == []
-    assert numbers(tcp.drain("20ms"), tcp)[0] == 2
+    assert numbers(tcp.drain("10ms"), tcp) == []
+    assert numbers(tcp.drain("20ms"), tcp)[0] == 2, "a quarter of the round trip"
 
 
 def test_the_window_is_never_longer_than_the_round_trip(tcp: Tcp, peer: TcpPeer) -> None:
     sock = opened(tcp)
     sends(tcp, sock, 2)
     reordering(tcp, peer)
-    for n in range(2, 12):  # a D-SACK a round: 10 quarters
+    for n in range(2, 12):  # a probe in vain a round: 10 quarters
         sends(tcp, sock, 1)
-        tcp.run("100ms")
-        peer.sends(ack=at(n + 1), sack=blocks((n - 1, n)))
+        assert numbers(tcp.drain("400ms"), tcp) == [n]
+        peer.sends(ack=at(n + 1), sack=blocks((n, n + 1)))
     sends(tcp, sock, 3)
     tcp.run("100ms")
     peer.sends(ack=at(12), sack=blocks((13, 14)))
@@ -175,31 +192,67 @@ def test_the_answer_to_a_probe_shows_what_is_lost(tcp: Tcp, peer: TcpPeer) -> No
     assert sock.inside.flags == 1, "fast recovery"
 
 
-def test_a_loss_that_the_probe_repaired_lowers_the_window(tcp: Tcp, peer: TcpPeer) -> None:
-    """Section 7.4."""
-    sock = opened(tcp, congestion=1)
+def probed(tcp: Tcp, peer: TcpPeer, ts: bool = False) -> Sock:
+    """The last of ten segments has gone again, as a probe."""
+    sock = opened(tcp, congestion=1, ts=ts)
     sends(tcp, sock, 10)
     tcp.run("100ms")
     peer.sends(ack=at(4))
     tcp.expects("A", seq=at(9), within="250ms")
-    with tcp.counts("tcp_tail_loss_repairs"):
-        tcp.run("100ms")
+    return sock
+
+
+@pytest.mark.parametrize("ts", [False, True])
+def test_a_loss_that_the_probe_repaired_lowers_the_window(
+    tcp: Tcp, peer: TcpPeer, ts: bool
+) -> None:
+    """Section 7.4.2, third case: nothing told of a second copy before later data was acknowledged."""
+    sock = probed(tcp, peer, ts)
+    tcp.run("100ms")
+    with tcp.counts("tcp_tail_loss_repairs", 0):
         peer.sends(ack=at(10))
-    assert sock.inside.ssthresh == 5 * MSS, "half of what was in flight"
+    sends(tcp, sock, 1)
+    tcp.run("100ms")
+    with tcp.counts("tcp_tail_loss_repairs"):
+        peer.sends(ack=at(11))
+    assert sock.inside.ssthresh == 5 * MSS, "half of what was in flight then"
     assert sock.inside.cwnd <= 6 * MSS
 
 
-def test_a_probe_in_vain_lowers_nothing(tcp: Tcp, peer: TcpPeer) -> None:
-    """Section 7.4: the D-SACK says that both copies arrived."""
-    sock = opened(tcp)
-    sends(tcp, sock, 10)
-    tcp.run("100ms")
-    peer.sends(ack=at(4))
+@pytest.mark.parametrize("ts", [False, True])
+@pytest.mark.parametrize("second", ["in one with a D-SACK", "D-SACK", "duplicate"])
+def test_a_probe_in_vain_lowers_nothing(tcp: Tcp, peer: TcpPeer, second: str, ts: bool) -> None:
+    """Section 7.4.2, first and second case: both copies arrived."""
+    sock = probed(tcp, peer, ts)
     window = sock.inside.cwnd
-    tcp.expects("A", seq=at(9), within="250ms")
-    peer.sends(ack=at(10), sack=blocks((9, 10)))
+    if second == "in one with a D-SACK":
+        peer.sends(ack=at(10), sack=blocks((9, 10)))
+    else:
+        peer.sends(ack=at(10))
+        assert sock.inside.cwnd >= window, "an ACK of the probe's end says nothing"
+        peer.sends(ack=at(10), sack=blocks((9, 10)) if second == "D-SACK" else [])
+    sends(tcp, sock, 1)
+    peer.sends(ack=at(11))
     assert sock.inside.cwnd >= window
+    assert sock.inside.ssthresh == 2**32 - 1
     assert tcp.stack.counters()["tcp_tail_loss_repairs"] == 0
+
+
+def test_a_peer_that_delays_its_ack_costs_no_window(tcp: Tcp, peer: TcpPeer) -> None:
+    """A round trip of 20 ms, an ACK 40 ms late: the probe crosses it."""
+    sock = tcp.connects(tcp.wire.tcp().set(nodelay=1))
+    tcp.expects("S")
+    tcp.run("20ms")
+    peer.sends("SA", seq=0, ack=1, mss=MSS, sack_ok=True)
+    tcp.expects("A")
+    for turn in range(1, 5):
+        sends(tcp, sock, 10)
+        sent = tcp.drain("60ms")
+        assert numbers(sent, tcp) == [10 * turn - 1], "the probe"
+        peer.sends(ack=at(10 * turn))
+        peer.sends(ack=at(10 * turn), sack=blocks((10 * turn - 1, 10 * turn)))
+        assert sock.inside.cwnd >= 10 * MSS
+    assert sock.inside.ssthresh == 2**32 - 1
 
 
 def test_recovery_needs_no_probe(tcp: Tcp, peer: TcpPeer) -> None:

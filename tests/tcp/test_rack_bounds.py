@@ -42,7 +42,8 @@ def test_what_left_later_than_the_delivered_one_is_not_judged(tcp: Tcp, peer: Tc
 
 def test_a_widened_window_is_forgotten_after_sixteen_recoveries(tcp: Tcp, peer: TcpPeer) -> None:
     sock = sending(tcp, 2)
-    peer.sends(ack=2001, sack=[(1, 1001)])
+    assert sent(tcp.drain("30ms"), peer) == [1001], "a probe in vain"
+    peer.sends(ack=2001, sack=[(1001, 2001)])
     at = 2001
     for _ in range(16):
         tcp.sends(sock, 2000)
@@ -65,7 +66,7 @@ def test_no_probe_outlasts_the_time_out(tcp: Tcp, peer: TcpPeer) -> None:
     peer.sends(ack=1001)
     for i in range(60):
         tcp.sends(sock, 1000)
-        tcp.run("180ms")
+        tcp.run("300ms")
         tcp.drain()
         peer.sends(ack=2001 + 1000 * i)
     assert sock.inside.rto < 2 * sock.inside.srtt

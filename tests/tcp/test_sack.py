@@ -107,6 +107,17 @@ def flight(tcp: Tcp, segments: int, **options: object) -> Sock:
     return sock
 
 
+def test_the_blocks_of_an_overtaken_ack_count(tcp: Tcp, peer: TcpPeer) -> None:
+    """Its ACK is old; that later data arrived is news. What it says of the window is not."""
+    sock = tcp.established(mss=1000, sack=True)
+    tcp.sends(sock, 10_000)
+    tcp.drain("1ms")
+    peer.sends(ack=2001, wnd=40_000)
+    peer.sends(ack=1001, wnd=100, sack=[(3001, 7001)])
+    assert (sock.info.tcpi_sacked, sock.inside.snd_wnd) == (4, 40_000)
+    tcp.expects(seq=2001, len=1000, why="the hole")
+
+
 def test_fast_retransmit_after_three_segments_beyond_the_hole(tcp: Tcp, peer: TcpPeer) -> None:
     """RFC 6675 section 5 (1), (4.1): DupThresh segments, and not before."""
     flight(tcp, 5, sack=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.kit.flight import MSS, at, blocks, numbers, opened, sends
 from tests.kit.peer import Tcp, TcpPeer
 from tests.kit.sock import Sock
@@ -156,6 +158,38 @@ def test_a_dsack_for_a_part_of_it_does_not(tcp: Tcp, peer: TcpPeer) -> None:
     assert sock.inside.cwnd >= 10 * MSS
 
 
+@pytest.mark.parametrize("copies", [[(4, 5), (5, 6)], [(0, 1), (0, 1)], [(3, 4), (0, 1)]])
+def test_what_the_network_duplicated_undoes_nothing(
+    tcp: Tcp, peer: TcpPeer, copies: list[tuple[int, int]]
+) -> None:
+    """RFC 3708: of two segments that were sent again, D-SACKs tell of others, or of one twice."""
+    sock = opened(tcp)
+    sends(tcp, sock, 10)
+    tcp.run("100ms")
+    peer.sends(ack=1, sack=blocks((1, 2), (3, 10)))
+    assert numbers(tcp.drain("100ms"), tcp) == [0, 2]
+    peer.sends(ack=at(10))
+    for copy in copies:
+        peer.sends(ack=at(10), sack=blocks(copy))
+    assert tcp.stack.counters()[UNDOS] == 0
+    assert sock.inside.cwnd < 10 * MSS
+
+
+def test_more_dsacks_than_retransmissions_count_for_nothing(tcp: Tcp, peer: TcpPeer) -> None:
+    """As on Linux (DSACKIgnoredDubious): the network duplicates everything."""
+    sock = opened(tcp)
+    sends(tcp, sock, 10)
+    tcp.run("100ms")
+    peer.sends(ack=at(2))
+    for n in range(2):
+        peer.sends(ack=at(2), sack=blocks((n, n + 1)))
+    peer.sends(ack=at(2), sack=blocks((3, 6)))
+    assert numbers(tcp.drain("100ms"), tcp)[0] == 2
+    peer.sends(ack=at(10))
+    peer.sends(ack=at(10), sack=blocks((2, 3)))
+    assert tcp.stack.counters()[UNDOS] == 0
+
+
 def test_a_dsack_before_anything_was_sent_again_undoes_nothing(tcp: Tcp, peer: TcpPeer) -> None:
     """Of an earlier recovery's copy, or of one that the network made."""
     sock = opened(tcp)
@@ -168,7 +202,7 @@ def test_a_dsack_before_anything_was_sent_again_undoes_nothing(tcp: Tcp, peer: T
 
 
 def test_what_was_late_and_not_lost_is_reordering(tcp: Tcp, peer: TcpPeer) -> None:
-    """RACK waits from then on (RFC 8985 6.2), as Linux does after such an undo."""
+    """RACK waits from then on (RFC 8985 6.2)."""
     sock = opened(tcp, ts=True)
     tcp.sends(sock, 30 * MSS)
     tcp.drain()
