@@ -5,11 +5,12 @@ from __future__ import annotations
 import array
 import json
 import os
+import time
 from dataclasses import replace
 
 import pytest
 from barewire.tools import bench
-from barewire.tools.bench import compare, engine, programs, report
+from barewire.tools.bench import compare, engine, flood, programs, report, strangers
 from barewire.tools.bench.worker import Worker, WorkerError
 
 
@@ -73,6 +74,29 @@ def test_an_unknown_test_is_named(capsys):
     with pytest.raises(SystemExit):
         bench.main(["--only", "tcp_rr,nonsense"])
     assert "'nonsense'" in capsys.readouterr().err
+
+
+def test_quick_is_without_what_takes_long():
+    """Floods have scenes of their own, of seconds each; links on the wire are as slow as they are."""
+    quick = bench._parse(["--quick"])
+    assert (quick.rounds, quick.seconds) == bench.QUICK
+    assert set(quick.only) < set(bench.NAMES) == {*quick.only, *bench.LEFT_OUT}
+    slow = [*flood.TESTS, *strangers.TESTS, "goodput_wire", "fairness_wire", "vhost_udp_batch"]
+    assert set(slow) <= set(bench.LEFT_OUT)
+    assert bench._parse([]).only == bench.NAMES
+
+
+def test_what_is_named_is_measured_quickly_too():
+    assert bench._parse(["--quick", "fairness"]).only == ["fairness_sim", "fairness_wire"]
+
+
+@pytest.mark.slow
+@pytest.mark.netns
+@pytest.mark.machine
+def test_quick_takes_two_minutes(capsys):
+    begin = time.monotonic()
+    assert bench.main(["--quick"]) == 0
+    assert time.monotonic() - begin < 150, "as README.md says; half a minute for a busy machine"
 
 
 def test_the_engine_costs_something():
