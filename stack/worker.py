@@ -6,8 +6,9 @@ which that thread runs one after the other. Signal handlers run in the main thre
 waits for none, however much work strangers cause. The thread itself takes turns of bounded length,
 and rests after a long one: half of the interpreter is left to the program.
 
-In virtual time there is no thread: `poll()` runs all pieces to rest. There an interrupt may end a piece,
-which the next `poll()` begins again.
+In virtual time there is no thread: `poll()` runs all pieces to rest, and configuring calls run theirs.
+Signals are blocked meanwhile, so a handler runs between two turns; and a piece that is ended all the same
+(another thread may be given a signal) is begun again by the next `poll()`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 from ..l2.deadlines import MS, SECOND
@@ -61,6 +63,7 @@ class ControlWorker:
         # What C gave and no piece has finished yet lies here, where no interrupt loses it.
         self._punt = ffi.new("struct bw_punt *", {"cls": NO_PUNT})
         self._data = ffi.new("uint8_t[]", MAX_PACKET)
+        self._signals = ffi.new("struct held_signals *")
         self._timers_from = 0  # ns: no timer runs before
         self._failures = 0
         self._complained: dict[str, int] = {}  # ns of the last time, by what failed
@@ -83,7 +86,7 @@ class ControlWorker:
         """
         if self._thread is None or threading.current_thread() is self._thread:
             with self._lock:
-                return work(self.plane)
+                return self._uninterrupted(partial(work, self.plane))
         answer: Future[T] = Future()
         try:
             self._calls.append((work, answer))
@@ -107,11 +110,21 @@ class ControlWorker:
             self._draining = True
             try:
                 worked = False
-                while self._turn():
+                while self._uninterrupted(self._turn):
                     worked = True
                 return worked
             finally:
                 self._draining = False
+
+    def _uninterrupted(self, piece: Callable[[], T]) -> T:
+        """Runs it where signal handlers may run too, which then wait for its end."""
+        if self._signals.held:
+            return piece()  # within one
+        try:
+            lib.signals_hold(self._signals)
+            return piece()
+        finally:
+            lib.signals_release(self._signals)
 
     def next_deadline(self) -> int | None:
         """When the control plane's next timer is due, in ns."""

@@ -169,6 +169,14 @@ void waiter_interrupt(struct waiter *w);
  * store). Safe to call at any time, any number of times. */
 void wait_end(struct waiter *w);
 
+/* ---- what must not be interrupted, in a thread of the program's ---- */
+/* Blocks the thread's signals, and opens them as they were; nothing if they are blocked already, or open. */
+struct held_signals {
+    uint8_t held, before[128];
+};
+void signals_hold(struct held_signals *s);
+void signals_release(struct held_signals *s);
+
 /* ---- seeing ---- */
 int bw_counter_count(void);
 const char *bw_counter_name(int i);

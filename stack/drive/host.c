@@ -106,6 +106,27 @@ void block_all_signals(sigset_t *old)
     pthread_sigmask(SIG_BLOCK, &all, old);
 }
 
+void signals_hold(struct held_signals *s)
+{
+    sigset_t before;
+    _Static_assert(sizeof before <= sizeof s->before, "room for a mask");
+    if (s->held)
+        return;
+    block_all_signals(&before);
+    memcpy(s->before, &before, sizeof before);
+    s->held = 1;
+}
+
+void signals_release(struct held_signals *s)
+{
+    sigset_t before;
+    if (!s->held)
+        return;
+    s->held = 0;
+    memcpy(&before, s->before, sizeof before);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 void event_write(int fd)
 {
     uint64_t one = 1;

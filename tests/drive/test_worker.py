@@ -298,6 +298,38 @@ def test_interrupts_in_waits_lose_no_work() -> None:
         signal.signal(signal.SIGALRM, before)
 
 
+def test_in_virtual_time_handlers_wait_for_the_end_of_a_turn(interrupt: Callable[[], None]) -> None:
+    with World() as world:
+        wire = Wire(world, layer=2)
+        neighbours = wire.stack.control.neighbours
+        resolve, ended = neighbours.resolve, []
+
+        def interrupted(*arguments: Any) -> None:
+            interrupt()
+            resolve(*arguments)
+            ended.append(True)
+
+        neighbours.resolve = interrupted  # type: ignore[method-assign]
+        wire.udp(4000).sendto(b"ours", wire.there, 9)
+        with pytest.raises(Interrupted):
+            wire.stack.poll()
+        assert ended
+        neighbours.resolve = resolve  # type: ignore[method-assign]
+        world.run("1ms")
+        assert [p.udp.payload for p in wire.drain() if p.udp] == [b"ours"]
+        add = wire.stack.control.routes.add_address
+
+        def interrupted_too(*arguments: Any, **named: Any) -> None:
+            interrupt()
+            add(*arguments, **named)
+
+        wire.stack.control.routes.add_address = interrupted_too  # type: ignore[method-assign]
+        with pytest.raises(Interrupted):
+            wire.stack.add_address("192.0.2.1/24")
+        assert "192.0.2.1/24" in [str(a.address) for a in wire.stack.addresses]
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def test_in_virtual_time_an_interrupted_piece_is_begun_again() -> None:
     with World() as world:
         wire = Wire(world, layer=2)
