@@ -33,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     that a test makes in this process without a word about it does without TCP's fast path."""
     session.enter_own_namespaces()
     session.restore_interrupt()
+    session.find_tools()
     note(Device, _devices)
     note(barewire.Stack, _stacks)
     if os.environ.get("BAREWIRE_TEST_HEADER_PREDICTION", "1") == "0":

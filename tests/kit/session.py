@@ -26,6 +26,11 @@ def enter_own_namespaces() -> bool:
     return True
 
 
+def find_tools() -> None:
+    """Debian keeps tc and bridge where an ordinary user's PATH does not lead."""
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+
+
 def restore_interrupt() -> None:
     """A shell's background job (`make test &`) is started with SIGINT ignored, and so would be the
     tests' programs: here and in them it interrupts, as in the foreground."""

@@ -62,22 +62,31 @@ for group in "$@"; do
     esac
 done
 
-can_install() {
-    command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || command -v sudo >/dev/null; }
+as_root= # what makes a command root's
+if [ "$(id -u)" != 0 ]; then
+    as_root=sudo
+fi
+
+can_install() { # without a question, or with one where somebody can answer it (can_install -t)
+    command -v apt-get >/dev/null || return 1
+    [ -n "$as_root" ] || return 0
+    command -v sudo >/dev/null && { sudo -n true 2>/dev/null || { [ "${1-}" = -t ] && [ -t 0 ]; }; }
 }
 
+for_root() { # the command that somebody has to run
+    if command -v apt-get >/dev/null; then echo "as root, apt-get install$*"; else echo "install$*"; fi
+}
+
+# Nobody is asked for a password for what the build can do without.
 if [ -n "$optional" ] && ! can_install; then
-    echo "barewire: some drivers are left out: these packages are missing:$optional"
+    echo "barewire: some drivers are left out for want of system packages; to have them: $(for_root "$optional")"
     optional=
+fi
+if [ -n "$missing" ] && ! can_install -t; then
+    die "system packages are missing: $(for_root "$missing")"
 fi
 missing="$missing$optional"
 if [ -n "$missing" ]; then
-    as_root=
-    if [ "$(id -u)" != 0 ]; then
-        command -v sudo >/dev/null || die "these packages are missing:$missing; install them as root, or install sudo"
-        as_root="sudo"
-    fi
-    command -v apt-get >/dev/null || die "these packages are missing:$missing; install them with your system's package manager"
     echo "barewire: installing$missing"
     $as_root apt-get update -qq
     # shellcheck disable=SC2086  # a list of words
