@@ -80,6 +80,7 @@ class Differential:
         finally:
             for player in players:
                 player.end()
+                player.target.forget()
 
     def shrink(self, difference: Difference) -> Difference:
         """The same kind of difference with as few steps as dropping them one by one leaves."""

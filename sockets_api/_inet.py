@@ -175,9 +175,9 @@ class socket(Transfer, metaclass=SocketMeta):
         until = _waiting.deadline(self._stack, self._timeout)
         if not _waiting.wait_one(self._stack, self._sock, OUT, until):
             return EAGAIN
+        if self._timeout is None:  # as connect(2) waited: it tells of the end itself, once
+            return int(lib.host_connect(self._host, self._sock, addr))
         failed: int = check(lib.host_take_error(self._host, self._sock))
-        if not failed and self._timeout is None:
-            lib.host_connect(self._host, self._sock, addr)  # as connect(2) waited: EISCONN from now
         return -failed
 
     def shutdown(self, how: int, /) -> None:

@@ -163,6 +163,10 @@ struct tcp_mtu {
     int64_t next;                 /* none earlier */
 };
 
+/* Whether a connect has begun, and whether its success was told. A connection's end changes neither: a socket
+ * connects anew only after a connect has told of the failure. */
+enum ss_state { SS_UNCONNECTED, SS_CONNECTING, SS_CONNECTED };
+
 struct tcb {
     struct bw_sock base;
     uint8_t state;             /* BW_TCP_* */
@@ -273,9 +277,9 @@ struct tcb {
     int64_t challenge_start;
     uint8_t challenges;
 
-    uint8_t connect_pending; /* a connect returned EINPROGRESS and its end was not told */
-    uint8_t was_connected;   /* reached ESTABLISHED */
-    uint8_t orphan;          /* its user has let go; counted */
+    uint8_t ss;            /* enum ss_state: what connect and listen go by (Linux's sock->state) */
+    uint8_t was_connected; /* reached ESTABLISHED */
+    uint8_t orphan;        /* its user has let go; counted */
     uint8_t on_ready;
     struct tcb *ready_next, **ready_pprev; /* connections that want to send */
 

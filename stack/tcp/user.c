@@ -62,8 +62,6 @@ static int choose_isn(struct tcb *t)
 static int connect_closed(struct tcb *t, const struct bw_addr *addr, int fast)
 {
     struct bw_sock *s = &t->base;
-    if (s->so_error)
-        return take_error(s);
     if (!(s->flags & SOCK_ADDR_BOUND))
         memset(s->laddr, 0, 16);
     renew(t);
@@ -89,11 +87,28 @@ static int connect_closed(struct tcb *t, const struct bw_addr *addr, int fast)
     flow_add(s);
     tcp_set_state(t, BW_TCP_SYN_SENT);
     count(s->st, COUNT_TCP_ACTIVE_OPENS);
-    t->connect_pending = 1;
+    t->ss = SS_CONNECTING;
     if (fast && tfo_begin(t))
         return 0;
     tcp_want_output(t);
     return -EINPROGRESS;
+}
+
+/* How the connect that was begun goes: 0 once, when it has succeeded, or its error, after which the socket
+ * may connect anew. `deferred`: the answer while the SYN waits for the first data. */
+static int connect_begun(struct tcb *t, int deferred)
+{
+    if (t->ss == SS_CONNECTED)
+        return -EISCONN;
+    if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD)
+        return t->fast_open & FASTOPEN_DEFERRED ? deferred : -EALREADY;
+    if (t->state != BW_TCP_CLOSED) {
+        t->ss = SS_CONNECTED;
+        return 0;
+    }
+    int err = take_error(&t->base);
+    renew(t);
+    return err ? err : -ECONNABORTED;
 }
 
 int tcp_connect(struct bw_sock *s, const struct bw_addr *addr)
@@ -101,14 +116,9 @@ int tcp_connect(struct bw_sock *s, const struct bw_addr *addr)
     struct tcb *t = tcb_of(s);
     if (s->kind == KIND_LISTENER)
         return -EISCONN;
-    if (t->state == BW_TCP_CLOSED)
+    if (t->ss == SS_UNCONNECTED)
         return connect_closed(t, addr, t->fast_open & FASTOPEN_CONNECT);
-    if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD)
-        return t->fast_open & FASTOPEN_DEFERRED ? -EISCONN : -EALREADY;
-    if (!t->connect_pending)
-        return -EISCONN;
-    t->connect_pending = 0;
-    return 0;
+    return connect_begun(t, -EISCONN);
 }
 
 int tcp_listen(struct bw_sock *s, int backlog)
@@ -119,7 +129,7 @@ int tcp_listen(struct bw_sock *s, int backlog)
         l->backlog = most;
         return 0;
     }
-    if (l->tmpl.state != BW_TCP_CLOSED)
+    if (l->tmpl.state != BW_TCP_CLOSED || l->tmpl.ss != SS_UNCONNECTED)
         return -EINVAL;
     if (!(s->flags & SOCK_BOUND)) {
         int err = bind_add(s, 0);
@@ -151,6 +161,7 @@ int tcp_accept(struct bw_sock *s, struct bw_sock **out, struct bw_addr *peer)
         return -EAGAIN;
     tcp_child_leaves(child);
     child->base.flags |= SOCK_OPEN;
+    child->ss = SS_CONNECTED;
     *out = &child->base;
     *peer = (struct bw_addr){.port = child->base.rport};
     memcpy(peer->ip, child->base.raddr, 16);
@@ -198,11 +209,9 @@ int64_t tcp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, co
         return tcp_send(s, buf, len, flags);
     if (!(s->st->cfg.fast_open & BW_FASTOPEN_CLIENT))
         return -EOPNOTSUPP;
-    if (s->kind == KIND_LISTENER || (t->state != BW_TCP_CLOSED && t->state != BW_TCP_SYN_SENT))
+    if (s->kind == KIND_LISTENER)
         return -EISCONN;
-    if (t->state == BW_TCP_SYN_SENT && !(t->fast_open & FASTOPEN_DEFERRED))
-        return -EALREADY;
-    int err = t->state == BW_TCP_CLOSED ? connect_closed(t, to, 1) : 0;
+    int err = t->ss == SS_UNCONNECTED ? connect_closed(t, to, 1) : connect_begun(t, 0);
     return err ? err : tcp_send(s, buf, len, flags);
 }
 
@@ -232,7 +241,7 @@ static int64_t no_data(struct tcb *t, int flags)
     if (s->flags & SOCK_SHUT_RD)
         return 0;
     if (t->state == BW_TCP_CLOSED)
-        return t->was_connected ? 0 : -ENOTCONN;
+        return t->ss ? 0 : -ENOTCONN;
     tcp_reader_waits(t);
     return -EAGAIN;
 }
@@ -291,15 +300,17 @@ int tcp_shutdown(struct bw_sock *s, int how)
             stop_listening(listener_of(s));
         return 0;
     }
-    if (t->state == BW_TCP_CLOSED || t->state == BW_TCP_SYN_SENT)
+    if (t->state == BW_TCP_SYN_SENT)
         return -ENOTCONN;
     if (how != 1)
         s->flags |= SOCK_SHUT_RD;
-    if (how != 0) {
+    if (how != 0)
         s->flags |= SOCK_SHUT_WR;
-        queue_fin(t);
-    }
     sock_changed(s);
+    if (t->state == BW_TCP_CLOSED) /* and yet it is shut (Linux) */
+        return -ENOTCONN;
+    if (how != 0)
+        queue_fin(t);
     return 0;
 }
 
@@ -345,7 +356,7 @@ uint32_t tcp_readiness(struct bw_sock *s)
     uint32_t ready = (s->so_error ? BW_ERR : 0) | (t->fin_queued && tcp_draining(t) ? 0 : BW_DRAINED);
     int rcv_done = t->fin_received || (s->flags & SOCK_SHUT_RD), snd_done = (s->flags & SOCK_SHUT_WR) != 0;
     if (t->state == BW_TCP_CLOSED)
-        return ready | BW_OUT | BW_HUP | (t->was_connected || s->so_error ? BW_IN | BW_RDHUP : 0);
+        return ready | BW_OUT | BW_HUP | (t->ss || (s->flags & SOCK_SHUT_RD) ? BW_IN | BW_RDHUP : 0);
     if (rcv_done && snd_done)
         ready |= BW_HUP;
     if (rcv_done)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from barewire.stack.tcp import Flags, Option, Segment
 
 from . import frames
@@ -300,6 +301,13 @@ class Tcp:
         sock.connect(self.peer.address, self.peer.port)
         self.wire.world.rest()
         return sock
+
+    def connects_again(self, sock: Sock) -> Sock:
+        """After a connection of this socket that has ended, and whose error was told by another call than
+        connect: the first connect says so (Linux), the next one begins anew."""
+        with pytest.raises(ConnectionAbortedError):
+            sock.connect(self.peer.address, self.peer.port)
+        return self.connects(sock)
 
     def listens(self, port: int = 80, backlog: int = 16, **options: int) -> Sock:
         """A listener; the peer (and later ones) speak to its port."""

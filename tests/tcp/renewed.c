@@ -38,6 +38,7 @@ static void poison(struct tcb *t)
     CHECK(t->state == BW_TCP_CLOSED && !t->on_ready && !timer_is_set(&t->timer));
     memset((char *)t + CONNECTION, 0xa5, sizeof *t - CONNECTION);
     byteq_init(&t->rcvq);
+    t->ss = SS_UNCONNECTED;
     t->base.soft_error = EHOSTUNREACH;
     t->base.flags |= SOCK_SHUT_RD | SOCK_SHUT_WR;
     t->base.rcvbuf *= 2;
@@ -81,7 +82,7 @@ int main(void)
     struct bw_stack *st = bw_new(&cfg, arena);
     struct bw_sock *fresh = connecting(st, NULL), *used = connecting(st, NULL);
     tcp_drop(tcb_of(used), ECONNRESET);
-    CHECK(bw_take_error(used) == ECONNRESET);
+    CHECK(bw_connect(used, &(struct bw_addr){.port = 80}) == -ECONNRESET); /* told: it may connect anew */
     poison(tcb_of(used));
     connecting(st, used);
     const struct tcb a = nameless(fresh), b = nameless(used);

@@ -157,7 +157,7 @@ def test_a_socket_that_connects_again_begins_anew(tcp: Tcp, peer: TcpPeer) -> No
     peer.sends("RA", seq=0, ack=1)
     assert sock.take_error()
     peer.begin()
-    tcp.connects(sock)
+    tcp.connects_again(sock)
     tcp.expects("SEC", seq=0)
 
 

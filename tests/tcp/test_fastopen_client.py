@@ -182,6 +182,9 @@ def test_sendto_with_msg_fastopen(tcp: Tcp, peer: TcpPeer) -> None:
     assert again.value.errno == errno.EALREADY
     peer.sends("SA", seq=0, ack=1, options=(Mss(1460), FastOpen(COOKIE)))
     tcp.expects("A")
+    assert first.sendto(b"hello", *to, MSG_FASTOPEN) == 5, "now it has connected"
+    tcp.run("0s")
+    tcp.expects("A", len=5)
     with pytest.raises(OSError) as connected:
         first.sendto(b"hello", *to, MSG_FASTOPEN)
     assert connected.value.errno == errno.EISCONN

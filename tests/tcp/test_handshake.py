@@ -393,7 +393,7 @@ def test_a_new_connection_of_a_socket_knows_nothing_of_the_last(tcp: Tcp, peer: 
     with pytest.raises(ConnectionResetError):
         sock.recv()
     peer.begin()
-    tcp.connects(sock)
+    tcp.connects_again(sock)
     syn = tcp.expects("S", seq=0).tcp
     assert syn is not None and syn.timestamps is not None and syn.timestamps[1] == 0
     peer.sends("SA", seq=0, ack=1, mss=1460)

@@ -198,6 +198,6 @@ def test_a_socket_that_connects_again_counts_from_the_start(tcp: Tcp, peer: TcpP
     with pytest.raises(ConnectionResetError):
         conn.recv()
     peer.begin()
-    conn.connect(peer.address, peer.port)
+    tcp.connects_again(conn)
     tcp.expects("S")
     assert figures(conn, "bytes_acked", "bytes_sent", "segs_out", "segs_in") == [0, 0, 1, 0]

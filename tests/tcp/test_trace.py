@@ -241,8 +241,8 @@ def test_a_listeners_children(tcp: Tcp, peer: TcpPeer) -> None:
 
 def test_a_socket_that_connects_again_has_a_new_number(tcp: Tcp, peer: TcpPeer) -> None:
     sock = tcp.wire.tcp().set(trace=1)
-    for number in (1, 2):
-        tcp.connects(sock)
+    for number, connects in ((1, tcp.connects), (2, tcp.connects_again)):
+        connects(sock)
         tcp.expects("S")
         assert {r.conn for r in tcp.stack.trace()} == {number}
         peer.sends("RA", seq=0, ack=1)
