@@ -4,6 +4,10 @@
 #   make test       every test, the namespace ones too, against the installed package
 #   make lint       ruff, mypy strict, clang-format, gcc and clang with warnings as errors
 #   make sanitize   the unprivileged tests with the C under AddressSanitizer and UBSan
+#   make root       set-up and tests in a root of the other Debian release (12 or 13), as root
+#   make wheel      the source distribution and the wheel of PYTHON, checked, in dist/
+#   make pythons    the wheels of every interpreter found here (3.11 or later), and tests against each
+#   make bare       a wheel of dist/ where there is no compiler and no library, as root
 #   make bench      barewire beside the kernel's sockets (ARGS="--quick --json out.json")
 #   make format     rewrites Python and C in the project's style
 #   make clean      removes what the others made
@@ -14,6 +18,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SANITIZED := .venv-sanitize
+TESTS ?= tests
 PYTEST_ARGS ?=
 ARGS ?=
 
@@ -32,7 +37,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: setup demo test lint lint-python lint-types lint-format lint-c sanitize bench format clean
+.PHONY: setup demo test lint lint-python lint-types lint-format lint-c sanitize root wheel pythons bare bench format clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/installed
@@ -61,6 +66,10 @@ $(VENV)/lint: tools/setup/system.sh
 	sh tools/setup/system.sh "$(PYTHON)" lint
 	mkdir -p $(VENV) && touch $@
 
+$(VENV)/root: tools/setup/system.sh
+	sh tools/setup/system.sh "$(PYTHON)" root
+	mkdir -p $(VENV) && touch $@
+
 $(SANITIZED)/dependencies: $(VENV)/python pyproject.toml
 	test -x $(SANITIZED)/bin/python || "$(PYTHON)" -m venv $(SANITIZED)
 	$(BIN)/python tools/setup/requirements.py dev | $(SANITIZED)/bin/pip install --quiet --requirement /dev/stdin
@@ -82,7 +91,7 @@ bench: $(VENV)/installed
 
 # In a user namespace as an ordinary user; network namespaces the tests make themselves.
 test: $(VENV)/installed $(VENV)/test
-	$(BIN)/python -P -m barewire.tools.netns $(BIN)/pytest tests $(PYTEST_ARGS)
+	$(BIN)/python -P -m barewire.tools.netns $(BIN)/pytest $(TESTS) $(PYTEST_ARGS)
 
 # In parts, so that `make -k lint` shows what each finds.
 lint: lint-python lint-types lint-format lint-c
@@ -115,6 +124,22 @@ SANITIZE = LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-na
 sanitize: $(SANITIZED)/installed
 	PYTHONMALLOC=malloc $(SANITIZE) tests --ignore tests/tcp --ignore tests/sim --ignore tests/fuzz $(PYTEST_ARGS)
 	$(SANITIZE) tests/tcp tests/sim tests/fuzz $(PYTEST_ARGS)
+
+# Of the other Debian: the device contract and the drivers, and what is written against Python's own modules.
+ROOT_TESTS := tests/nic_drivers tests/sockets
+root: $(VENV)/dependencies $(VENV)/root
+	sh tools/setup/root.sh other build make test TESTS="$(ROOT_TESTS)" PYTEST_ARGS="-q $(PYTEST_ARGS)"
+
+wheel: $(VENV)/dependencies
+	$(BIN)/python tools/setup/wheel.py
+
+# What differs from one Python to the next: its socket module, its object model, its threads.
+pythons: $(VENV)/dependencies
+	TESTS="tests/sockets tests/drive tests/control -m 'not netns'" \
+		$(BIN)/python tools/setup/wheel.py $$($(BIN)/python tools/setup/pythons.py)
+
+bare: $(VENV)/root
+	sh tools/setup/bare.sh
 
 format: $(VENV)/dependencies
 	$(BIN)/ruff check --fix-only .

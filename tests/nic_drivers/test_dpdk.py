@@ -357,7 +357,6 @@ def test_two_devices_share_a_port_until_the_last_closes(near: Namespace) -> None
         ("net_af_packet0", errno.EINVAL, "needs an interface"),
         ("net_af_xdp0,iface=nowhere", errno.ENODEV, "there is no interface 'nowhere' here"),
         ("net_af_packet0,iface=veth0?mtu=9000", errno.EINVAL, "MTU of at most 1500"),
-        ("net_tap0,iface=dtap0?mtu=9000", errno.EINVAL, "9000"),
         ("net_ring0?queues=17", errno.EINVAL, "a whole number from 1 to 16"),
         ("net_ring0?queue=2&queues=2", errno.EINVAL, "queues are numbered from 0"),
         ("net_ring0?ring=1", errno.EINVAL, "a whole number from 64"),

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs the system packages that are missing, and says in one sentence what to do where it cannot.
 # Usage: system.sh PYTHON GROUP...   groups: build (compiler, headers, venv), demo (ping),
-#        test (curl, ip and tc, tshark), lint (clang), drivers (the libraries of some: without them those are
-#        left out)
+#        test (curl, ip and tc, tshark), lint (clang), root (debootstrap), drivers (the libraries of some:
+#        without them those are left out)
 set -eu
 PATH="$PATH:/usr/sbin:/sbin" # where Debian has ip, tc and debootstrap, and users have no path to
 
@@ -50,6 +50,10 @@ for group in "$@"; do
         need tshark command -v tshark
         ;;
     lint) need clang command -v clang ;;
+    root)
+        need debootstrap command -v debootstrap
+        need debian-archive-keyring test -e /usr/share/keyrings/debian-archive-keyring.gpg
+        ;;
     drivers)
         command -v pkg-config >/dev/null || optional="$optional pkg-config"
         command -v clang >/dev/null || optional="$optional clang"
