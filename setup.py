@@ -28,10 +28,14 @@ def packages() -> list[str]:
 
 
 def driver_builds() -> list[str]:
-    """The extensions of drivers whose libraries are here; the others are left out."""
+    """The extensions of drivers whose libraries are here; the others are left out, and what
+    BAREWIRE_WITHOUT names ("dpdk,xdp")."""
+    without = os.environ.get("BAREWIRE_WITHOUT", "").split(",")
     libraries = runpy.run_path("nic_drivers/libraries.py")["LIBRARIES"]
     found = []
     for kind, library in libraries.items():
+        if kind in without:
+            continue
         lacking = library.lacking()
         if lacking:
             print(f"barewire: no {kind} devices: {lacking} is missing")

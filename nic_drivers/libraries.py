@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import dataclass
+from importlib import metadata
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,20 @@ LIBRARIES = {
 
 def missing(kind: str, error: ImportError) -> str:
     """Why a driver's extension cannot be loaded, and what to do, in one sentence."""
-    packages = " ".join(LIBRARIES[kind].packages)
-    if error.name is not None or f"_{kind}" in str(error).partition(":")[0]:
-        return f"barewire was built without it: install {packages}, and build barewire again"
-    return f"its library does not load ({error}): install {packages}"
+    library = LIBRARIES[kind]
+    if (error.path or "").endswith(".so"):  # it is there, and what it is linked to is not
+        packages = " ".join(name for name in library.packages if name.endswith("-dev"))
+        return f"a library of its own does not load ({error}): install {packages}"
+    packages = " ".join(library.packages)
+    if _from_a_wheel():
+        return f"the wheel has no {kind}: install {packages}, and build barewire's source distribution"
+    return f"barewire was built without it: install {packages}, and build barewire again"
+
+
+def _from_a_wheel() -> bool:
+    """Whether what is installed is a wheel made for other machines (tools/setup/wheel.py)."""
+    try:
+        tags = metadata.distribution("barewire").read_text("WHEEL")
+    except metadata.PackageNotFoundError:
+        return False
+    return "manylinux" in (tags or "")

@@ -17,7 +17,7 @@ def console(width: int = 0) -> Console:
     try:
         from rich.console import Console
     except ImportError:
-        sys.exit("barewire: tables need rich: pip install 'barewire[bench]'")
+        sys.exit("barewire: tables need rich: pip install rich")
     made = Console(highlight=False, markup=False)
     made.width = max(made.width, width)
     return made

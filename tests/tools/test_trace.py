@@ -252,7 +252,7 @@ def test_without_matplotlib(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    sentence = "barewire trace: pictures need matplotlib: pip install 'barewire[plot]'\n"
+    sentence = "barewire trace: pictures need matplotlib: pip install matplotlib\n"
     assert command(capsys, "plot", file) == (2, "", sentence)
 
 

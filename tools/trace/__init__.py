@@ -153,7 +153,7 @@ def _draw(
 
 def _find_matplotlib() -> None:
     if find_spec("matplotlib") is None:
-        raise UserError("pictures need matplotlib: pip install 'barewire[plot]'")
+        raise UserError("pictures need matplotlib: pip install matplotlib")
 
 
 def _milliseconds(seconds: float | None) -> str:
