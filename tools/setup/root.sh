@@ -37,7 +37,8 @@ make_bare() { # make_bare FOLDER RELEASE
     [ -n "$uri" ] || die "apt's sources do not name where Debian's $here comes from"
     http_proxy=${http_proxy:-$(apt-config dump --format '%v' Acquire::http::Proxy)}
     export http_proxy
-    isolated :debootstrap "$1" "$2" "$uri" && install_in "$1" python3 python3-venv
+    isolated :debootstrap "$1" "$2" "$uri" || isolated :debootstrap "$1" "$2" "$uri" || return 1 # a mirror moves
+    install_in "$1" python3 python3-venv
 }
 
 make_build() { # make_build FOLDER RELEASE
@@ -54,7 +55,7 @@ kept() { # kept RELEASE KIND: the root is there, made if it was not, or was made
     echo "barewire: making a root of Debian $1 ($2)"
     rm -rf "$folder" "$folder.made"
     mkdir -p "$folder"
-    if ! "make_$2" "$folder" "$1" >"$folder.log" 2>&1; then
+    if ! ("make_$2" "$folder" "$1") >"$folder.log" 2>&1; then
         tail -n 30 "$folder.log" >&2
         die "the root was not made: $folder.log"
     fi
