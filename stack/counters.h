@@ -43,6 +43,7 @@
     X(DROP_UDP_CHECKSUM, "drop_udp_checksum") \
     X(DROP_UDP_UNFINISHED, "drop_udp_checksum_unfinished") \
     X(DROP_UDP_NO_SOCKET, "drop_udp_no_socket") \
+    X(DROP_UDP_BROADCAST, "drop_udp_broadcast_to_many") \
     X(DROP_UDP_RCVBUF, "drop_udp_receive_buffer_full") \
     X(DROP_TCP_SHORT, "drop_tcp_short") \
     X(DROP_TCP_HEADER, "drop_tcp_header") \

@@ -287,6 +287,7 @@ struct netdev *bw_loopback(struct bw_stack *st);
 
 /* ---- frames -------------------------------------------------------------------------------- */
 void bw_input(struct bw_stack *st, int ifindex, struct rx_frame *frames, int n);
+/* A bounded number of those that are due; with more, bw_next_deadline is not after now. */
 void bw_run_timers(struct bw_stack *st);
 int64_t bw_next_deadline(struct bw_stack *st);
 /* 0: bw_output has nothing for any interface. */

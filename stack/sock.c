@@ -16,25 +16,20 @@ union any_sock {
 };
 _Static_assert(sizeof(union any_sock) == sizeof(struct listener), "a slab entry holds every kind");
 
-static struct bw_sock *slab_at(struct bw_stack *st, uint32_t id)
-{
-    return (struct bw_sock *)(st->slab + (size_t)id * st->slab_size);
-}
-
 struct bw_sock *sock_alloc(struct bw_stack *st, enum sock_kind kind)
 {
     uint32_t id = st->slab_free;
     if (id != CHUNK_NONE)
-        st->slab_free = slab_at(st, id)->id;
+        st->slab_free = sock_at(st, id)->id;
     else if (st->slab_touched < st->cfg.max_socks)
         id = st->slab_touched++;
     else if (tcp_recycle_time_wait(st)) { /* takes the slot just freed */
         id = st->slab_free;
-        st->slab_free = slab_at(st, id)->id;
+        st->slab_free = sock_at(st, id)->id;
     } else {
         return NULL;
     }
-    struct bw_sock *s = slab_at(st, id);
+    struct bw_sock *s = sock_at(st, id);
     memset(s, 0, sizeof(union any_sock));
     *s = (struct bw_sock){
         .st = st, .kind = (uint8_t)kind, .id = id, .ttl = 64, .mtu_discover = 1, .linger = -1};
@@ -247,6 +242,7 @@ static int set_interface(struct bw_sock *s, int64_t value)
         return -ENODEV;
     s->bound_if = (uint32_t)value;
     s->path.gen = 0;
+    bind_again(s);
     return 0;
 }
 
@@ -254,7 +250,10 @@ int bw_setopt(struct bw_sock *s, int opt, int64_t value)
 {
     switch (opt) {
     case BW_OPT_REUSEADDR: s->reuseaddr = value != 0; return 0;
-    case BW_OPT_REUSEPORT: s->reuseport = value != 0; return 0;
+    case BW_OPT_REUSEPORT:
+        s->reuseport = value != 0;
+        bind_again(s);
+        return 0;
     case BW_OPT_BROADCAST: s->broadcast = value != 0; return 0;
     case BW_OPT_RECVERR: s->recverr = value != 0; return 0;
     case BW_OPT_SNDBUF:

@@ -4,6 +4,7 @@
 #include "icmp/icmp.h"
 #include "ip/reassembly.h"
 #include "tcp/tcp.h"
+#include "udp/udp.h"
 
 /* Hands out parts of the arena; with base NULL it only counts. */
 struct layout {
@@ -45,6 +46,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
              neighs = power_of_two(cfg->max_neighs);
     struct bw_stack *st = part(l, sizeof *st, 64);
     struct tcp_globals *tcp = part(l, sizeof *tcp, 64);
+    struct udp_broadcast *broadcast = part(l, sizeof *broadcast, 64);
     struct tx_slot *slots = part(l, SLOTS * sizeof *slots, 64);
     struct bw_trace_record *ring = part(l, cfg->trace_records * sizeof *ring, 64);
     struct neigh *entries = part(l, cfg->max_neighs * sizeof *entries, 64);
@@ -63,6 +65,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     if (!l->base)
         return NULL;
     st->tcp = tcp;
+    st->broadcast = broadcast;
     st->slots = slots;
     st->trace = (struct trace_ring){.record = ring, .size = cfg->trace_records};
     st->neighs = entries;
@@ -135,7 +138,7 @@ struct bw_stack *bw_new(const struct bw_config *cfg, void *arena)
 void bw_free(struct bw_stack *st)
 {
     for (uint32_t i = 0; i < st->slab_touched; i++) { /* what lies outside the arena */
-        struct bw_sock *s = (struct bw_sock *)(st->slab + (size_t)i * st->slab_size);
+        struct bw_sock *s = sock_at(st, i);
         s->flags &= ~(uint32_t)(SOCK_OBSERVED | SOCK_CHANGED);
         s->user = NULL;
         if (s->kind == KIND_UDP || s->kind == KIND_LISTENER) {
@@ -208,16 +211,20 @@ int bw_if_count(const struct bw_stack *st)
 
 void bw_run_timers(struct bw_stack *st)
 {
-    for (struct timer *t; (t = wheel_pop(&st->wheel, st->now));)
+    struct timer *t;
+    for (int turn = 0; turn < TIMER_TURN && (t = wheel_pop(&st->wheel, st->now)); turn++)
         if (t == &st->tcp->ooo_timer)
             tcp_ooo_expire(st);
         else
             tcp_timer_fired(st, t);
     frag_expire(st);
+    udp_broadcast_go_on(st);
 }
 
 int64_t bw_next_deadline(struct bw_stack *st)
 {
+    if (udp_broadcast_waits(st))
+        return st->now;
     int64_t wheel = wheel_next(&st->wheel), frags = frag_deadline(st);
     return wheel < frags ? wheel : frags;
 }

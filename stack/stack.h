@@ -31,6 +31,7 @@ enum {
     PUNT_QUEUE = 256 * 1024, /* bytes of each punt queue */
     PMTU_ENTRIES = 1024,
     PORT_COUNTERS = 1 << 14,
+    TIMER_TURN = 128,  /* timers of one pass; what they send fits the transmit queue */
     ICMP_TYPES = 13,   /* up to parameter problem */
     ICMP_HOSTS = 1024, /* destinations whose rate of ICMP errors is remembered */
     IF_LOOPBACK = 1,
@@ -180,6 +181,7 @@ struct bw_sock {
     struct ip_path path;
     struct bw_sock *flow_next; /* chain in the flow table */
     struct bw_sock *bind_next; /* chain in the bind table */
+    struct bind_group *group;  /* the SO_REUSEPORT group it shares its entry there with, or NULL */
     struct bw_sock *changed_next;
     void *user;  /* the driver's */
     uint32_t id; /* index in the slab */
@@ -204,6 +206,12 @@ static inline void bucket_take(struct bucket *b, int64_t now)
 {
     b->full = (b->full > now ? b->full : now) + b->interval;
 }
+
+/* Sockets with SO_REUSEPORT and one name, two at least; those that wait for packets come first. */
+struct bind_group {
+    struct bw_sock **member;
+    uint32_t n, waiting, cap;
+};
 
 struct punt_queue {
     uint8_t *ring;       /* PUNT_QUEUE bytes of records: struct bw_punt, then data, 8-byte aligned */
@@ -263,6 +271,7 @@ struct bw_stack {
     struct tx_slot *slots;
     uint32_t slot_free;           /* head of the free list, CHUNK_NONE: none */
     struct udp_sock *udp_waiting; /* sockets whose datagram found a transmit queue full */
+    struct udp_broadcast *broadcast;
 
     struct wheel wheel;
     struct bw_sock **flow_bucket, **bind_bucket;
@@ -285,6 +294,12 @@ struct bw_stack {
     struct tcp_globals *tcp;
     uint16_t port_counter[PORT_COUNTERS]; /* RFC 6056 section 3.3.4 */
 };
+
+/* The entry of the slab with that number; its kind says whether it is in use. */
+static inline struct bw_sock *sock_at(const struct bw_stack *st, uint32_t id)
+{
+    return (struct bw_sock *)(st->slab + (size_t)id * st->slab_size);
+}
 
 /* ---- counting ---------------------------------------------------------------------------------- */
 static inline void count(struct bw_stack *st, enum bw_counter_id id)
@@ -348,6 +363,12 @@ struct bw_sock *bind_each(struct bw_stack *st, enum sock_kind kind, uint16_t lpo
  * without a peer). 0, -EADDRINUSE. */
 int bind_add(struct bw_sock *s, uint16_t lport);
 void bind_del(struct bw_sock *s);
+/* The socket's name, kind or options have changed since it was entered. */
+void bind_again(struct bw_sock *s);
+/* Does it, or one of its group, wait for packets of this kind? */
+int bind_waits(const struct bw_sock *s, enum sock_kind kind);
+/* It is connected now: packets for the group are not for it. */
+void group_leave(struct bw_sock *s);
 /* RFC 6056 algorithm 4: enters the socket under a free local port towards (raddr, rport) and returns
  * it. 0: none free. */
 uint16_t port_choose(struct bw_stack *st, struct bw_sock *s);
@@ -473,6 +494,9 @@ void tcp_fill(struct bw_stack *st, struct iface *out);
 int tcp_wants_output(const struct bw_stack *st); /* some connection may */
 void tcp_if_down(struct bw_stack *st, uint32_t ifindex, int err);
 void udp_if_down(struct bw_stack *st, uint32_t ifindex, int err);
+/* A broadcast to many sockets is told in turns. */
+void udp_broadcast_go_on(struct bw_stack *st);
+int udp_broadcast_waits(const struct bw_stack *st);
 void udp_tx_ready(struct bw_stack *st); /* a transmit queue has room again */
 
 #endif

@@ -6,7 +6,12 @@
 
 #include <string.h>
 
-enum { TICK_SHIFT = 16, LEVELS = 4 };
+enum {
+    TICK_SHIFT = 16,
+    LEVELS = 4,
+    CASCADE = 1024, /* timers moved to a lower level in one call */
+    CROWD = 64,     /* timers of one slot that are looked at for their nanoseconds */
+};
 
 void wheel_init(struct wheel *w, int64_t now)
 {
@@ -84,20 +89,32 @@ static int next_busy(const struct wheel *w, int level, int from)
     return -1;
 }
 
-/* Moves the timers of the upper levels' current slots down; called when w->tick has entered them. */
-static void cascade(struct wheel *w)
+/* Moves the timers of the upper levels' current slots down: w->tick has entered them, and nothing is
+ * linked there any more. 1: all of them; 0: it goes on in the next call. */
+static int cascade(struct wheel *w)
 {
+    int left = CASCADE;
     for (int level = LEVELS - 1; level >= 1; level--) {
-        int slot = (int)((w->tick >> (8 * level)) & 255);
-        struct timer *t = w->slot[level][slot];
-        w->slot[level][slot] = NULL;
-        w->busy[level][slot >> 6] &= ~(1ull << (slot & 63));
-        while (t) {
-            struct timer *next = t->next;
+        struct timer **head = &w->slot[level][(w->tick >> (8 * level)) & 255];
+        for (struct timer *t; (t = *head); left--) {
+            if (!left)
+                return 0;
+            unlink_timer(w, t);
             link_timer(w, t);
-            t = next;
         }
     }
+    return 1;
+}
+
+/* A timer of the current tick that is due, or NULL. Of a crowd the first ones are looked at; the others
+ * are due when the tick is over. */
+static struct timer *due_now(const struct wheel *w, int64_t now)
+{
+    int looks = w->tick < now >> TICK_SHIFT ? 1 : CROWD;
+    for (struct timer *t = w->slot[0][w->tick & 255]; t && looks; t = t->next, looks--)
+        if (t->when <= now)
+            return t;
+    return NULL;
 }
 
 /* The next tick at which something happens in levels [lowest, LEVELS): a busy level-0 slot, or a
@@ -125,28 +142,29 @@ struct timer *wheel_pop(struct wheel *w, int64_t now)
             w->tick = last;
         return NULL;
     }
-    for (;;) {
-        for (struct timer *t = w->slot[0][w->tick & 255]; t; t = t->next)
-            if (t->when <= now) {
-                timer_cancel(w, t);
-                return t;
-            }
+    while (cascade(w)) {
+        struct timer *t = due_now(w, now);
+        if (t) {
+            timer_cancel(w, t);
+            return t;
+        }
         if (w->tick >= last)
             return NULL;
-        int64_t next = w->slot[0][w->tick & 255] ? w->tick + 1 : next_tick(w, 0);
+        int64_t next = next_tick(w, 0);
         w->tick = next > last ? last : next <= w->tick ? w->tick + 1 : next;
-        cascade(w);
     }
+    return NULL;
 }
 
 int64_t wheel_next(const struct wheel *w)
 {
     if (w->count == 0)
         return NEVER;
-    int64_t tick = next_tick(w, 0), upper = next_tick(w, 1), best = NEVER;
+    int64_t tick = next_tick(w, 0), upper = next_tick(w, 1), best = (tick + 1) << TICK_SHIFT;
     if (upper <= tick) /* wake at the start of that slot, to cascade */
         return upper << TICK_SHIFT;
-    for (const struct timer *t = w->slot[0][tick & 255]; t; t = t->next)
+    int looks = CROWD;
+    for (const struct timer *t = w->slot[0][tick & 255]; t && looks; t = t->next, looks--)
         if (t->when < best)
             best = t->when;
     return best;

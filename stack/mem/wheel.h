@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A hierarchical timer wheel (Varghese and Lauck): constant time to set and cancel, exact deadlines.
- * Four levels of 256 slots; one tick is 2^16 ns. A timer fires at the first run with now >= when. */
+ * Four levels of 256 slots; one tick is 2^16 ns. A timer fires at the first run with now >= when; where
+ * more than 64 are set for one tick some wait for its end. */
 #ifndef BW_WHEEL_H
 #define BW_WHEEL_H
 
@@ -27,7 +28,8 @@ static inline int timer_is_set(const struct timer *t)
 {
     return t->pprev != 0;
 }
-/* Takes one due timer off the wheel, or NULL when none is due at `now`. */
+/* Takes one due timer off the wheel, in the order of their ticks; NULL: none is due at `now`, or much is
+ * to be sorted first, and wheel_next says that it goes on at once. */
 struct timer *wheel_pop(struct wheel *w, int64_t now);
 /* Earliest deadline, exact or (for far timers) at most one cascade early; NEVER: none. */
 int64_t wheel_next(const struct wheel *w);

@@ -224,7 +224,7 @@ int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int hard,
 void tcp_if_down(struct bw_stack *st, uint32_t ifindex, int err)
 {
     for (uint32_t i = 0; i < st->slab_touched; i++) {
-        struct bw_sock *s = (struct bw_sock *)(st->slab + (size_t)i * st->slab_size);
+        struct bw_sock *s = sock_at(st, i);
         if (s->kind == KIND_TCP && tcb_of(s)->state != BW_TCP_CLOSED && s->path.ifindex == ifindex)
             tcp_drop(tcb_of(s), tcb_of(s)->listener ? 0 : err);
     }

@@ -138,7 +138,7 @@ int tcp_listen(struct bw_sock *s, int backlog)
     }
     for (struct bw_sock *o = bind_each(s->st, KIND_TCP, s->lport, NULL); o;
          o = bind_each(s->st, KIND_TCP, s->lport, o))
-        if (o != s && o->kind == KIND_LISTENER && !(s->reuseport && o->reuseport) &&
+        if (o != s && bind_waits(o, KIND_LISTENER) && !(s->reuseport && o->reuseport) &&
             (ip_is_any(o->laddr) || ip_is_any(s->laddr) || ip_equal(o->laddr, s->laddr)))
             return -EADDRINUSE;
     l->half_open = l->accept_head = NULL;
@@ -148,6 +148,7 @@ int tcp_listen(struct bw_sock *s, int backlog)
     s->so_error = 0;
     tcp_set_state(&l->tmpl, BW_TCP_LISTEN);
     s->kind = KIND_LISTENER;
+    bind_again(s);
     return 0;
 }
 
@@ -288,6 +289,7 @@ static void stop_listening(struct listener *l)
     tcp_listener_close(l);
     tcp_set_state(&l->tmpl, BW_TCP_CLOSED);
     l->tmpl.base.kind = KIND_TCP;
+    bind_again(&l->tmpl.base);
 }
 
 int tcp_shutdown(struct bw_sock *s, int how)

@@ -34,7 +34,7 @@ void udp_init(struct bw_sock *s)
 
 /* ---- in ------------------------------------------------------------------------------------------- */
 
-static void udp_enqueue(struct udp_sock *u, const struct packet *pkt, uint32_t len)
+void udp_enqueue(struct udp_sock *u, const struct packet *pkt, uint32_t len)
 {
     struct chunk_pool *pool = &u->base.st->chunks;
     struct udp_record rec = {.ifindex = pkt->ifindex, .len = len, .port = get16(pkt->l4)};
@@ -52,30 +52,6 @@ static void udp_enqueue(struct udp_sock *u, const struct packet *pkt, uint32_t l
     u->rcv_used += size;
     count(u->base.st, COUNT_UDP_RX);
     sock_changed(&u->base);
-}
-
-/* A broadcast goes to every socket that could have it. */
-static int udp_hears(const struct bw_sock *s, const struct packet *pkt, uint16_t sport)
-{
-    if (s->kind != KIND_UDP || (s->bound_if && s->bound_if != pkt->ifindex))
-        return 0;
-    if (!ip_is_any(s->laddr) && !ip_equal(s->laddr, pkt->dst))
-        return 0;
-    return !(s->flags & SOCK_CONNECTED) || (s->rport == sport && ip_equal(s->raddr, pkt->src));
-}
-
-static void udp_broadcast(struct bw_stack *st, const struct packet *pkt, uint16_t sport, uint16_t dport,
-                          uint32_t len)
-{
-    int heard = 0;
-    for (struct bw_sock *s = bind_each(st, KIND_UDP, dport, NULL); s; s = bind_each(st, KIND_UDP, dport, s)) {
-        if (udp_hears(s, pkt, sport)) {
-            udp_enqueue(udp_of(s), pkt, len);
-            heard = 1;
-        }
-    }
-    if (!heard)
-        drop(st, DROP_UDP_NO_SOCKET, len);
 }
 
 static struct bw_sock *udp_find(struct bw_stack *st, const uint8_t *laddr, uint16_t lport,
@@ -112,7 +88,7 @@ static void udp_one(struct bw_stack *st, struct packet *pkt)
         return;
     }
     if (pkt->ip_broadcast) {
-        udp_broadcast(st, pkt, sport, dport, total - UDP_HLEN);
+        udp_broadcast_input(st, pkt, total);
         return;
     }
     struct bw_sock *s = udp_find(st, pkt->dst, dport, pkt->src, sport, pkt->ifindex);
@@ -183,6 +159,7 @@ static void udp_dissolve(struct bw_sock *s)
         bind_del(s);
         s->lport = 0;
     }
+    bind_again(s);
 }
 
 /* The destination as Linux reads it: 0.0.0.0 is this host. 0, or -EAFNOSUPPORT. */

@@ -45,6 +45,16 @@ uint32_t udp_readiness(const struct bw_sock *s);
 /* which 0: length of the next datagram (FIONREAD), 1: bytes on their way (always 0). */
 int64_t udp_queued_bytes(const struct bw_sock *s, int which);
 
+/* A broadcast that is on its way to many sockets. */
+struct udp_broadcast {
+    struct packet pkt; /* its l4 is ours */
+    uint32_t len;      /* UDP header included; 0: none */
+    uint32_t at;       /* the next socket of the slab */
+    uint8_t l4[65536];
+};
+/* total: bytes of header and data */
+void udp_broadcast_input(struct bw_stack *st, const struct packet *pkt, uint32_t total);
+
 /* ---- within udp/ ------------------------------------------------------------------------------------ */
 
 /* How a datagram of the socket travels. */
@@ -57,6 +67,8 @@ struct udp_way {
 int udp_begin(struct udp_sock *u, const struct bw_addr *to, uint8_t *dst);
 /* The way of datagrams of up to len bytes along base.path. 0, -EINVAL, -EAGAIN (transmit queue full). */
 int udp_way(struct udp_sock *u, const uint8_t *dst, uint32_t len, struct udp_way *way);
+/* A received datagram of len bytes of data waits for its reader, if there is room. */
+void udp_enqueue(struct udp_sock *u, const struct packet *pkt, uint32_t len);
 void udp_header(const struct udp_sock *u, uint8_t *head, uint16_t dport, uint32_t len);
 /* The way's look at the neighbour cache holds for the next one. */
 void udp_keep_neigh(struct udp_sock *u, const struct udp_way *way);

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 
 from tests.kit.peer import Tcp, TcpPeer
+from tests.kit.wire import Wire
+from tests.kit.world import World
 
 FAST = {"keepalive": 1, "keepidle": 10, "keepintvl": 2, "keepcnt": 3}
 
@@ -97,3 +99,31 @@ def test_sockets_that_are_not_connected_are_not_watched(tcp: Tcp, peer: TcpPeer)
     with tcp.counts("tcp_keepalive_probes", 0):
         tcp.expects_nothing("1h")
     assert (listener.state, fresh.take_error()) == ("LISTEN", 0)
+
+
+def test_every_probe_leaves_when_many_are_due_together(world: World) -> None:
+    """More than a transmit queue takes: they go in turns, at one instant, and none is lost."""
+    tcp = Tcp(Wire(world, ring=2048, max_sockets=2048))
+    tcp.listens(backlog=1000)
+    peers = [tcp.another_peer(10_000 + i) for i in range(600)]
+    for peer in peers:
+        tcp.established(peer=peer, keepalive=1, keepidle=10, keepintvl=2, keepcnt=3)
+    begin = tcp.clock.now
+    with tcp.counts("tcp_keepalive_probes", len(peers)):
+        probes = [p for p in tcp.drain("10s") if p.tcp]
+    assert {p.tcp.dport for p in probes if p.tcp} == {peer.port for peer in peers}
+    assert len(probes) == len(peers)
+    late = [p.time - begin - 10_000_000_000 for p in probes]
+    assert min(late) >= 0 and max(late) <= 65_536, "at most a tick of the wheel, of so many"
+
+
+def test_of_many_timers_the_earlier_ones_fire_first(world: World) -> None:
+    tcp = Tcp(Wire(world, ring=2048, max_sockets=2048))
+    tcp.listens(backlog=1000)
+    peers = [tcp.another_peer(10_000 + i) for i in range(300)]
+    for peer in peers:
+        tcp.established(peer=peer, keepalive=1, keepidle=10)
+        tcp.run("100us")
+    tcp.clock.advance("11s")  # all are overdue at once
+    probes = [p.tcp.dport for p in tcp.drain() if p.tcp]
+    assert probes == [peer.port for peer in peers]

@@ -169,7 +169,7 @@ static struct tcb *reporter(struct bw_stack *st, uint32_t sock, uint32_t generat
 {
     if (sock >= st->slab_touched)
         return NULL;
-    struct bw_sock *s = (struct bw_sock *)(st->slab + (size_t)sock * st->slab_size);
+    struct bw_sock *s = sock_at(st, sock);
     struct tcb *t = tcb_of(s);
     if (s->kind != KIND_TCP || t->state == BW_TCP_CLOSED || t->cc != &tcp_cc_custom)
         return NULL;
