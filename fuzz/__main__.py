@@ -1,7 +1,7 @@
 """`python -m barewire.fuzz`: plays scripts, and compares stacks.
 
-    replay SCRIPT [--target stack|kernel] [--pcap FILE]   what the target answers, step by step
-    compare [--seeds FIRST:LAST] [--minutes N]            barewire beside the kernel
+replay SCRIPT [--target stack|kernel] [--pcap FILE]   what the target answers, step by step
+compare [--seeds FIRST:LAST] [--minutes N]            barewire beside the kernel
 """
 
 from __future__ import annotations
