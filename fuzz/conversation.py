@@ -228,6 +228,9 @@ class Player:
     def on_syn(self, which: int, options: int) -> list[bytes]:
         theirs = self._their_port(which)
         flow = Flow(self.place.port, theirs, self.place.address, SYN_OPTIONS[options])
+        before = self.peer.flows.get((flow.ours, flow.theirs))
+        if before is not None:
+            flow.first, flow.synced = before.first, before.synced
         self.peer.flows[flow.ours, flow.theirs] = flow
         self._learn_flows()
         return self.peer.say(flow, PeerStep(Flags.SYN, options=flow.options))

@@ -4,7 +4,7 @@
 #include "../icmp/icmp.h"
 #include "reassembly.h"
 
-enum { IP_PROTO_ICMP = 1, IP_PROTO_TCP = 6, IP_PROTO_UDP = 17 };
+enum { IP_PROTO_ICMP = 1, IP_PROTO_IGMP = 2, IP_PROTO_TCP = 6, IP_PROTO_UDP = 17 };
 
 /* Options are walked, not obeyed; a source route or a broken length condemns the packet (RFC 6274
  * section 3.13). 0: fine. */
@@ -94,7 +94,8 @@ void ip_deliver(struct bw_stack *st, struct packet *pkt)
     case IP_PROTO_ICMP: icmp_input(st, pkt); break;
     default:
         drop(st, DROP_IP_PROTOCOL, pkt->l4_len);
-        icmp_send_error(st, pkt, ICMP_UNREACHABLE, ICMP_PROTOCOL, 0);
+        if (pkt->proto != IP_PROTO_IGMP) /* every host has that one: there is no group to answer for */
+            icmp_send_error(st, pkt, ICMP_UNREACHABLE, ICMP_PROTOCOL, 0);
     }
 }
 

@@ -208,10 +208,13 @@ void tcp_child_established(struct tcb *child)
 }
 
 /* Every child nobody has accepted is reset (RFC 9293 3.10.4 for LISTEN, Linux's behaviour). */
+/* What waits to be accepted is reset; what is half open hears so when it speaks again, as on Linux. */
 void tcp_listener_close(struct listener *l)
 {
     struct tcb *child;
-    while ((child = l->half_open) || (child = l->accept_head)) {
+    while ((child = l->half_open))
+        tcp_drop(child, 0);
+    while ((child = l->accept_head)) {
         tcp_abort_rst(child);
         tcp_drop(child, 0);
     }
@@ -226,6 +229,8 @@ void tcp_on_syn_sent(struct tcb *t, struct tcp_seg *seg)
     if (acks && (seq_le(seg->ack, t->iss) || seq_gt(seg->ack, t->snd_nxt))) {
         drop(st, DROP_TCP_ACK, seg->len);
         tcp_send_rst(st, seg);
+        if (t->retries == 0) /* an old connection of the peer's is gone now: no need to wait (Linux) */
+            tcp_timer_set(t, TIMER_REXMT, st->now + TCP_SYN_AGAIN);
         return;
     }
     if (seg->flags & TCP_RST) {

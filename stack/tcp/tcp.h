@@ -31,12 +31,13 @@ enum {
     TCP_RETRIES = 15,         /* R2 */
     TCP_SYN_RETRIES = 7,      /* three minutes, RFC 9293 MUST-23 */
     TCP_SYNACK_RETRIES = 5,
-    TCP_ORPHAN_RETRIES = 8,    /* nobody waits for it: given up earlier, Linux's tcp_orphan_retries */
-    TCP_MAX_RANGES = 512,      /* holes that a scoreboard or a reassembly queue remembers */
-    TCP_CHALLENGES = 10,       /* challenge ACKs in 5 s and connection (RFC 5961 section 7) */
-    TCP_CHALLENGES_ALL = 1000, /* in a second and stack, about: the true limit is random */
-    TCP_MERGE_PIECES = 64,     /* payloads merged before TCP sees them */
-    TCP_TURN_BYTES = 65536,    /* what a connection sends before the next one's turn */
+    TCP_SYN_AGAIN = 2 * 1000000, /* ns: the SYN once more after an answer from an old connection */
+    TCP_ORPHAN_RETRIES = 8,      /* nobody waits for it: given up earlier, Linux's tcp_orphan_retries */
+    TCP_MAX_RANGES = 512,        /* holes that a scoreboard or a reassembly queue remembers */
+    TCP_CHALLENGES = 10,         /* challenge ACKs in 5 s and connection (RFC 5961 section 7) */
+    TCP_CHALLENGES_ALL = 1000,   /* in a second and stack, about: the true limit is random */
+    TCP_MERGE_PIECES = 64,       /* payloads merged before TCP sees them */
+    TCP_TURN_BYTES = 65536,      /* what a connection sends before the next one's turn */
 };
 
 enum {
@@ -165,7 +166,7 @@ struct tcp_mtu {
 
 /* Whether a connect has begun, and whether its success was told. A connection's end changes neither: a socket
  * connects anew only after a connect has told of the failure. */
-enum ss_state { SS_UNCONNECTED, SS_CONNECTING, SS_CONNECTED };
+enum ss_state { SS_UNCONNECTED, SS_CONNECTING, SS_CONNECTED, SS_DISCONNECTING };
 
 struct tcb {
     struct bw_sock base;

@@ -98,8 +98,8 @@ static int connect_closed(struct tcb *t, const struct bw_addr *addr, int fast)
  * may connect anew. `deferred`: the answer while the SYN waits for the first data. */
 static int connect_begun(struct tcb *t, int deferred)
 {
-    if (t->ss == SS_CONNECTED)
-        return -EISCONN;
+    if (t->ss != SS_CONNECTING)
+        return t->ss == SS_CONNECTED ? -EISCONN : -EINVAL;
     if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD)
         return t->fast_open & FASTOPEN_DEFERRED ? deferred : -EALREADY;
     if (t->state != BW_TCP_CLOSED) {
@@ -304,6 +304,8 @@ int tcp_shutdown(struct bw_sock *s, int how)
     }
     if (t->state == BW_TCP_SYN_SENT)
         return -ENOTCONN;
+    if (t->ss == SS_CONNECTING)
+        t->ss = t->state == BW_TCP_SYN_RCVD || t->state == BW_TCP_CLOSED ? SS_DISCONNECTING : SS_CONNECTED;
     if (how != 1)
         s->flags |= SOCK_SHUT_RD;
     if (how != 0)

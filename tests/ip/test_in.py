@@ -251,3 +251,10 @@ def test_a_flood_for_python_is_dropped_by_class(world: World, name: str, kind: s
     others = [n for n in wire.stack.counters() if n.startswith("drop_punt_") and n != name]
     assert all(wire.stack.counters()[n] == 0 for n in others)
     wire.drain("1s")
+
+
+def test_igmp_is_no_protocol_to_complain_of(wire: Wire) -> None:
+    """Every host has it (RFC 1112): without groups there is nothing to answer."""
+    with wire.counts("drop_ip_protocol"):
+        wire.sends(frames.ip(wire.there, wire.here, 2, bytes([0x11, 0, 0xEE, 0xFF, 0, 0, 0, 0])))
+    wire.expects_nothing()

@@ -439,3 +439,45 @@ def test_an_ack_that_overtakes_our_second_syn_ack(tcp: Tcp, peer: TcpPeer) -> No
     tcp.wire.sends_burst(peer.packet("S", seq=0), peer.packet("A", seq=1, ack=1))
     assert not [p for p in tcp.drain() if p.tcp and p.tcp.flags & Flags.RST]
     assert listener.accept().state == "ESTABLISHED"
+
+
+# ---- what connect and listen go by: Linux's sock->state ------------------------------------------
+
+
+def test_an_answer_from_an_old_connection_hurries_the_next_syn(tcp: Tcp, peer: TcpPeer) -> None:
+    """The reset clears it away at the peer; Linux then says its SYN again at once, once."""
+    tcp.connects()
+    tcp.expects("S")
+    peer.sends("A", seq=5000, ack=90_000)
+    tcp.expects("R")
+    tcp.expects("S", seq=0, after="2ms")
+
+
+def test_an_error_told_elsewhere_is_once_an_abort_to_connect(tcp: Tcp, peer: TcpPeer) -> None:
+    sock = tcp.connects()
+    tcp.expects("S")
+    peer.sends("RA", seq=0, ack=1)
+    assert sock.take_error() == errno.ECONNREFUSED
+    with pytest.raises(OSError) as listening:
+        sock.listen()
+    assert listening.value.errno == errno.EINVAL
+    peer.begin()
+    tcp.connects_again(sock)
+    tcp.expects("S", seq=0)
+
+
+@pytest.mark.parametrize("how", [0, 1])
+def test_a_connection_that_was_shut_counts_as_connected(tcp: Tcp, peer: TcpPeer, how: int) -> None:
+    sock = tcp.established(active=True)
+    sock.shutdown(how)
+    assert sock.connect_ex(peer.address, peer.port) == errno.EISCONN
+
+
+def test_shutting_what_failed_to_connect_spoils_it(tcp: Tcp, peer: TcpPeer) -> None:
+    sock = tcp.connects()
+    tcp.expects("S")
+    peer.sends("RA", seq=0, ack=1)
+    with pytest.raises(OSError) as shutting:
+        sock.shutdown(2)
+    assert shutting.value.errno == errno.ENOTCONN
+    assert sock.connect_ex(peer.address, peer.port) == errno.EINVAL
