@@ -7,6 +7,7 @@
 #include "cc/cc.h"
 #include "ecn.h"
 #include "fast_open.h"
+#include "ooo.h"
 #include "seq.h"
 
 #define MS 1000000ll
@@ -306,12 +307,6 @@ struct listener {
 };
 
 enum { SYN_FILTER_BITS = 1 << 22 };
-/* Connections that hold out-of-order data, the longest without progress first (ooo.c). */
-struct ooo_list {
-    struct tcb *head, **tail;
-    uint32_t chunks; /* of the common pool, that hold nothing else */
-};
-enum { OOO_OWN, OOO_DENSE, OOO_SPARSE, OOO_KINDS };
 struct tcp_globals {
     struct ooo_list ooo[OOO_KINDS];
     struct timer ooo_timer; /* set while somebody stands there */
@@ -351,15 +346,6 @@ static inline uint32_t tcp_initial_window(uint32_t mss)
     uint32_t most = 2 * mss > 14600 ? 2 * mss : 14600;
     return TCP_INITIAL_SEGMENTS * mss < most ? TCP_INITIAL_SEGMENTS * mss : most;
 }
-
-/* ---- ooo.c ---- */
-void tcp_ooo_init(struct tcp_globals *g);
-/* Out-of-order data was stored, or joined the queue (progress). It may be given up here and now. */
-void tcp_ooo_changed(struct tcb *t, int progress);
-void tcp_ooo_forget(struct tcb *t);
-/* Under pressure the out-of-order data of others gives way to what t has received. */
-void tcp_ooo_make_room(struct tcb *t, int in_order);
-void tcp_ooo_expire(struct bw_stack *st);
 
 /* ---- ranges.c ---- */
 int ranges_add_sorted(struct ranges *set, uint32_t start, uint32_t end, uint32_t *fresh);
