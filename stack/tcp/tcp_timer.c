@@ -88,12 +88,21 @@ void tcp_arm_rexmt(struct tcb *t)
     tcp_timer_set(t, TIMER_REXMT, t->base.st->now + (left < rto ? left : rto));
 }
 
-/* The user's timeout is another now: the timer that runs may be due earlier. */
+/* The user's timeout is another now: a timer that runs may be due earlier. */
+static void not_after(struct tcb *t, enum tcp_timer which, int64_t due)
+{
+    if (t->deadline[which] != NEVER && due < t->deadline[which])
+        tcp_timer_set(t, which, due > t->base.st->now ? due : t->base.st->now);
+}
+
 void tcp_user_timeout_changed(struct tcb *t)
 {
-    int64_t left = user_time_left(t), due = t->base.st->now + left;
-    if (left != NEVER && t->deadline[TIMER_REXMT] != NEVER && due < t->deadline[TIMER_REXMT])
-        tcp_timer_set(t, TIMER_REXMT, due);
+    int64_t left = user_time_left(t);
+    if (left == NEVER)
+        return;
+    not_after(t, TIMER_REXMT, t->base.st->now + left);
+    if (t->probes)
+        not_after(t, TIMER_KEEP, t->last_received + t->user_timeout * MS);
 }
 
 /* RFC 6298 (5.2), (5.3): after an ACK of new data restart the timer, or stop it when all is acked. */

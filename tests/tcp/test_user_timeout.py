@@ -37,6 +37,17 @@ def test_one_that_is_set_later_cuts_the_running_timer_short(tcp: Tcp, peer: TcpP
     assert 1900 <= ends(tcp, sock, "1min") <= 2100
 
 
+@pytest.mark.parametrize("ms", [3000, 10_000])
+def test_one_that_is_set_between_keepalives_cuts_their_interval_short(
+    tcp: Tcp, peer: TcpPeer, ms: int
+) -> None:
+    sock = tcp.established(keepalive=1, keepidle=2, keepintvl=60)
+    tcp.expects("A", seq=0, after="2s")
+    tcp.run("3s")
+    sock.set(user_timeout=ms)
+    assert max(0, ms - 5000) <= ends(tcp, sock, "2min") <= max(0, ms - 5000) + 10
+
+
 @pytest.mark.parametrize("ms", [500, 1500, 3000, 20_000])
 def test_it_ends_a_connection_attempt(tcp: Tcp, peer: TcpPeer, ms: int) -> None:
     """As on Linux, where the first SYN waits a whole second all the same."""
