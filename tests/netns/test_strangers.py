@@ -29,9 +29,10 @@ def check(kinds: Iterable[str]) -> None:
             assert found["sent"] > 5_000, kind
             assert found["late"] < BOUND, kind
             assert found["longest"] < BOUND, kind
+            assert 0 < found["configured"] < BOUND, kind
 
 
-def test_a_flood_delays_neither_a_timeout_nor_an_old_connection() -> None:
+def test_a_flood_delays_no_timeout_no_old_connection_and_no_configuration() -> None:
     check(KINDS)
 
 
@@ -49,6 +50,7 @@ def test_the_benchmark_gives_each_figure(contenders: tuple[str, ...]) -> None:
     results = strangers.measure_at("strangers_udp", 30_000, 1, 0.3, print, contenders)
     found = {r.metric: {name: s.median for name, s in r.samples.items()} for r in results}
     assert set(found) == set(strangers.UNITS)
+    assert list(found["route added"]) == ["barewire"]
     for contender in contenders:
         assert found["sent"][contender] > 1000
         assert found["rate beside"][contender] > 0

@@ -30,6 +30,7 @@ BULK, ECHO, STEADY, SILENT = 7000, 7001, 7002, 7003  # ports
 PAUSE = 0.01  # seconds between honest connections, and words of the steady one
 TIMEOUT = 0.05  # seconds that the server waits for a datagram
 CONGESTION = b"cubic"
+UNUSED = "203.0.113.0/24"  # a route to nowhere
 PATIENCE = 10.0  # seconds until an honest connection has failed
 BUFFER = 256 * 1024
 PR_SET_PDEATHSIG = 1
@@ -99,9 +100,21 @@ def server(device: str, address: str, gateway: str) -> Iterator[Callable[[Answer
         ) as told,
     ):
 
+        def configure(seconds: float) -> float:
+            """The longest that adding and removing a route took, again and again."""
+            longest, end = 0.0, time.monotonic() + seconds
+            while (begin := time.monotonic()) < end:
+                stack.add_route(UNUSED, gateway)
+                stack.remove_route(UNUSED)
+                longest = max(longest, time.monotonic() - begin)
+                time.sleep(PAUSE)
+            return longest
+
         def mark(order: Answer) -> Answer:
+            configured = configure(order.get("configure", 0.0))
             counters = stack.counters()
             return told() | {
+                "configured": configured,
                 "when": time.monotonic(),
                 "cpu": time.process_time(),
                 "frames": counters["rx_frames"],

@@ -2,9 +2,10 @@
 
 The set-up is that of flood.py: who is attacked has one core, his clients and the strangers share the
 other. Each round has four intervals. Without a flood and with one: how late a `recv` with a time-out
-returns, and how long a word on an old connection waits for its echo. Then with a bulk flow: with the
-flood to the stack, and with one *beside*, to a pair of interfaces that nobody listens on, which takes the
-sender as much processor time. What the flow keeps is its rate in the one by that in the other.
+returns, how long a word on an old connection waits for its echo, and a program (of barewire's) for a route
+to be added and removed. Then with a bulk flow: with the flood to the stack, and with one *beside*, to a
+pair of interfaces that nobody listens on, which takes the sender as much processor time. What the flow
+keeps is its rate in the one by that in the other.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ UNITS = {
     "time-out late": "ms",
     "echo longest, quiet": "ms",
     "echo longest": "ms",
+    "route added": "ms",
     "rate beside": "Gbit/s",
     "rate flooded": "Gbit/s",
     "rate kept": "",
@@ -64,11 +66,16 @@ class Scene:
         """The longest waits in an interval, in ms, with so many frames a second (0: no flood)."""
         self.server.ask()
         self.steady.tell(seconds=seconds)
-        sent = 0.0
         if rate:
-            sent = self._flood("wire0", seconds, rate=rate)["rate"]
-        longest = self.steady.answer()["longest"]
-        return {"late": self.server.ask()["late"] * 1e3, "longest": longest * 1e3, "sent": sent}
+            self.strangers.tell(seconds=seconds, interface="wire0", rate=rate, share=0)
+        server = self.server.ask(configure=seconds)
+        sent = self.strangers.answer()["rate"] if rate else 0.0
+        longest = {
+            "late": max(server["late"], self.server.ask()["late"]),
+            "longest": self.steady.answer()["longest"],
+            "configured": server.get("configured", 0.0),
+        }
+        return {name: 1e3 * took for name, took in longest.items()} | {"sent": sent}
 
     def bulk_rate(self, interface: str, seconds: float, **pace: Any) -> tuple[float, float]:
         """(Gbit/s of the bulk flow, share of the processor that the strangers took) during a flood."""
@@ -91,7 +98,7 @@ class Scene:
         under, share = self.bulk_rate("wire0", seconds, rate=rate)
         beside, _ = self.bulk_rate("sink0", seconds, share=max(share, 0.001))
         self.bulk.ask(pause=True)
-        return {
+        found = {
             "sent": flooded["sent"],
             "time-out late, quiet": quiet["late"],
             "time-out late": flooded["late"],
@@ -101,6 +108,9 @@ class Scene:
             "rate flooded": under,
             "rate kept": under / beside if beside else 0.0,
         }
+        if flooded["configured"]:
+            found["route added"] = flooded["configured"]
+        return found
 
 
 def measure(
