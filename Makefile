@@ -2,6 +2,7 @@
 #
 #   make demo       the main job on a TAP interface in a network namespace of its own
 #   make test       every test, the namespace ones too, against the installed package
+#   make test-user  a minute of them with no more than an ordinary user has
 #   make lint       ruff, mypy strict, clang-format, gcc and clang with warnings as errors
 #   make sanitize   the unprivileged tests with the C under AddressSanitizer and UBSan
 #   make root       set-up and tests in a root of the other Debian release (12 or 13), as root
@@ -37,7 +38,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: setup demo test lint lint-python lint-types lint-format lint-c sanitize root wheel pythons bare bench format clean
+.PHONY: setup demo test test-user lint lint-python lint-types lint-format lint-c sanitize root wheel pythons bare bench format clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/installed
@@ -92,6 +93,14 @@ bench: $(VENV)/installed
 # In a user namespace as an ordinary user; network namespaces the tests make themselves.
 test: $(VENV)/installed $(VENV)/test
 	$(BIN)/python -P -m barewire.tools.netns $(BIN)/pytest $(TESTS) $(PYTEST_ARGS)
+
+# Some of each, with no more than an ordinary user has: as root too, capabilities are those of a user namespace.
+USER_TESTS := tests/test_session.py tests/nic_drivers/test_tap.py tests/nic_drivers/test_packet.py \
+	tests/nic_drivers/test_guard.py tests/netns/test_udp.py tests/tools/test_demo.py tests/tools/test_netns.py \
+	tests/tools/test_setup.py tests/sockets/test_direct.py tests/sockets/test_select.py
+
+test-user: $(VENV)/installed $(VENV)/test
+	unshare -Urn $(BIN)/pytest $(USER_TESTS) $(PYTEST_ARGS)
 
 # In parts, so that `make -k lint` shows what each finds.
 lint: lint-python lint-types lint-format lint-c

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -21,7 +22,8 @@ def enter_own_namespaces() -> bool:
     if not netns.has_privilege():
         return False
     _check(_libc.unshare(netns.CLONE_NEWNET | CLONE_NEWNS))
-    _check(_libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None))
+    with contextlib.suppress(OSError):  # EINVAL: the root of a chroot that is no mount point
+        _check(_libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None))
     netns.link_up("lo")
     return True
 
