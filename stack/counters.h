@@ -89,6 +89,7 @@
     X(COUNT_ICMP_ERRORS_SENT, "icmp_errors_sent") \
     X(COUNT_ICMP_FORBIDDEN, "icmp_error_forbidden") \
     X(COUNT_ICMP_LIMITED, "icmp_error_rate_limited") \
+    X(COUNT_IP_PATHS, "ip_paths_looked_up") \
     X(COUNT_IP_FRAGMENTS, "ip_fragments_received") \
     X(COUNT_IP_REASSEMBLED, "ip_reassembled") \
     X(COUNT_IP_FRAGMENTS_SENT, "ip_fragments_sent") \

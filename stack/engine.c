@@ -12,6 +12,8 @@
 #include "input.c"
 #include "ip/route.c"
 #include "ip/neigh.c"
+#include "ip/ident.c"
+#include "ip/ip_options.c"
 #include "ip/ip_input.c"
 #include "ip/reassembly.c"
 #include "ip/ip_output.c"

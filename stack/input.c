@@ -64,7 +64,7 @@ static void arp_input(struct bw_stack *st, struct iface *in, const uint8_t *p, u
     if (arp.op == ARP_REQUEST && arp_address_is_ours(st, in->index, target, 0) &&
         !arp_address_is_ours(st, in->index, sender, 1)) {
         uint8_t frame[ETH_HLEN + ARP_LEN];
-        if (tx_raw(st, in, frame, arp_build_reply(frame, &arp, in->mac)) == 0)
+        if (tx_raw(st, in, frame, arp_build_reply(frame, &arp, in->mac), 1) == 0)
             count(st, COUNT_ARP_REPLIES);
     } else if (!news) {
         drop(st, DROP_ARP_NOT_OURS, len);

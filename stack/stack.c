@@ -106,6 +106,7 @@ static void make_keys(struct bw_stack *st)
     random_bytes(st, st->isn_key, sizeof st->isn_key);
     random_bytes(st, st->port_key, sizeof st->port_key);
     random_bytes(st, st->group_key, sizeof st->group_key);
+    random_bytes(st, st->ident_key, sizeof st->ident_key);
     random_bytes(st, st->tcp->fast_open_key, sizeof st->tcp->fast_open_key);
 }
 
@@ -167,7 +168,6 @@ int bw_if_add(struct bw_stack *st, const struct netdev *dev)
         return -ENOSPC;
     struct iface *i = &st->iface[st->ifaces + 1];
     i->index = (uint32_t)st->ifaces + 1;
-    i->ip_id = (uint16_t)random64(st);
     int err = bw_if_up(st, (int)i->index, dev);
     return err ? err : ++st->ifaces;
 }

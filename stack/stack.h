@@ -29,7 +29,10 @@ enum {
     HDR_ROOM = 128,          /* bytes of a header slot */
     HDR_IP = 18,             /* the IP header starts here in a slot; Ethernet (and a tag) goes before */
     PUNT_QUEUE = 256 * 1024, /* bytes of each punt queue */
-    PMTU_ENTRIES = 1024,
+    PMTU_WAYS = 8, /* an address may lie in any of so many places; a full set forgets one by chance */
+    PMTU_SETS = 128,
+    IDENTS = 2048,        /* counters of ip_ident */
+    IDENT_TICK = 1000000, /* ns */
     PORT_COUNTERS = 1 << 14,
     TIMER_TURN = 128,  /* timers of one pass; what they send fits the transmit queue */
     ICMP_TYPES = 13,   /* up to parameter problem */
@@ -100,7 +103,6 @@ struct iface {
     uint8_t up;
     uint8_t unfinished; /* Python has been told of unfinished checksums */
     uint8_t mac[6];
-    uint16_t ip_id;
     uint32_t txq_head, txq_len; /* ring of frames the device has not taken */
     uint32_t stateless;         /* of those, answers to strangers: at most TX_STATELESS */
     struct tx_frame *txq;
@@ -117,9 +119,11 @@ struct neigh {
     uint32_t hash_next; /* of a free entry, the next free one */
 };
 
-/* A cached way to one destination; valid while gen is the stack's. */
+/* A cached way to one destination; valid while gen and pmtu_gen are the stack's. */
 struct ip_path {
-    uint32_t gen; /* 0: never filled */
+    uint32_t gen;      /* 0: never filled */
+    uint32_t pmtu_gen; /* of pmtu_set, which the destination lies in */
+    uint32_t pmtu_set;
     uint32_t ifindex;
     uint32_t mtu;   /* path MTU for this destination */
     uint32_t neigh; /* entry of st->neighs, or NEIGH_NONE; revalidated through neigh_gen */
@@ -231,6 +235,12 @@ struct echo_interest {
     uint16_t ident;
 };
 
+/* A counter of ip_ident, and the tick it was last used in. */
+struct ident {
+    uint32_t stamp;
+    uint16_t count;
+};
+
 struct tcp_globals; /* tcp/tcp.h */
 struct frag_table;  /* ip/reassembly.h */
 
@@ -256,11 +266,12 @@ struct bw_stack {
     int addrs;
     struct bw_route route[MAX_ROUTES]; /* sorted: longest prefix first, then metric */
     int routes;
-    uint32_t route_gen; /* changes with addresses, routes, path MTUs, interfaces */
+    uint32_t route_gen; /* changes with addresses, routes, interfaces */
     struct {
         uint8_t ip[16];
         uint32_t mtu;
-    } pmtu[PMTU_ENTRIES]; /* mtu 0: free; hashed by ip */
+    } pmtu[PMTU_SETS][PMTU_WAYS];     /* mtu 0: free; hashed by ip */
+    uint32_t pmtu_gen[PMTU_SETS + 1]; /* changes with a set's path MTUs; the last one never does */
 
     struct neigh *neighs;   /* cfg.max_neighs entries */
     uint32_t *neigh_bucket; /* index + 1 of a chain's first entry; 0: empty */
@@ -288,6 +299,9 @@ struct bw_stack {
     struct icmp_host icmp_host[ICMP_HOSTS];
     struct echo_interest echo[BW_MAX_ECHOS]; /* replies that Python waits for */
     uint32_t echos;
+
+    struct ident ident[IDENTS];
+    uint8_t ident_key[16];
 
     struct trace_ring trace;
     struct frag_table *frags;
@@ -393,10 +407,14 @@ int ip_is_broadcast(struct bw_stack *st, const uint8_t *ip);
 int ip_path_find(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if, struct ip_path *path);
 /* The way by that interface and next hop, whatever the routes say. 0, -EINVAL, -ENETDOWN. */
 int ip_path_via(struct bw_stack *st, int ifindex, const uint8_t *nexthop, struct ip_path *path);
+static inline int ip_path_valid(const struct bw_stack *st, const struct ip_path *path)
+{
+    return path->gen == st->route_gen && path->pmtu_gen == st->pmtu_gen[path->pmtu_set];
+}
 static inline int ip_path_get(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if,
                               struct ip_path *path)
 {
-    return likely(path->gen == st->route_gen) ? 0 : ip_path_find(st, dst, bound_if, path);
+    return likely(ip_path_valid(st, path)) ? 0 : ip_path_find(st, dst, bound_if, path);
 }
 /* The next-hop entry, or NULL. */
 struct neigh *neigh_find(struct bw_stack *st, uint32_t ifindex, const uint8_t *ip);
@@ -425,21 +443,35 @@ void tx_cancel(struct bw_stack *st, struct iface *out, struct tx_frame *f);
 /* tx_begin for the answer to a stranger (a reset, a cookie): such frames have a bounded share of the
  * queue, so that a flood that is answered does not crowd out data. */
 struct tx_frame *tx_begin_stateless(struct bw_stack *st, struct iface *out, uint8_t **hdr);
+/* Do so many frames of an answer fit into that share? One that is longer than the share goes when nothing
+ * else has a part of it. 0: no (counted). */
+int tx_stateless_room(struct bw_stack *st, const struct iface *out, uint32_t frames);
+void tx_mark_stateless(struct bw_stack *st, const struct tx_frame *f);
 /* Frames that still fit; a few places are kept back for what is not TCP. */
 int tx_room(const struct bw_stack *st, const struct iface *out);
 /* Copies bytes into chunks of the stack's own, for datagrams: at most one piece a call (it may be
  * shorter than len); the caller owns one reference on *chunk. Bytes taken, 0: no memory. */
 uint32_t tx_copy(struct bw_stack *st, const void *src, uint32_t len, const uint8_t **data, uint32_t *chunk);
 /* Frames that carry control packets of C's own (ARP and echo replies, resets): l2 frame as is. */
-int tx_raw(struct bw_stack *st, struct iface *out, const uint8_t *frame, uint32_t len);
+int tx_raw(struct bw_stack *st, struct iface *out, const uint8_t *frame, uint32_t len, int answer);
 
 /* What goes into an IP header. */
 struct ip_send {
     const uint8_t *src, *dst; /* 16 bytes each */
     uint8_t proto, ttl, tos, df;
+    const uint8_t *options;
+    uint32_t options_len; /* whole words */
 };
-/* Writes an IPv4 header of 20 bytes for a packet of total_len bytes; returns 20. */
-uint32_t ip4_header(struct iface *out, uint8_t *p, const struct ip_send *ip, uint32_t total_len);
+/* Writes an IPv4 header for a packet of total_len bytes; returns the header's length. */
+uint32_t ip4_header(struct bw_stack *st, uint8_t *p, const struct ip_send *ip, uint32_t total_len);
+/* The identification of a packet that may be fragmented. */
+uint16_t ip_ident(struct bw_stack *st, const uint8_t *src, const uint8_t *dst, uint8_t proto);
+/* 0: nothing is wrong with the header's options; IP_SOURCE_ROUTED: nor with these, but they are not obeyed;
+ * else which byte of the header is wrong. */
+enum { IP_SOURCE_ROUTED = -1, IP_OPTIONS_MAX = 40 };
+int ip_options_check(const uint8_t *l3, uint32_t hlen);
+/* The options that an answer takes back, at most IP_OPTIONS_MAX bytes; their length, in whole words. */
+uint32_t ip_options_echo(struct bw_stack *st, const struct packet *pkt, uint8_t *out);
 /* Computes the checksum of the IPv4 header. */
 void ip4_checksum(uint8_t *p, uint32_t hlen);
 /* Sum of the pseudo header, to start a transport checksum with. */

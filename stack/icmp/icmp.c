@@ -14,7 +14,9 @@ static void icmp_echo(struct bw_stack *st, const struct packet *pkt)
     }
     struct ip_path path = {0};
     struct ip_send ip = {.src = pkt->dst, .dst = pkt->src, .proto = 1, .ttl = ICMP_TTL, .tos = pkt->tos};
-    uint8_t reply[ICMP_HLEN];
+    uint8_t reply[ICMP_HLEN], options[IP_OPTIONS_MAX];
+    ip.options = options;
+    ip.options_len = ip_options_echo(st, pkt, options);
     memcpy(reply, pkt->l4, ICMP_HLEN);
     reply[0] = ICMP_ECHO_REPLY;
     if (ip_path_find(st, pkt->src, 0, &path)) {

@@ -42,7 +42,7 @@ static int error_allowed(const struct packet *about)
 static struct icmp_host *host_entry(struct bw_stack *st, const uint8_t *ip)
 {
     uint32_t sets = ICMP_HOSTS / HOST_WAYS;
-    struct icmp_host *set = &st->icmp_host[(uint32_t)siphash(st->hash_key, ip, 16) % sets * HOST_WAYS];
+    struct icmp_host *set = &st->icmp_host[(uint32_t)hsiphash(st->hash_key, ip, 16) % sets * HOST_WAYS];
     struct icmp_host *found = set;
     for (struct icmp_host *h = set; h < set + HOST_WAYS; h++) {
         if (ip_equal(h->ip, ip))
@@ -83,7 +83,8 @@ void icmp_send_error(struct bw_stack *st, const struct packet *about, uint8_t ty
                          .ttl = ICMP_TTL,
                          .tos = (uint8_t)((about->tos & 0x1e) | PRECEDENCE)};
     uint8_t head[ICMP_HLEN] = {type, code};
-    uint32_t quoted = (uint32_t)(about->l4 - about->l3) + about->l4_len, most = ERROR_PACKET - 20 - ICMP_HLEN;
+    uint8_t options[IP_OPTIONS_MAX];
+    uint32_t quoted = (uint32_t)(about->l4 - about->l3) + about->l4_len;
     if (!error_allowed(about)) {
         count(st, COUNT_ICMP_FORBIDDEN);
         return;
@@ -96,6 +97,9 @@ void icmp_send_error(struct bw_stack *st, const struct packet *about, uint8_t ty
         count(st, COUNT_ICMP_LIMITED);
         return;
     }
+    ip.options = options;
+    ip.options_len = type == ICMP_PARAMETER ? 0 : ip_options_echo(st, about, options);
+    uint32_t most = ERROR_PACKET - 20 - ip.options_len - ICMP_HLEN;
     path.answer = 1;
     put32(head + 4, rest);
     if (!ip_send_datagram(st, &path, &ip, head, ICMP_HLEN, 2, about->l3, quoted < most ? quoted : most))

@@ -6,23 +6,6 @@
 
 enum { IP_PROTO_ICMP = 1, IP_PROTO_IGMP = 2, IP_PROTO_TCP = 6, IP_PROTO_UDP = 17 };
 
-/* Options are walked, not obeyed; a source route or a broken length condemns the packet (RFC 6274
- * section 3.13). 0: fine. */
-static int check_options(const uint8_t *p, uint32_t len)
-{
-    enum { END = 0, NOP = 1, LSRR = 131, SSRR = 137 };
-    for (uint32_t i = 0; i < len && p[i] != END;) {
-        if (p[i] == NOP) {
-            i++;
-            continue;
-        }
-        if (p[i] == LSRR || p[i] == SSRR || i + 1 >= len || p[i + 1] < 2 || p[i + 1] > len - i)
-            return -1;
-        i += p[i + 1];
-    }
-    return 0;
-}
-
 /* Where the packet claims to come from. 0: plausible. */
 static int check_source(struct bw_stack *st, const struct iface *in, const struct packet *pkt)
 {
@@ -53,6 +36,19 @@ static int check_destination(struct bw_stack *st, struct packet *pkt)
     return -1;
 }
 
+/* What is broken is told (RFC 1122 section 3.2.2.5); a source route is not followed (RFC 6274 section
+ * 3.13.2.3). 0: fine. */
+static int check_options(struct bw_stack *st, const struct packet *pkt, uint32_t hlen)
+{
+    int wrong = ip_options_check(pkt->l3, hlen);
+    if (!wrong)
+        return 0;
+    drop(st, DROP_IP_OPTIONS, pkt->l4_len);
+    if (wrong != IP_SOURCE_ROUTED)
+        icmp_send_error(st, pkt, ICMP_PARAMETER, 0, (uint32_t)wrong << 24);
+    return -1;
+}
+
 /* 0 if the header is as it was sent; nearly all have 20 bytes, which sum in five steps. */
 static uint16_t header_sum(const uint8_t *p, uint32_t hlen)
 {
@@ -78,8 +74,6 @@ static int check_header(struct bw_stack *st, const struct iface *in, const uint8
         why = DROP_IP_CHECKSUM;
     else if (*total < *hlen || *total > len)
         why = DROP_IP_LENGTH;
-    else if (*hlen > 20 && check_options(p + 20, *hlen - 20))
-        why = DROP_IP_OPTIONS;
     if (likely(why == BW_COUNTERS))
         return 0;
     drop(st, why, len);
@@ -121,6 +115,8 @@ void ip_input(struct bw_stack *st, struct iface *in, uint8_t *l3, uint32_t len, 
     pkt.ip_broadcast = 0;
     memcpy(pkt.src_mac, src_mac, 6);
     if (check_source(st, in, &pkt) || check_destination(st, &pkt))
+        return;
+    if (unlikely(hlen > 20) && check_options(st, &pkt, hlen))
         return;
     if (unlikely(get16(l3 + 6) & 0x3fff)) /* more fragments, or an offset */
         frag_input(st, &pkt);

@@ -63,15 +63,24 @@ struct tx_frame *tx_begin(struct bw_stack *st, struct iface *out, uint8_t **hdr)
     return f;
 }
 
+int tx_stateless_room(struct bw_stack *st, const struct iface *out, uint32_t frames)
+{
+    if (!out->stateless || out->stateless + frames <= TX_STATELESS)
+        return 1;
+    drop(st, DROP_TX_STATELESS, 0);
+    return 0;
+}
+
+void tx_mark_stateless(struct bw_stack *st, const struct tx_frame *f)
+{
+    st->slots[f->token].stateless = 1;
+}
+
 struct tx_frame *tx_begin_stateless(struct bw_stack *st, struct iface *out, uint8_t **hdr)
 {
-    if (out->stateless >= TX_STATELESS) {
-        drop(st, DROP_TX_STATELESS, 0);
-        return NULL;
-    }
-    struct tx_frame *f = tx_begin(st, out, hdr);
+    struct tx_frame *f = tx_stateless_room(st, out, 1) ? tx_begin(st, out, hdr) : NULL;
     if (f)
-        st->slots[f->token].stateless = 1;
+        tx_mark_stateless(st, f);
     return f;
 }
 
@@ -229,10 +238,10 @@ uint32_t tx_copy(struct bw_stack *st, const void *src, uint32_t len, const uint8
     return n;
 }
 
-int tx_raw(struct bw_stack *st, struct iface *out, const uint8_t *frame, uint32_t len)
+int tx_raw(struct bw_stack *st, struct iface *out, const uint8_t *frame, uint32_t len, int answer)
 {
     uint8_t *hdr;
-    struct tx_frame *f = tx_begin(st, out, &hdr);
+    struct tx_frame *f = answer ? tx_begin_stateless(st, out, &hdr) : tx_begin(st, out, &hdr);
     if (!f)
         return out->up ? -EAGAIN : -ENETDOWN;
     uint32_t head = len < HDR_ROOM ? len : HDR_ROOM;
@@ -252,6 +261,7 @@ int tx_raw(struct bw_stack *st, struct iface *out, const uint8_t *frame, uint32_
     }
     if (f->l3_off && head > ETH_HLEN && get16(hdr + 12) == ETHERTYPE_VLAN)
         f->l3_off += ETH_VLAN_HLEN;
+    out->stateless += st->slots[f->token].stateless;
     out->txq_len++;
     return 0;
 }
@@ -266,7 +276,7 @@ int bw_send_frame(struct bw_stack *st, int ifindex, const uint8_t *frame, uint32
         return -EINVAL;
     if (len > out->mtu + (l2 ? l2 + ETH_VLAN_HLEN : 0))
         return -EMSGSIZE;
-    return tx_raw(st, out, frame, len);
+    return tx_raw(st, out, frame, len, 0);
 }
 
 /* ---- the queue and its device ---------------------------------------------------------------------- */

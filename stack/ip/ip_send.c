@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* IPv4 packets out: headers, datagrams, fragments (RFC 791 section 3.2). The bytes of a datagram are
- * copied once into chunks; fragments share them. Identification counts per interface and only for
- * packets that may be fragmented: an atomic datagram needs none (RFC 6864). */
+ * copied once into chunks; fragments share them. Only packets that may be fragmented have an
+ * identification: an atomic datagram needs none (RFC 6864). */
 #include "../stack.h"
 
-enum { IP_DF = 0x4000, IP_MF = 0x2000, IP_OFFSET = 0x1fff, PAYLOAD_PIECES = 6 };
+enum { IP_NOP = 1, IP_DF = 0x4000, IP_MF = 0x2000, IP_OFFSET = 0x1fff, PAYLOAD_PIECES = 6 };
 
 /* The bytes behind the transport header, in chunks. */
 struct payload {
@@ -30,19 +30,22 @@ void ip4_checksum(uint8_t *p, uint32_t hlen)
     memcpy(p + 10, &sum, 2);
 }
 
-uint32_t ip4_header(struct iface *out, uint8_t *p, const struct ip_send *ip, uint32_t total_len)
+uint32_t ip4_header(struct bw_stack *st, uint8_t *p, const struct ip_send *ip, uint32_t total_len)
 {
-    p[0] = 0x45;
+    uint32_t hlen = 20 + ip->options_len;
+    p[0] = (uint8_t)(0x40 | hlen / 4);
     p[1] = ip->tos;
     put16(p + 2, (uint16_t)total_len);
-    put16(p + 4, ip->df ? 0 : out->ip_id++);
+    put16(p + 4, ip->df ? 0 : ip_ident(st, ip->src, ip->dst, ip->proto));
     put16(p + 6, ip->df ? IP_DF : 0);
     p[8] = ip->ttl;
     p[9] = ip->proto;
     memcpy(p + 12, ip->src + 12, 4);
     memcpy(p + 16, ip->dst + 12, 4);
-    ip4_checksum(p, 20);
-    return 20;
+    if (unlikely(ip->options_len))
+        memcpy(p + 20, ip->options, ip->options_len);
+    ip4_checksum(p, hlen);
+    return hlen;
 }
 
 /* RFC 9293 section 3.1 (RFC 768) and RFC 8200 section 8.1: the two sum alike, length and protocol in
@@ -131,6 +134,8 @@ static struct tx_frame *outgoing_frame(struct bw_stack *st, const struct outgoin
     struct tx_frame *f = tx_begin(st, o->out, &hdr);
     if (!f)
         return NULL;
+    if (o->path->answer)
+        tx_mark_stateless(st, f);
     *iph = hdr + HDR_IP;
     memcpy(*iph, o->iph, o->hlen);
     *hdr_len = o->hlen;
@@ -150,7 +155,7 @@ static int send_fragments(struct bw_stack *st, struct outgoing *o)
     uint32_t frames = (total + room - 1) / room, field = get16(o->iph + 6);
     if (frames > TXQ_SIZE)
         return -EMSGSIZE;
-    if (frames > TXQ_SIZE - o->out->txq_len)
+    if (frames > TXQ_SIZE - o->out->txq_len || (o->path->answer && !tx_stateless_room(st, o->out, frames)))
         return -EAGAIN;
     for (uint32_t at = 0; at < total; at += room) {
         uint32_t len = total - at < room ? total - at : room, hdr_len;
@@ -158,6 +163,8 @@ static int send_fragments(struct bw_stack *st, struct outgoing *o)
         struct tx_frame *f = outgoing_frame(st, o, at, len, &p, &hdr_len);
         if (!f)
             return -EAGAIN;
+        if (at) /* ours need not be in every fragment (RFC 791: the copied flag) */
+            memset(p + 20, IP_NOP, o->hlen - 20);
         put16(p + 2, (uint16_t)(o->hlen + len));
         put16(p + 6, (uint16_t)((field + at / 8) | (at + len < total ? IP_MF : 0)));
         ip4_checksum(p, o->hlen);
@@ -189,6 +196,8 @@ static int send_whole(struct bw_stack *st, struct outgoing *o, uint32_t csum_off
 {
     uint8_t *p;
     uint32_t hdr_len;
+    if (o->path->answer && !tx_stateless_room(st, o->out, 1))
+        return -EAGAIN;
     struct tx_frame *f = outgoing_frame(st, o, 0, o->l4_len + o->n, &p, &hdr_len);
     if (!f)
         return -EAGAIN;
@@ -205,10 +214,10 @@ static int send_whole(struct bw_stack *st, struct outgoing *o, uint32_t csum_off
 int ip_send_datagram(struct bw_stack *st, struct ip_path *path, const struct ip_send *ip, uint8_t *l4,
                      uint32_t l4_len, uint32_t csum_offset, const uint8_t *data, uint32_t n)
 {
-    uint8_t iph[20];
+    uint8_t iph[20 + IP_OPTIONS_MAX];
     struct outgoing o = {
         .out = &st->iface[path->ifindex], .path = path, .iph = iph, .l4 = l4, .l4_len = l4_len};
-    uint32_t total = 20 + l4_len + n;
+    uint32_t total = 20 + ip->options_len + l4_len + n;
     int whole = total <= path->mtu;
     if (n > 65535 || total > 65535 || (!whole && ip->df))
         return -EMSGSIZE;
@@ -220,7 +229,7 @@ int ip_send_datagram(struct bw_stack *st, struct ip_path *path, const struct ip_
                   (o.out->caps & (NETDEV_TX_CSUM | NETDEV_LOOPBACK));
     if (csum_offset)
         l4_checksum(ip, l4, l4_len, csum_offset, data, n, partial);
-    o.hlen = ip4_header(o.out, iph, ip, total);
+    o.hlen = ip4_header(st, iph, ip, total);
     if (whole && HDR_IP + total <= HDR_ROOM)
         return send_whole(st, &o, csum_offset, partial, data, n);
     o.n = n;
@@ -244,7 +253,7 @@ int ip_send_super(struct bw_stack *st, struct ip_path *path, const struct ip_sen
                          .n = ip_rows_len(rows),
                          .gso_size = (uint16_t)rows->size};
     l4_checksum(ip, l4, l4_len, csum_offset, NULL, o.n, 1);
-    o.hlen = ip4_header(o.out, iph, ip, 20 + l4_len + o.n);
+    o.hlen = ip4_header(st, iph, ip, 20 + l4_len + o.n);
     for (uint32_t i = 0; i < rows->count && !err; i++)
         err = payload_append(st, &o.data, rows->data + (size_t)i * rows->stride, ip_row_len(rows, i));
     if (!err)

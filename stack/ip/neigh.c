@@ -36,7 +36,7 @@ struct neigh *ip_path_neigh(struct bw_stack *st, struct ip_path *path)
 
 void ip_path_confirm(struct bw_stack *st, struct ip_path *path)
 {
-    if (path->gen != st->route_gen || st->iface[path->ifindex].layer != 2)
+    if (!ip_path_valid(st, path) || st->iface[path->ifindex].layer != 2)
         return;
     struct neigh *n = ip_path_neigh(st, path);
     if (n)

@@ -45,12 +45,12 @@ static uint8_t *payload_of(const struct bw_stack *st, const struct datagram *d)
 
 static struct datagram **frag_chain(struct bw_stack *st, const struct frag_key *key)
 {
-    return &st->frags->bucket[(uint32_t)siphash(st->hash_key, key, sizeof *key) % FRAG_BUCKETS];
+    return &st->frags->bucket[(uint32_t)hsiphash(st->hash_key, key, sizeof *key) % FRAG_BUCKETS];
 }
 
 static struct frag_source **source_chain(struct bw_stack *st, const uint8_t *ip)
 {
-    return &st->frags->source_bucket[(uint32_t)siphash(st->hash_key, ip, 16) % FRAG_BUCKETS];
+    return &st->frags->source_bucket[(uint32_t)hsiphash(st->hash_key, ip, 16) % FRAG_BUCKETS];
 }
 
 static void source_put(struct bw_stack *st, struct frag_source *s)

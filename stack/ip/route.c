@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The way to a destination: own addresses, routes and path MTUs as Python published them, and the
- * choice of interface, next hop and source address. Tables are replaced whole; every change moves
- * route_gen on, and cached paths are found again. */
+ * choice of interface, next hop and source address. Addresses and routes are replaced whole; a change moves
+ * route_gen on, and cached paths are found again. A path MTU concerns the paths of its set alone. */
 #include "../stack.h"
 
 static const uint8_t limited_broadcast[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 255, 255, 255, 255};
@@ -79,42 +79,43 @@ int bw_set_routes(struct bw_stack *st, const struct bw_route *routes, int n)
     return 0;
 }
 
-enum { PMTU_WAYS = 8 }; /* an address may lie in any of so many places; a full set forgets one by chance */
-
 static uint32_t pmtu_set_of(const struct bw_stack *st, const uint8_t *ip)
 {
-    return (uint32_t)hsiphash(st->hash_key, ip, 16) % (PMTU_ENTRIES / PMTU_WAYS) * PMTU_WAYS;
+    return (uint32_t)hsiphash(st->hash_key, ip, 16) % PMTU_SETS;
+}
+
+/* The address's place in its set, or one for it: a free one, or any. */
+static uint32_t pmtu_place(struct bw_stack *st, uint32_t set, const uint8_t *ip)
+{
+    uint32_t place = PMTU_WAYS;
+    for (uint32_t i = 0; i < PMTU_WAYS; i++) {
+        if (!st->pmtu[set][i].mtu)
+            place = i;
+        else if (ip_equal(st->pmtu[set][i].ip, ip))
+            return i;
+    }
+    return place < PMTU_WAYS ? place : (uint32_t)(random64(st) % PMTU_WAYS);
 }
 
 int bw_set_path_mtu(struct bw_stack *st, const uint8_t ip[16], uint32_t mtu)
 {
     if (mtu && (mtu < 68 || mtu > 65535))
         return -EINVAL;
-    uint32_t set = pmtu_set_of(st, ip), place = PMTU_ENTRIES;
-    for (uint32_t i = set; i < set + PMTU_WAYS; i++) {
-        if (st->pmtu[i].mtu && ip_equal(st->pmtu[i].ip, ip)) {
-            place = i;
-            break;
-        }
-        if (!st->pmtu[i].mtu)
-            place = i;
-    }
-    if (place == PMTU_ENTRIES)
-        place = set + (uint32_t)(random64(st) % PMTU_WAYS);
-    else if (!mtu && !st->pmtu[place].mtu)
+    uint32_t set = pmtu_set_of(st, ip), place = pmtu_place(st, set, ip);
+    int known = st->pmtu[set][place].mtu && ip_equal(st->pmtu[set][place].ip, ip);
+    if (!mtu && !known)
         return 0;
-    memcpy(st->pmtu[place].ip, ip, 16);
-    st->pmtu[place].mtu = mtu;
-    ip_paths_changed(st);
+    memcpy(st->pmtu[set][place].ip, ip, 16);
+    st->pmtu[set][place].mtu = mtu;
+    st->pmtu_gen[set]++; /* only paths of this set are found again */
     return 0;
 }
 
-static uint32_t pmtu_get(const struct bw_stack *st, const uint8_t *ip)
+static uint32_t pmtu_get(const struct bw_stack *st, uint32_t set, const uint8_t *ip)
 {
-    uint32_t set = pmtu_set_of(st, ip);
-    for (uint32_t i = set; i < set + PMTU_WAYS; i++)
-        if (st->pmtu[i].mtu && ip_equal(st->pmtu[i].ip, ip))
-            return st->pmtu[i].mtu;
+    for (uint32_t i = 0; i < PMTU_WAYS; i++)
+        if (st->pmtu[set][i].mtu && ip_equal(st->pmtu[set][i].ip, ip))
+            return st->pmtu[set][i].mtu;
     return UINT32_MAX;
 }
 
@@ -187,6 +188,7 @@ static void path_fill(struct bw_stack *st, struct ip_path *path, uint32_t ifinde
     memcpy(path->nexthop, nexthop, 16);
     ip_from_v4(path->source, (const uint8_t[4]){0, 0, 0, 0});
     path->gen = st->route_gen;
+    path->pmtu_set = PMTU_SETS;
 }
 
 int ip_path_via(struct bw_stack *st, int ifindex, const uint8_t *nexthop, struct ip_path *path)
@@ -240,7 +242,9 @@ static void path_by_route(struct bw_stack *st, const struct bw_route *r, const u
     if (r->mtu && r->mtu < path->mtu)
         path->mtu = r->mtu;
     path->link_mtu = (uint16_t)path->mtu;
-    uint32_t pmtu = pmtu_get(st, dst);
+    path->pmtu_set = pmtu_set_of(st, dst);
+    path->pmtu_gen = st->pmtu_gen[path->pmtu_set];
+    uint32_t pmtu = pmtu_get(st, path->pmtu_set, dst);
     if (pmtu < path->mtu)
         path->mtu = pmtu;
     if (ip_is_any(r->source))
@@ -252,6 +256,7 @@ static void path_by_route(struct bw_stack *st, const struct bw_route *r, const u
 int ip_path_find(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if, struct ip_path *path)
 {
     int down = 0;
+    count(st, COUNT_IP_PATHS);
     path->gen = 0;
     const struct bw_ifaddr *own = own_address(st, dst);
     if (own || is_loopback4(dst))

@@ -150,7 +150,7 @@ int tcp_emit(struct tcb *t, const struct tcp_emit *e)
                                  .ttl = t->base.ttl,
                                  .tos = (uint8_t)(t->base.tos | ecn.ip),
                                  .df = 1};
-    ip4_header(out, ip, &head, 20 + l4_len);
+    ip4_header(st, ip, &head, 20 + l4_len);
     put16(tcp, t->base.lport);
     put16(tcp + 2, t->base.rport);
     put32(tcp + 4, e->seq);

@@ -15,7 +15,7 @@ int tcp_emit_bare(struct bw_stack *st, const struct tcp_bare *b, struct ip_path 
     uint8_t *ip = hdr + HDR_IP, *tcp = ip + 20;
     const struct ip_send head = {
         .src = b->src, .dst = b->dst, .proto = 6, .ttl = b->ttl, .tos = b->tos, .df = 1};
-    ip4_header(out, ip, &head, 20 + l4_len);
+    ip4_header(st, ip, &head, 20 + l4_len);
     put16(tcp, b->sport);
     put16(tcp + 2, b->dport);
     put32(tcp + 4, b->seq);
@@ -42,6 +42,7 @@ void tcp_send_rst(struct bw_stack *st, const struct tcp_seg *seg)
     const struct packet *pkt = seg->pkt;
     struct tcp_bare b = {
         .src = pkt->dst, .dst = pkt->src, .sport = seg->dport, .dport = seg->sport, .ttl = 64};
+    b.tos = pkt->tos & 0xfc; /* as Linux; an answer is not ECN-capable */
     struct ip_path path = {0};
     if ((seg->flags & TCP_RST) || port_of_others(st, seg->dport) || ip_path_find(st, b.dst, 0, &path))
         return;

@@ -178,7 +178,7 @@ static int udp_target(uint8_t *dst, const uint8_t *ip)
 static int udp_path(struct udp_sock *u, const uint8_t *dst)
 {
     struct bw_sock *s = &u->base;
-    if (unlikely(s->path.gen != s->st->route_gen || u->path_if != s->bound_if ||
+    if (unlikely(!ip_path_valid(s->st, &s->path) || u->path_if != s->bound_if ||
                  !ip_equal(u->path_dst, dst))) {
         memcpy(u->path_dst, dst, 16);
         u->path_if = s->bound_if;

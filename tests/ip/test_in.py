@@ -71,17 +71,10 @@ def test_harmless_options_are_skipped(wire: Wire, options: bytes) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [
-        b"\x83\x07\x04\xc6\x12\x00\x63\x00",
-        b"\x89\x07\x04\xc6\x12\x00\x63\x00",
-        b"\x07\x00\x00\x00",
-        b"\x07\x01\x00\x00",
-        b"\x07\x09\x00\x00",
-        b"\x01\x01\x01\x07",
-    ],
-    ids=["loose source route", "strict source route", "length 0", "length 1", "too long", "cut"],
+    [b"\x83\x07\x04\xc6\x12\x00\x63\x00", b"\x89\x07\x04\xc6\x12\x00\x63\x00"],
+    ids=["loose source route", "strict source route"],
 )
-def test_other_options_condemn_the_packet(wire: Wire, options: bytes) -> None:
+def test_a_source_route_condemns_the_packet(wire: Wire, options: bytes) -> None:
     with wire.counts("drop_ip_options"):
         packet = IPv4(
             src=wire.there,
