@@ -172,9 +172,9 @@ class socket(Transfer, metaclass=SocketMeta):
         pending = answer == -errno.EINPROGRESS and self._timeout != 0
         if not pending and not (answer == -errno.EALREADY and self._timeout is None):
             return answer
-        until = _waiting.deadline(self._stack, self._timeout)
+        until = _waiting.deadline(self._stack, self._limit(OUT))
         if not _waiting.wait_one(self._stack, self._sock, OUT, until):
-            return EAGAIN
+            return EAGAIN if self._timeout else answer  # by SO_SNDTIMEO: it goes on by itself
         if self._timeout is None:  # as connect(2) waited: it tells of the end itself, once
             return int(lib.host_connect(self._host, self._sock, addr))
         failed: int = check(lib.host_take_error(self._host, self._sock))
@@ -201,14 +201,17 @@ class socket(Transfer, metaclass=SocketMeta):
 
     def _linger(self) -> None:
         stack, seconds = self._stack, ffi.new("int64_t *")
-        if lib.host_getopt(self._host, self._sock, lib.BW_OPT_LINGER, seconds) or seconds[0] <= 0:
+        if lib.host_getopt(self._host, self._sock, lib.BW_OPT_LINGER, seconds):
+            return
+        if seconds[0] in (0, _options.LINGER_OFF):
             return
         if stack.is_virtual and stack.polling_thread == threading.get_ident():
             return
         if lib.host_queued_bytes(self._host, self._sock, 0):
             return  # unread data: closing resets
         if lib.host_shutdown(self._host, self._sock, _std.SHUT_WR) == 0:
-            until = _waiting.deadline(stack, seconds[0])
+            endless = seconds[0] == _options.LINGER_ENDLESS
+            until = _waiting.deadline(stack, None if endless else seconds[0])
             _waiting.wait_one(stack, self._sock, lib.BW_DRAINED, until)
 
     def _real_close(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import partial
 from operator import index
 from struct import Struct
 from typing import Any
@@ -20,6 +21,8 @@ from ._kernel import socket as sockets
 
 _INT = Struct("i")
 _LINGER = Struct("ii")  # struct linger: l_onoff, l_linger
+_LINGER_ENDLESS = -1752346657  # how a kernel of 250 Hz says the longest time that it knows
+_TIMEVAL = Struct("ll")  # struct timeval: seconds, microseconds
 _NAME_MAX = 16  # TCP_CA_NAME_MAX and IFNAMSIZ
 _INT_MAX = 2**31 - 1
 _UINT, _ULONG = Struct("I"), Struct("L")
@@ -32,6 +35,7 @@ UDP = sockets.IPPROTO_UDP
 # Linux's numbers that not every version of the socket module has.
 TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_KEY, TCP_FASTOPEN_NO_COOKIE = 30, 33, 34
 UDP_SEGMENT = 103
+SO_PRIORITY, SO_TIMESTAMP, SO_TIMESTAMPNS, IP_MTU = 12, 29, 35, 14
 
 # 0 or 1, whatever was written.
 _FLAGS = {
@@ -49,6 +53,7 @@ _FLAGS = {
 _NUMBERS = {
     (SOCKET, sockets.SO_SNDBUF): lib.BW_OPT_SNDBUF,
     (SOCKET, sockets.SO_RCVBUF): lib.BW_OPT_RCVBUF,
+    (SOCKET, SO_PRIORITY): lib.BW_OPT_PRIORITY,
     (IP, sockets.IP_TTL): lib.BW_OPT_TTL,
     (IP, sockets.IP_TOS): lib.BW_OPT_TOS,
     (IP, getattr(sockets, "IP_MTU_DISCOVER", 10)): lib.BW_OPT_MTU_DISCOVER,
@@ -80,19 +85,60 @@ def _engine_set(sock: Any, option: int, value: int) -> None:
     check(lib.host_setopt(sock._host, sock._sock, option, value))
 
 
+LINGER_OFF, LINGER_ENDLESS = -1, -2  # of BW_OPT_LINGER
+_LONGEST_TIME = 2**32 - 1  # ms, of BW_OPT_RCVTIMEO and BW_OPT_SNDTIMEO
+
+
 # ---- options with a layout, or an answer, of their own ---------------------------------------
 
 
 def _get_linger(sock: Any) -> bytes:
     seconds = _engine_get(sock, lib.BW_OPT_LINGER)
-    return _LINGER.pack(0, 0) if seconds < 0 else _LINGER.pack(1, seconds)
+    if seconds == LINGER_OFF:
+        return _LINGER.pack(0, 0)
+    return _LINGER.pack(1, _LINGER_ENDLESS if seconds == LINGER_ENDLESS else seconds)
 
 
 def _set_linger(sock: Any, value: bytes) -> None:
     if len(value) < _LINGER.size:
         raise error(-errno.EINVAL)
     on, seconds = _LINGER.unpack_from(value)
-    _engine_set(sock, lib.BW_OPT_LINGER, min(max(seconds, 0), 65535) if on else -1)
+    if not on:
+        seconds = LINGER_OFF
+    elif seconds < 0:  # as Linux, which reads it as a large number
+        seconds = LINGER_ENDLESS
+    _engine_set(sock, lib.BW_OPT_LINGER, seconds)
+
+
+def _get_time(sock: Any, option: int) -> bytes:
+    return _TIMEVAL.pack(*divmod(max(_engine_get(sock, option), 0) * 1000, 1_000_000))
+
+
+def _set_time(sock: Any, option: int, value: bytes) -> None:
+    """As Linux: rounded up to the tick, here a millisecond; negative: no wait at all."""
+    if len(value) < _TIMEVAL.size:
+        raise error(-errno.EINVAL)
+    seconds, micros = _TIMEVAL.unpack_from(value)
+    if not 0 <= micros < 1_000_000:
+        raise error(-errno.EDOM)
+    ms = seconds * 1000 - -micros // 1000 if seconds >= 0 else -1
+    _engine_set(sock, option, ms if ms < _LONGEST_TIME else 0)
+
+
+def _get_stamps(sock: Any, kind: int) -> bytes:
+    return _INT.pack(_engine_get(sock, lib.BW_OPT_TIMESTAMP) == kind)
+
+
+def _set_stamps(sock: Any, kind: int, value: bytes) -> None:
+    """The two kinds exclude each other, and either's 0 ends both."""
+    chosen = kind if _int_of(SOCKET, value) else lib.BW_TIMESTAMP_OFF
+    _engine_set(sock, lib.BW_OPT_TIMESTAMP, chosen)
+
+
+def time_limit(sock: Any, sending: bool) -> float | None:
+    """SO_SNDTIMEO or SO_RCVTIMEO in seconds, for sockets without a timeout of Python's."""
+    ms = _engine_get(sock, lib.BW_OPT_SNDTIMEO if sending else lib.BW_OPT_RCVTIMEO)
+    return max(ms, 0) / 1000 if ms else None
 
 
 def _get_congestion(sock: Any) -> bytes:
@@ -180,6 +226,11 @@ _GETTERS: dict[tuple[int, int], Callable[[Any], bytes]] = {
     (SOCKET, sockets.SO_PROTOCOL): _get_protocol,
     (SOCKET, sockets.SO_ACCEPTCONN): _get_accepting,
     (SOCKET, sockets.SO_LINGER): _get_linger,
+    (SOCKET, sockets.SO_RCVTIMEO): partial(_get_time, option=lib.BW_OPT_RCVTIMEO),
+    (SOCKET, sockets.SO_SNDTIMEO): partial(_get_time, option=lib.BW_OPT_SNDTIMEO),
+    (SOCKET, SO_TIMESTAMP): partial(_get_stamps, kind=lib.BW_TIMESTAMP_US),
+    (SOCKET, SO_TIMESTAMPNS): partial(_get_stamps, kind=lib.BW_TIMESTAMP_NS),
+    (IP, IP_MTU): lambda sock: _INT.pack(_engine_get(sock, lib.BW_OPT_MTU)),
     (SOCKET, sockets.SO_BINDTODEVICE): _get_device,
     (SOCKET, _SO_MAX_PACING_RATE): _get_pacing,
     (TCP, sockets.TCP_CONGESTION): _get_congestion,
@@ -189,6 +240,10 @@ _GETTERS: dict[tuple[int, int], Callable[[Any], bytes]] = {
 
 _SETTERS: dict[tuple[int, int], Callable[[Any, bytes], None]] = {
     (SOCKET, sockets.SO_LINGER): _set_linger,
+    (SOCKET, sockets.SO_RCVTIMEO): lambda sock, value: _set_time(sock, lib.BW_OPT_RCVTIMEO, value),
+    (SOCKET, sockets.SO_SNDTIMEO): lambda sock, value: _set_time(sock, lib.BW_OPT_SNDTIMEO, value),
+    (SOCKET, SO_TIMESTAMP): lambda sock, value: _set_stamps(sock, lib.BW_TIMESTAMP_US, value),
+    (SOCKET, SO_TIMESTAMPNS): lambda sock, value: _set_stamps(sock, lib.BW_TIMESTAMP_NS, value),
     (SOCKET, sockets.SO_BINDTODEVICE): _set_device,
     (SOCKET, _SO_MAX_PACING_RATE): _set_pacing,
     (TCP, sockets.TCP_CONGESTION): _set_congestion,

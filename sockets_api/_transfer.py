@@ -21,6 +21,7 @@ from ._direct import Direct
 from ._errors import check, error
 from ._kernel import select as _poll
 from ._kernel import socket as _std
+from ._options import time_limit
 
 IN, PRI, OUT = _poll.POLLIN, _poll.POLLPRI, _poll.POLLOUT
 EAGAIN, BW_EARLY = -errno.EAGAIN, -lib.BW_EARLY
@@ -73,15 +74,19 @@ class Transfer(Direct):
                 return OVER
             raise error(answer)
         if until is None:
-            until = _waiting.deadline(self._stack, self._timeout)
+            until = _waiting.deadline(self._stack, self._limit(events))
             late = False
         else:
             late = self._stack.now() >= until  # whatever readiness says
         if late or not _waiting.wait_one(self._stack, self._sock, events, until):
             if begun:
                 return OVER
-            raise TimeoutError("timed out")
+            raise error(EAGAIN) if self._timeout is None else TimeoutError("timed out")
         return until
+
+    def _limit(self, events: int) -> float | None:
+        """Seconds that a call may wait; SO_RCVTIMEO and SO_SNDTIMEO count on sockets that block."""
+        return self._timeout if self._timeout is not None else time_limit(self, bool(events & OUT))
 
     # ---- receiving ---------------------------------------------------------------------------
 
@@ -281,6 +286,10 @@ class Transfer(Direct):
                 sent += answer
                 if sent == size or not whole or not answer:
                     return sent
+                if must and self._timeout is None:
+                    until = (
+                        None  # SO_SNDTIMEO is for one write of the kernel's, and each made progress
+                    )
             elif answer == BW_EARLY:
                 begin = _send(self._host, self._sock, data, size, engine | FASTOPEN, self._spin)
                 answer = self._opened(begin, flags)

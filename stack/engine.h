@@ -157,7 +157,7 @@ enum {
     BW_OPT_BROADCAST,
     BW_OPT_SNDBUF,
     BW_OPT_RCVBUF,
-    BW_OPT_LINGER /* seconds, -1: off */,
+    BW_OPT_LINGER /* seconds, -1: off, -2: without end */,
     BW_OPT_OOBINLINE,
     BW_OPT_ATMARK /* read only: SIOCATMARK */,
     BW_OPT_TTL,
@@ -167,6 +167,11 @@ enum {
     BW_OPT_BINDTOIF /* interface index */,
     BW_OPT_MAX_PACING_RATE /* bytes a second, 0: no limit */,
     BW_OPT_UDP_SEGMENT /* bytes of each datagram that a longer message becomes, 0: one */,
+    BW_OPT_RCVTIMEO,
+    BW_OPT_SNDTIMEO /* these two: ms, up to 49 days, 0: no limit, -1: no wait at all; kept for the caller */,
+    BW_OPT_PRIORITY,
+    BW_OPT_TIMESTAMP /* BW_TIMESTAMP_*; kept for the caller */,
+    BW_OPT_MTU /* read only: the path's, of a connected socket */,
     BW_OPT_NODELAY = 32,
     BW_OPT_MAXSEG,
     BW_OPT_CORK,
@@ -190,6 +195,8 @@ enum {
     BW_OPT_ECN /* BW_ECN_*, before the SYN */,
     BW_OPT_TRACE /* 0 or 1; a listener's children have it too */,
 };
+
+enum { BW_TIMESTAMP_OFF, BW_TIMESTAMP_US, BW_TIMESTAMP_NS };
 
 /* Explicit Congestion Notification, in the numbers of Linux's tcp_ecn. */
 enum {

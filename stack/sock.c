@@ -246,6 +246,30 @@ static int set_interface(struct bw_sock *s, int64_t value)
     return 0;
 }
 
+static int set_time(int64_t ms, uint32_t *field)
+{
+    *field = ms < 0 || ms > UINT32_MAX ? UINT32_MAX - (ms >= 0) : (uint32_t)ms;
+    return 0;
+}
+
+/* As Linux, the type of service says what is urgent (its rt_tos2priority). */
+static int set_tos(struct bw_sock *s, int64_t value)
+{
+    static const uint8_t priority[] = {0, 2, 6, 4};
+    s->tos = (uint8_t)(s->kind == KIND_UDP ? value : value & ~3); /* TCP's ECN field is its own (RFC 3168) */
+    s->priority = priority[s->tos >> 3 & 3];
+    return 0;
+}
+
+static int get_mtu(struct bw_sock *s, int64_t *value)
+{
+    if (!(s->flags & SOCK_CONNECTED))
+        return -ENOTCONN;
+    int err = ip_path_get(s->st, s->raddr, s->bound_if, &s->path);
+    *value = s->path.mtu;
+    return err;
+}
+
 int bw_setopt(struct bw_sock *s, int opt, int64_t value)
 {
     switch (opt) {
@@ -258,11 +282,13 @@ int bw_setopt(struct bw_sock *s, int opt, int64_t value)
     case BW_OPT_RECVERR: s->recverr = value != 0; return 0;
     case BW_OPT_SNDBUF:
     case BW_OPT_RCVBUF: return set_buffer(s, opt, value);
-    case BW_OPT_LINGER: s->linger = value < 0 ? -1 : value > INT32_MAX ? INT32_MAX : (int)value; return 0;
+    case BW_OPT_LINGER: s->linger = value < -2 ? -1 : value > INT32_MAX ? INT32_MAX : (int)value; return 0;
+    case BW_OPT_RCVTIMEO: return set_time(value, &s->rcvtimeo);
+    case BW_OPT_SNDTIMEO: return set_time(value, &s->sndtimeo);
+    case BW_OPT_PRIORITY: s->priority = (int32_t)value; return 0;
+    case BW_OPT_TIMESTAMP: return set_byte(value, BW_TIMESTAMP_OFF, BW_TIMESTAMP_NS, &s->timestamp);
     case BW_OPT_TTL: return set_byte(value == -1 ? 64 : value, 1, 255, &s->ttl);
-    case BW_OPT_TOS: /* of TCP's bytes the ECN field is TCP's own (RFC 3168) */
-        s->tos = (uint8_t)(s->kind == KIND_UDP ? value : value & ~3);
-        return 0;
+    case BW_OPT_TOS: return set_tos(s, value);
     case BW_OPT_MTU_DISCOVER: return set_byte(value, 0, 5, &s->mtu_discover);
     case BW_OPT_BINDTOIF: return set_interface(s, value);
     default: break;
@@ -282,6 +308,11 @@ int bw_getopt(struct bw_sock *s, int opt, int64_t *value)
     case BW_OPT_SNDBUF: *value = s->kind == KIND_UDP ? s->sndbuf : tcp_send_bound(tcb_of(s)); return 0;
     case BW_OPT_RCVBUF: *value = s->rcvbuf; return 0;
     case BW_OPT_LINGER: *value = s->linger; return 0;
+    case BW_OPT_RCVTIMEO: *value = (int32_t)s->rcvtimeo == -1 ? -1 : (int64_t)s->rcvtimeo; return 0;
+    case BW_OPT_SNDTIMEO: *value = (int32_t)s->sndtimeo == -1 ? -1 : (int64_t)s->sndtimeo; return 0;
+    case BW_OPT_PRIORITY: *value = s->priority; return 0;
+    case BW_OPT_TIMESTAMP: *value = s->timestamp; return 0;
+    case BW_OPT_MTU: return get_mtu(s, value);
     case BW_OPT_TTL: *value = s->ttl; return 0;
     case BW_OPT_TOS: *value = s->tos; return 0;
     case BW_OPT_MTU_DISCOVER: *value = s->mtu_discover; return 0;

@@ -180,15 +180,18 @@ struct bw_sock {
     int so_error;      /* pending, positive errno; taken once */
     int soft_error;    /* told by SO_ERROR, or by a time-out instead of ETIMEDOUT */
     uint8_t ttl, tos, mtu_discover, recverr;
-    int linger;              /* seconds, -1: off */
+    int linger;              /* seconds, -1: off, -2: without end */
     uint32_t sndbuf, rcvbuf; /* bounds in bytes */
     struct ip_path path;
     struct bw_sock *flow_next; /* chain in the flow table */
     struct bw_sock *bind_next; /* chain in the bind table */
     struct bind_group *group;  /* the SO_REUSEPORT group it shares its entry there with, or NULL */
     struct bw_sock *changed_next;
-    void *user;  /* the driver's */
-    uint32_t id; /* index in the slab */
+    void *user;                  /* the driver's */
+    uint32_t id;                 /* index in the slab */
+    uint32_t rcvtimeo, sndtimeo; /* ms, 0: none, UINT32_MAX: no wait */
+    int32_t priority;
+    uint8_t timestamp; /* BW_TIMESTAMP_* */
 };
 
 /* A token bucket, kept as one time: when it is full again. */

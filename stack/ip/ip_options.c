@@ -129,8 +129,8 @@ static void update_option(struct bw_stack *st, uint8_t *p, const uint8_t *ours)
 uint32_t ip_options_echo(struct bw_stack *st, const struct packet *pkt, uint8_t *out)
 {
     uint32_t len, n = 0;
-    const uint8_t *p = pkt->l3 + 20;
-    for (; (p = next_option(p, pkt->l4, &len)); p += len) {
+    const uint8_t *p = pkt->l3 + 20, *end = pkt->l3 + (pkt->l3[0] & 15u) * 4;
+    for (; (p = next_option(p, end, &len)) && len; p += len) {
         if (p[0] != IPOPT_RECORD_ROUTE && p[0] != IPOPT_TIMESTAMP)
             continue;
         memcpy(out + n, p, len);

@@ -73,6 +73,9 @@ static void copy_template(struct tcb *t, const struct tcb *from)
     t->base.ttl = from->base.ttl;
     t->base.tos = from->base.tos;
     t->base.linger = from->base.linger;
+    t->base.rcvtimeo = from->base.rcvtimeo;
+    t->base.sndtimeo = from->base.sndtimeo;
+    t->base.timestamp = from->base.timestamp;
     t->base.sndbuf = from->base.sndbuf;
     t->base.rcvbuf = from->base.rcvbuf;
     t->base.flags |= from->base.flags & (SOCK_SNDBUF_LOCK | SOCK_RCVBUF_LOCK);

@@ -102,7 +102,7 @@ def test_datagrams_are_told_apart_by_all_four(wire: Wire, sock: Sock) -> None:
 
 
 def test_the_first_fragments_header_is_kept_with_its_options(wire: Wire) -> None:
-    options = build_options(IPv4Option(0x94, b"\0\0"), IPv4Option(7, bytes([4]) + bytes(8)))
+    options = build_options(IPv4Option(0x94, b"\0\0"), IPv4Option(0x9E, bytes(9)))
     whole = replace(DATAGRAM, options=options, ttl=33, tos=0x10, proto=253)
     pieces = whole.fragments(700)
     pieces[1:] = [replace(p, ttl=1) for p in pieces[1:]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
@@ -131,6 +132,22 @@ def test_a_datagram_that_was_too_large_tells_everybody(tcp: Tcp, peer: TcpPeer) 
     with tcp.counts("icmp_errors_applied"):
         error(tcp, FRAG_NEEDED, tcp.wire.expects(), mtu=1000)
     assert tcp.established(mss=1460).inside.mss == 960
+
+
+def test_other_paths_stay_what_they_were(tcp: Tcp, peer: TcpPeer) -> None:
+    """What one path has taught makes few others be looked up again."""
+    socks = [tcp.wire.udp().connect(f"198.18.0.{i}", 9) for i in range(2, 102)]
+    for sock in socks:
+        sock.send(bytes(1400))
+    first = tcp.wire.drain()[0]
+    error(tcp, FRAG_NEEDED, first, mtu=1000)
+    assert socks[0].take_error() == errno.EMSGSIZE
+    before = tcp.stack.counters()["ip_paths_looked_up"]
+    for sock in socks[1:]:
+        sock.send(bytes(1400))
+    assert tcp.stack.counters()["ip_paths_looked_up"] - before < 10
+    socks[0].send(bytes(900))
+    assert tcp.stack.control.path_mtu.get(IPv4Address(peer.address)) == 1000
 
 
 def test_a_ping_that_was_too_large_tells_everybody(tcp: Tcp, peer: TcpPeer) -> None:

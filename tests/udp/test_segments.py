@@ -174,6 +174,15 @@ def test_a_refusal_is_raised_by_the_call_that_follows(wire: Wire) -> None:
             sock.send_batch(batch)
 
 
+def test_a_super_segment_to_a_closed_port_is_refused_datagram_by_datagram(wire: Wire) -> None:
+    """What follows the IP header is no option of it."""
+    with sender(wire) as sock:
+        sock.sendto(b"x", (LOCAL, 9))
+        assert sock.send_batch(batch_of([bytes(range(7, 15))] * 6, [9])) == 6
+        with wire.counts("icmp_errors_sent", 7):
+            wire.world.rest()
+
+
 def test_without_memory_the_short_ones_still_go() -> None:
     """A datagram that fits a header slot needs no chunk; a run of them does."""
     with World(buffer_bytes=1 << 20) as world:
