@@ -2,12 +2,14 @@
 
 `BAREWIRE="tap:tap0 address=198.18.0.2/24 gateway=198.18.0.1"`: a device, then what Stack() takes
 by keyword; `address=` and `route=PREFIX,GATEWAY` may repeat. Without it the default stack has its
-loopback only. It is made at the first use of barewire.socket.
+loopback only. It is made at the first use of barewire.socket. See variable() for when it is ignored.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 from ._stack import Stack
 
 VARIABLE = "BAREWIRE"
+_AT_SECURE = 23  # getauxval(3)
 
 
 def _route(text: str) -> tuple[str, str]:
@@ -96,9 +99,27 @@ def set_default_stack(stack: Stack | None) -> None:
         _default = stack
 
 
+def variable() -> str:
+    """What BAREWIRE says; nothing under `python -E` and `-I`, and in a process that has more privileges
+    than the one that started it (setuid, file capabilities): whoever set the variable may not open
+    devices with them."""
+    if sys.flags.ignore_environment or _is_privileged_beyond_its_caller():
+        return ""
+    return os.environ.get(VARIABLE, "")
+
+
+def _is_privileged_beyond_its_caller() -> bool:
+    """As the dynamic loader decides it (AT_SECURE), and as it may have become since."""
+    if os.getuid() != os.geteuid() or os.getgid() != os.getegid():
+        return True
+    getauxval = ctypes.CDLL(None).getauxval
+    getauxval.argtypes, getauxval.restype = [ctypes.c_ulong], ctypes.c_ulong
+    return bool(getauxval(_AT_SECURE))
+
+
 def from_environment() -> Stack:
     """A new stack as the variable BAREWIRE says."""
-    text = os.environ.get(VARIABLE, "")
+    text = variable()
     try:
         return Stack(**parse(text))
     except ValueError as problem:

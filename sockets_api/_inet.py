@@ -17,7 +17,7 @@ from typing import Any
 
 from barewire.stack import ffi, lib
 
-from . import _default, _limits, _options, _registry, _timeout, _waiting
+from . import _default, _guard, _limits, _options, _registry, _timeout, _waiting
 from ._address import argument, unpack
 from ._errors import check, errno_of, error
 from ._kernel import socket as _std
@@ -81,13 +81,16 @@ class socket(Transfer, metaclass=SocketMeta):
         cls, family: int = -1, type: int = -1, proto: int = -1, fileno: Any = None, *,
         stack: Any = None,
     ) -> Any:  # fmt: skip
-        ours = fileno in _registry.detached if fileno is not None else family in (-1, _std.AF_INET)
+        ours = (
+            family in (-1, _std.AF_INET) if fileno is None else _registry.kept(fileno) is not None
+        )
         if not ours and cls is socket:
-            if fileno in _registry.by_fileno:
+            if fileno is not None and _registry.find(fileno):
                 raise OSError(errno.EOPNOTSUPP, "a barewire socket cannot be shared by two objects")
             if family != _std.AF_INET6 or fileno is not None:
                 return _kernel_socket(family, type, proto, fileno)
         if fileno is not None and not ours:
+            _guard.tell(_guard.TLS)
             raise OSError(errno.EOPNOTSUPP, "a barewire socket cannot move into a subclass (TLS)")
         if not ours:
             raise error(-errno.EAFNOSUPPORT)
@@ -100,7 +103,7 @@ class socket(Transfer, metaclass=SocketMeta):
         stack: Any = None,
     ) -> None:  # fmt: skip
         if fileno is not None:
-            self._move_from(_registry.detached.pop(fileno))
+            self._move_from(_registry.release(fileno))
             return
         type, proto = STREAM if type == -1 else index(type), 0 if proto == -1 else index(proto)
         kind = _engine_type(type, proto)
@@ -130,7 +133,7 @@ class socket(Transfer, metaclass=SocketMeta):
         self._retie()
         other._tie()
         if self._fileno >= 0:
-            _registry.by_fileno[self._fileno] = self
+            _registry.remember(self._fileno, self)
 
     # ---- opening and closing -----------------------------------------------------------------
 
@@ -215,14 +218,14 @@ class socket(Transfer, metaclass=SocketMeta):
             _waiting.wait_one(stack, self._sock, lib.BW_DRAINED, until)
 
     def _real_close(
-        self, _close: Any = lib.host_sock_close, _forget: Any = _registry.by_fileno.pop
+        self, _close: Any = lib.host_sock_close, _forget: Any = _registry.forget
     ) -> None:
         # Uses no globals: it may run while the interpreter ends.
         host, handle = self._host, self._sock
         self._host = self._sock = self._NULL  # the stack may go before this object does
         self._tie()
         if self._fileno >= 0:
-            _forget(self._fileno, None)
+            _forget(self._fileno, self)
             self._fileno = -1
         if handle:
             _close(host, handle)
@@ -252,7 +255,7 @@ class socket(Transfer, metaclass=SocketMeta):
             keeper = object.__new__(socket)
             keeper._empty()
             keeper._move_from(self)
-            _registry.detached[fd] = keeper
+            _registry.keep(fd, keeper)
         self._closed = True
         return fd
 
@@ -269,7 +272,7 @@ class socket(Transfer, metaclass=SocketMeta):
         """
         if self._fileno < 0 and self._sock:
             self._fileno = check(lib.host_sock_fileno(self._host, self._sock))
-            _registry.by_fileno[self._fileno] = self
+            _registry.remember(self._fileno, self)
         return self._fileno
 
     def getsockname(self) -> Any:

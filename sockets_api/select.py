@@ -69,7 +69,7 @@ def _target(obj: Any) -> Any:
     if isinstance(obj, _Transfer) and obj._sock:
         return obj
     fd = _registry.fileno_of(obj)
-    return _registry.by_fileno.get(fd, fd)
+    return _registry.find(fd) or fd
 
 
 def _wait(events: dict[Any, int], timeout: float | None) -> dict[Any, int]:

@@ -139,7 +139,7 @@ class _Selector(BaseSelector):
             return fileobj
         try:
             fd = _registry.fileno_of(fileobj)
-            return _registry.by_fileno.get(fd, fd)
+            return _registry.find(fd) or fd
         except (TypeError, ValueError):
             pass
         for target, key in self._keys.items():

@@ -171,7 +171,7 @@ def dup(fd: int) -> int:
 
 def close(fd: int) -> None:
     """Closes a socket by number: one of the kernel's, or a barewire socket."""
-    sock = _registry.detached.pop(fd, None) or _registry.by_fileno.get(fd)
+    sock = _registry.release(fd) or _registry.find(fd)
     if sock is None:
         _std.close(fd)
     else:
@@ -179,7 +179,7 @@ def close(fd: int) -> None:
 
 
 def _refuse_ours(fd: int) -> None:
-    if fd in _registry.by_fileno:
+    if _registry.find(fd):
         raise OSError(errno.EOPNOTSUPP, "a barewire socket cannot be duplicated")
 
 

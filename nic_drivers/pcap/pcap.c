@@ -14,7 +14,7 @@ enum { BUFFER = 2 * PCAP_SNAPLEN_MAX, LINKTYPE_ETHERNET = 1, LINKTYPE_RAW = 101,
 struct pcap_header {
     uint32_t magic;
     uint16_t major, minor;
-    uint32_t zone, accuracy, snaplen, linktype;
+    uint32_t reserved[2], snaplen, linktype; /* readers ignore the reserved ones */
 };
 
 struct pcap_entry {
@@ -159,6 +159,7 @@ struct netdev *pcap_new(struct netdev *inner, int fd, const struct pcap_config *
     struct pcap_header h = {.magic = 0xa1b23c4d,
                             .major = 2,
                             .minor = 4,
+                            .reserved = {0, PCAP_OWN},
                             .snaplen = cfg->snaplen,
                             .linktype = inner->layer == 2 ? LINKTYPE_ETHERNET : LINKTYPE_RAW};
     memcpy(buffer, &h, sizeof h);

@@ -18,6 +18,7 @@ struct pcap_config {
     uint32_t snaplen;    /* most bytes kept of a frame, at most PCAP_SNAPLEN_MAX */
 };
 enum { PCAP_SNAPLEN_MAX = 262144 };
+enum { PCAP_OWN = 0x65726162 }; /* in the header's second reserved field: a capture of ours */
 /* Writes to fd, the device's from now on. Takes inner over. NULL: no memory, both stay the caller's. */
 struct netdev *pcap_new(struct netdev *inner, int fd, const struct pcap_config *cfg, struct tally **tally);
 /* cdef:end */

@@ -1,13 +1,8 @@
-"""The local ports of a raw device: which they are, and that neither the kernel nor another device of
-this kind has them.
-"""
+"""The local ports of a raw device: which they are, and that the kernel does not have them."""
 
 from __future__ import annotations
 
-import _socket
 import errno
-import itertools
-import os
 import re
 
 from ..errors import DeviceError
@@ -20,8 +15,6 @@ DEFAULT: Ports = ((61_000, 65_535),)
 
 _MOST = 16
 _TIME_WAIT = "06"
-_CLAIM = "barewire-raw"
-_numbers = itertools.count()
 
 
 def parse_ports(text: str) -> Ports:
@@ -55,7 +48,7 @@ def _among(port: int, ports: Ports) -> bool:
     return any(first <= port <= last for first, last in ports)
 
 
-def _overlap(one: Ports, other: Ports) -> bool:
+def overlap(one: Ports, other: Ports) -> bool:
     return any(a <= last and first <= b for a, b in one for first, last in other)
 
 
@@ -67,21 +60,21 @@ def check_kernel(ports: Ports) -> None:
     for protocol in ("tcp", "udp"):
         for port in _bound(protocol) | _bound(f"{protocol}6"):
             if _among(port, ports):
-                raise _taken(ports, f"the kernel has a socket on {protocol.upper()} port {port}")
+                raise taken(ports, f"the kernel has a socket on {protocol.upper()} port {port}")
     first, last = map(int, _read("/proc/sys/net/ipv4/ip_local_port_range").split())
     reserved = _read("/proc/sys/net/ipv4/ip_local_reserved_ports").strip()
     kept = _ranges(reserved) if reserved else ()
     for low, high in ports:
         shared = range(max(low, first), min(high, last) + 1)
         if not all(_among(port, kept) for port in shared):
-            raise _taken(
+            raise taken(
                 ports,
                 f"the kernel chooses ports from {first} to {last} for its own connections: take "
                 f"others, or set `sysctl net.ipv4.ip_local_reserved_ports`",
             )
 
 
-def _taken(ports: Ports, why: str) -> DeviceError:
+def taken(ports: Ports, why: str) -> DeviceError:
     return DeviceError(errno.EADDRINUSE, f"ports={ports_text(ports)}: {why}")
 
 
@@ -116,23 +109,3 @@ def _is_loopback(address: str) -> bool:
     return address == "0" * 24 + "01000000" or (
         address.startswith(mapped) and address.endswith("7F")
     )
-
-
-def claim_ports(interface: str, ports: Ports) -> _socket.socket:
-    """A socket that says for as long as it is open, to every process of the namespace, whose the
-    ports of the interface are: an abstract Unix address. Raises DeviceError, EADDRINUSE."""
-    own = f"{_CLAIM}/{interface}/{ports_text(ports)}/{os.getpid()}.{next(_numbers)}"
-    claim = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
-    try:
-        claim.bind(f"\0{own}".encode())
-        for line in _read("/proc/thread-self/net/unix").splitlines():
-            name = line.rpartition(" @")[2]
-            if name != own and name.startswith(f"{_CLAIM}/{interface}/"):
-                _, _, theirs, owner = name.split("/")
-                if _overlap(ports, _ranges(theirs)):
-                    pid = owner.partition(".")[0]
-                    raise _taken(ports, f"another raw device (process {pid}) has {theirs}")
-        return claim
-    except BaseException:
-        claim.close()
-        raise

@@ -24,8 +24,9 @@ from ..names import DeviceSpec, parse_between, parse_choice, parse_text
 from ..packet_filter import own_ports
 from ..packet_socket import SOL_PACKET, attach_filter, look_at
 from ..registry import register
+from .claims import claim_ports
 from .guard import open_guard
-from .ports import DEFAULT, Ports, check_kernel, claim_ports, parse_ports, ports_text
+from .ports import DEFAULT, Ports, check_kernel, parse_ports, ports_text
 
 log = logging.getLogger("barewire.raw")
 _RUN_AS = "run as root, with CAP_NET_RAW, or inside `unshare -Urn`"
@@ -121,7 +122,7 @@ def _open(request: _Request) -> _Opened:
             if interface_up(request.name).hardware == _ARPHRD_LOOPBACK:
                 raise invalid(f"raw:{request.name}: the kernel's loopback is no way to others")
             check_kernel(request.ports)
-            keep(claim_ports(request.name, request.ports))
+            keep(claim_ports(_socket.if_nametoindex(request.name), request.ports, receiver))
             no_tcp, guard = _guard(request)
             if guard is not None:
                 keep(guard)

@@ -44,7 +44,7 @@ static struct record *record_new(struct host *h, struct bw_sock *s)
         r->generation = 1; /* no handle is NULL */
     r->sock = s;
     r->interests = NULL;
-    r->user_fd = r->own_fd = -1;
+    r->user_fd = r->far_fd = r->own_fd = -1;
     r->pair = 0;
     r->held = 1;
     h->held++;

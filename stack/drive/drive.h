@@ -134,6 +134,8 @@ int64_t host_queued_bytes(struct host *h, struct bw_sock *s, int which);
  * pair that the driver keeps in step on changes (a byte in it: readable; full: not writable; shut:
  * HUP). It belongs to the socket and is closed with it. */
 int host_sock_fileno(struct host *h, struct bw_sock *s);
+/* 1: the number is that descriptor, and not one that came after the program closed it. */
+int host_sock_has_fileno(struct host *h, struct bw_sock *s, int fd);
 
 /* ---- waiting: on any mix of sockets of any stacks, and of descriptors ---- */
 struct wait_item {

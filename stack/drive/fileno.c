@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* A descriptor for foreign select, poll and epoll: one end of an AF_UNIX stream pair that says what
  * the socket says. Readable: a byte lies in it. Not writable: its send buffer is full. Hung up:
- * the other end is shut. Written and read on changes only, by this file alone. */
+ * the other end is shut. Written and read on changes only, by this file alone, and never by the number that
+ * the program has: it may have closed it, and the number be somebody else's. */
 #include "host.h"
+
+#include <fcntl.h>
 
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -23,7 +27,7 @@ static void set_readable(struct record *r, int on)
     if (on == ((r->pair & PAIR_READABLE) != 0))
         return;
     ssize_t n = on ? send(r->own_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL)
-                   : recv(r->user_fd, &byte, 1, MSG_DONTWAIT);
+                   : recv(r->far_fd, &byte, 1, MSG_DONTWAIT);
     if (n == 1)
         r->pair ^= PAIR_READABLE;
 }
@@ -35,7 +39,7 @@ static void set_full(struct record *r, int on)
         return;
     memset(block, 0, sizeof block);
     if (on)
-        while (send(r->user_fd, block, sizeof block, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+        while (send(r->far_fd, block, sizeof block, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
             ;
     else
         while (recv(r->own_fd, block, sizeof block, MSG_DONTWAIT) > 0)
@@ -60,14 +64,45 @@ void pair_update(struct record *r, uint32_t ready)
     }
 }
 
+/* 1: the program's number still is this end. */
+static int is_ours(const struct record *r)
+{
+    struct stat theirs, ours;
+    return !fstat(r->user_fd, &theirs) && !fstat(r->far_fd, &ours) && theirs.st_ino == ours.st_ino &&
+           theirs.st_dev == ours.st_dev;
+}
+
 void pair_close(struct record *r)
 {
     if (r->user_fd < 0)
         return;
-    close(r->user_fd);
+    if (is_ours(r))
+        close(r->user_fd);
+    close(r->far_fd);
     close(r->own_fd);
-    r->user_fd = r->own_fd = -1;
+    r->user_fd = r->far_fd = r->own_fd = -1;
     r->pair = 0;
+}
+
+static int pair_open(struct record *r)
+{
+    int pair[2], small = PAIR_SNDBUF;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+        return -errno;
+    int far = fcntl(pair[0], F_DUPFD_CLOEXEC, 3);
+    if (far < 0) {
+        int err = errno;
+        close(pair[0]);
+        close(pair[1]);
+        return -err;
+    }
+    setsockopt(far, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+    r->user_fd = pair[0];
+    r->far_fd = far;
+    r->own_fd = pair[1];
+    record_observe(r);
+    pair_update(r, bw_readiness(r->sock));
+    return 0;
 }
 
 int host_sock_fileno(struct host *h, struct bw_sock *handle)
@@ -76,21 +111,23 @@ int host_sock_fileno(struct host *h, struct bw_sock *handle)
     if (rc)
         return rc;
     struct record *r = record_find(h, handle);
-    int pair[2], small = PAIR_SNDBUF;
-    if (!r) {
+    if (!r)
         rc = -EBADF;
-    } else if (r->user_fd < 0 &&
-               socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
-        rc = -errno;
-    } else if (r->user_fd < 0) {
-        r->user_fd = pair[0];
-        r->own_fd = pair[1];
-        setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
-        record_observe(r);
-        pair_update(r, bw_readiness(r->sock));
-    }
+    else if (r->user_fd < 0)
+        rc = pair_open(r);
     if (!rc)
         rc = r->user_fd;
     host_unlock(h);
     return rc;
+}
+
+int host_sock_has_fileno(struct host *h, struct bw_sock *handle, int fd)
+{
+    int rc = host_look(h);
+    if (rc)
+        return rc == -BW_FOREIGN; /* its copy: what asks next is told */
+    struct record *r = record_find(h, handle);
+    int ours = r && r->user_fd == fd && fd >= 0 && is_ours(r);
+    host_unlock(h);
+    return ours;
 }

@@ -48,9 +48,9 @@ struct record {
     struct interest *interests; /* of waiters enlisted on it */
     uint32_t generation;
     uint32_t next_free;
-    int user_fd, own_fd; /* the fileno pair, -1: none */
-    uint8_t pair;        /* PAIR_*: what the pair says now */
-    uint8_t held;        /* the program has the handle */
+    int user_fd, far_fd, own_fd; /* the fileno pair, -1: none; far_fd is the same end as user_fd */
+    uint8_t pair;                /* PAIR_*: what the pair says now */
+    uint8_t held;                /* the program has the handle */
 };
 
 struct interest {

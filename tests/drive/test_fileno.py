@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import select
+import socket
 
 from barewire import _waiting
 
-from .kit import HUP, IN, OUT, Sock, Stack, Thread, pair, two_stacks, until
+from .kit import HUP, IN, OUT, Sock, Stack, Thread, descriptors, pair, two_stacks, until
 
 RDHUP = 0x2000
 
@@ -116,3 +118,55 @@ def test_waiting_on_sockets_of_two_stacks_and_a_descriptor() -> None:
 
 def test_waiting_for_nothing_is_a_sleep() -> None:
     assert _waiting.wait_many([], 0.001) == []
+
+
+def reuse(fd: int) -> tuple[socket.socket, socket.socket]:
+    """The program closes the number, and it becomes a socket of the program's own."""
+    os.close(fd)
+    mine, peer = socket.socketpair()
+    if mine.fileno() != fd:
+        os.dup2(mine.fileno(), fd)
+        mine.close()
+        mine = socket.socket(fileno=fd)
+    mine.setblocking(False)
+    peer.setblocking(False)
+    return mine, peer
+
+
+def holds(sock: socket.socket) -> bytes:
+    try:
+        return sock.recv(100)
+    except BlockingIOError:
+        return b""
+
+
+def test_a_number_that_the_program_closed_and_used_again_is_left_alone() -> None:
+    """Full, room again, readable, read, hung up, closed: nothing comes to the stranger, nothing is taken."""
+    with two_stacks() as (a, b):
+        here, there = pair(a, b)
+        stranger, peer = reuse(here.fileno())
+        with stranger, peer:
+            peer.send(b"theirs")
+            while here.try_send(bytes(1 << 16)) > 0:
+                pass
+            there.sendall(b"x")
+            assert here.recv() == b"x"
+            for _ in range(200):
+                there.try_recv(1 << 20)
+            there.sendall(b"y")
+            there.close()
+            until(lambda: here.readiness() & RDHUP != 0, "the end")
+            here.close()
+            assert holds(peer) == b""
+            assert holds(stranger) == b"theirs"
+            stranger.send(b"it is open")
+            assert peer.recv(100) == b"it is open"
+
+
+def test_the_mirror_of_a_closed_number_costs_nothing_when_its_socket_is_gone() -> None:
+    with Stack() as stack:
+        before = descriptors()
+        sock = Sock(stack)
+        os.close(sock.fileno())
+        sock.close()
+        assert descriptors() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_header_and_link_types(tmp_path: Path) -> None:
         with_pcap(a, path).close()
         b.close()
         assert struct.unpack("=IHHIIII", path.read_bytes()) == (
-            0xA1B23C4D, 2, 4, 0, 0, 262144, linktype,
+            0xA1B23C4D, 2, 4, 0, int.from_bytes(b"bare", "little"), 262144, linktype,
         )  # fmt: skip
     path = tmp_path / "ip.pcap"
     a, b = pipe_pair(3)
@@ -171,3 +172,65 @@ def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
         with pytest.raises(DeviceError, match="snaplen"):
             with_pcap(a, tmp_path / "x", snaplen=0)
         assert a.send(b"x" * 60) and b.recv() == b"x" * 60
+
+
+# ---- the file ------------------------------------------------------------------------------------
+
+
+def captures(path: Path) -> None:
+    near, far = pipe_pair()
+    with far, near:
+        with_pcap(near, path).close()
+
+
+def test_an_earlier_capture_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "x.pcap"
+    a, b = pipe_pair()
+    with b, with_pcap(a, path) as device:
+        device.tx([datagram(b"one")])
+    captures(path)
+    assert records(path) == []
+    path.write_bytes(b"")
+    captures(path)
+    assert path.stat().st_size == 24
+
+
+@pytest.mark.parametrize("content", [b"precious", b"\x4d\x3c\xb2\xa1" + bytes(20)])
+def test_no_other_file_is_touched(tmp_path: Path, content: bytes) -> None:
+    """Somebody else's capture neither."""
+    path = tmp_path / "notes"
+    path.write_bytes(content)
+    with pytest.raises(DeviceError, match="no capture of barewire's: give another name") as caught:
+        captures(path)
+    assert caught.value.errno == errno.EEXIST
+    assert path.read_bytes() == content
+
+
+def test_no_link_is_followed(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    for exists in (False, True):
+        link = tmp_path / f"link{exists}"
+        link.symlink_to(target)
+        if exists:
+            target.write_bytes(b"")
+        with pytest.raises(DeviceError, match="symbolic link") as caught:
+            captures(link)
+        assert caught.value.errno == errno.ELOOP
+        assert target.exists() == exists
+    os.link(target, tmp_path / "hard")
+    with pytest.raises(DeviceError, match="another name"):
+        captures(tmp_path / "hard")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="cannot write the capture"):
+        captures(tmp_path)
+
+
+def test_a_reader_at_a_fifo(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    captures(path)
+    assert len(os.read(reader, 100)) == 24
+    os.close(reader)

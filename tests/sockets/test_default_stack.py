@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import barewire
@@ -10,6 +12,7 @@ import barewire.socket
 import pytest
 from barewire import _default
 
+from tests.kit.users import NOBODY, is_a_user
 from tests.sockets.kit import outcome, own_default_stack
 
 
@@ -166,3 +169,48 @@ def test_fork_leaves_a_foreign_socket() -> None:
             other.sendall(b"parent lives")
             other.close()
             assert sock.recv(100) == b"parent lives"
+
+
+WHAT = "import barewire; print([i.name for i in barewire.default_stack().interfaces])"
+
+
+@pytest.mark.parametrize("flags", [["-I"], ["-E"]])
+def test_an_isolated_interpreter_ignores_the_variable(flags: list[str]) -> None:
+    environment = {**os.environ, "BAREWIRE": "pipe:isolated"}
+    told = subprocess.check_output([sys.executable, "-c", WHAT], env=environment, text=True)
+    assert "isolated" in told
+    told = subprocess.check_output([sys.executable, *flags, "-c", WHAT], env=environment, text=True)
+    assert "isolated" not in told
+
+
+def test_a_process_with_more_privileges_than_its_caller_ignores_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The user who set the variable is not the one whose privileges it would use."""
+    monkeypatch.setenv("BAREWIRE", "pipe:privileged")
+    assert _default.variable() == "pipe:privileged"
+    for who in ("geteuid", "getegid"):
+        with monkeypatch.context() as context:
+            context.setattr(os, who, lambda: 12345)
+            assert _default.variable() == ""
+
+
+@pytest.mark.netns
+def test_a_program_that_was_started_with_anothers_identity_ignores_it() -> None:
+    """AT_SECURE: set by the kernel at exec, and there after the process has become one user again."""
+    if not is_a_user(NOBODY):
+        return  # a namespace with one user: nobody has another's identity
+    script = (
+        "import os, sys\n"
+        "if sys.argv[1:]:\n"
+        "    os.setresuid(0, 0, 0)\n"
+        "    from barewire import _default\n"
+        "    print(repr(_default.variable()))\n"
+        "else:\n"
+        "    os.setresuid(65534, 0, 0)\n"
+        "    os.execv(sys.executable, [sys.executable, '-c', SCRIPT, 'again'])\n"
+    )
+    script = f"SCRIPT = {script!r}\n{script}"
+    environment = {**os.environ, "BAREWIRE": "pipe:a"}
+    told = subprocess.check_output([sys.executable, "-c", script], env=environment, text=True)
+    assert told == "''\n"
