@@ -1,15 +1,24 @@
-"""`barewire run`: a program as `python` would run it, with its `socket` on the stack."""
+"""`barewire run`: a program as `python` would run it, with its `socket` on the stack.
+
+Each form leaves sys.argv, sys.path[0], __file__ and the exit status as python's own does; the program's
+module is a fresh `__main__`.
+"""
 
 from __future__ import annotations
 
+import io
 import os
+import pkgutil
 import runpy
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from types import FrameType
+import types
+from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader, SourcelessFileLoader
+from types import CodeType, FrameType
 from typing import Any
 
+from . import _guard
 from ._patch import patch
 
 TERMINATED = 128 + signal.SIGTERM
@@ -21,24 +30,79 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def run_script(path: str, arguments: Sequence[str]) -> int:
-    """Runs a file (or a folder or archive with a __main__) with __name__ == "__main__"."""
-    if not sys.flags.safe_path and os.path.isfile(path):
-        sys.path[0] = os.path.dirname(os.path.realpath(path))
+    """Runs a file, a folder or archive with a __main__, or "-": standard input."""
     sys.argv = [path, *arguments]
-    return _run(lambda: runpy.run_path(path, run_name="__main__"))
+    if path == "-":
+        _first_path("")
+        code = compile(sys.stdin.read(), "<stdin>", "exec", dont_inherit=True)
+        return _execute(code, __file__="<stdin>")
+    where = os.path.join(os.getcwd(), path)
+    if type(pkgutil.get_importer(where)) is not type(None):
+        _first_path(where, always=True)
+        _begin()
+        _as_main("__main__", False)
+        return 0
+    _first_path(os.path.dirname(os.path.realpath(path)))
+    return _execute(_code(where), __file__=where, __cached__=None, __loader__=_loader(where))
 
 
 def run_module(name: str, arguments: Sequence[str]) -> int:
     """Runs a module as `python -m` does."""
+    _first_path(os.getcwd())
+    sys.argv = ["-m", *arguments]
+    _begin()
+    _as_main(name, True)
+    return 0
+
+
+def run_code(code: str, arguments: Sequence[str]) -> int:
+    """Runs a text as `python -c` does."""
+    _first_path("")
+    sys.argv = ["-c", *arguments]
+    return _execute(compile(code, "<string>", "exec", dont_inherit=True))
+
+
+def _first_path(path: str, *, always: bool = False) -> None:
+    """In the place of the folder of whatever started us."""
     if not sys.flags.safe_path:
-        sys.path[0] = os.getcwd()
-    sys.argv = [name, *arguments]
-    return _run(lambda: runpy.run_module(name, run_name="__main__", alter_sys=True))
+        sys.path[0] = path
+    elif always:  # a folder or archive, under -P too
+        sys.path.insert(0, path)
 
 
-def _run(program: Callable[[], Any]) -> int:
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:  # as python leaves SIGINT then
+def _code(path: str) -> CodeType:
+    with io.open_code(path) as file:
+        compiled: CodeType | None = pkgutil.read_code(file)
+    if compiled is not None:
+        return compiled
+    with io.open_code(path) as file:
+        return compile(file.read(), path, "exec", dont_inherit=True)
+
+
+def _loader(path: str) -> Any:
+    kind = SourcelessFileLoader if path.endswith(".pyc") else SourceFileLoader
+    return kind("__main__", path)
+
+
+def _begin() -> dict[str, Any]:
+    """The names of the program's module."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # not where the parent ignores it
         signal.signal(signal.SIGTERM, _terminate)
     patch()
-    program()
+    _guard.watch()
+    main = types.ModuleType("__main__")
+    sys.modules["__main__"] = main
+    return main.__dict__
+
+
+def _execute(code: CodeType, **names: Any) -> int:
+    space = _begin()
+    space.update(names, __builtins__=sys.modules["builtins"])
+    exec(code, space)
     return 0
+
+
+def _as_main(name: str, alter_argv: bool) -> None:
+    """What `python -m` itself calls: a module that is not there is one line on stderr and status 1."""
+    run: Any = runpy._run_module_as_main  # type: ignore[attr-defined]
+    run(name, alter_argv)

@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser(
         "run", help="run an unmodified program, its sockets on the stack",
-        usage="barewire run [options] (SCRIPT | -m MODULE) [ARGUMENT ...]",
+        usage="barewire run [options] (SCRIPT | - | -m MODULE | -c CODE) [ARGUMENT ...]",
     )  # fmt: skip
     add_stack_options(run)
     add_program(run)
@@ -92,9 +92,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def add_program(parser: argparse.ArgumentParser) -> None:
-    """Which program to run: a script or a module, and its arguments."""
+    """Which program to run: a script, a module or a text, and its arguments."""
     parser.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE",
                         help="run a module as a program, with the arguments that follow")  # fmt: skip
+    parser.add_argument("-c", dest="code", nargs=argparse.REMAINDER, metavar="CODE",
+                        help="run a text as a program, with the arguments that follow")  # fmt: skip
     parser.add_argument("program", nargs=argparse.REMAINDER, metavar="SCRIPT",
                         help="the program, and its arguments")  # fmt: skip
 
@@ -140,10 +142,15 @@ def open_stack(options: argparse.Namespace) -> Any:
         words[0] += ("&" if "?" in words[0] else "?") + f"pcap={quote(options.pcap)}"
     if any(any(c.isspace() for c in word) for word in words):
         raise UserError("the stack's options cannot have spaces in them")
+    here = [] if sys.flags.safe_path else [os.getcwd()]
+    sys.path[:0] = here  # callback:MODULE may be a file of the user's
     try:
         return Stack(**parse(" ".join(words))) if words else from_environment()
     except (OSError, ValueError, TypeError) as problem:
         raise UserError(_sentence(problem)) from problem
+    finally:
+        for path in here:
+            sys.path.remove(path)
 
 
 def _sentence(problem: BaseException) -> str:
@@ -156,24 +163,46 @@ def _sentence(problem: BaseException) -> str:
 def program(options: argparse.Namespace) -> Callable[[Any], int]:
     """What runs the program of `add_program` on a stack and returns its status. Raises UserError."""
     from ._default import set_default_stack
-    from ._run import run_module, run_script
+    from ._run import run_code, run_module, run_script
 
-    if not options.module and not options.program:
-        raise UserError("which program? Give a script, or -m and a module")
-    if options.module is None and not os.path.exists(options.program[0]):
-        raise UserError(f"there is no file {options.program[0]!r}")
+    words = list(options.program)
+    if words[:1] == ["--"]:
+        del words[0]
+    if not options.module and not options.code and not words:
+        raise UserError("which program? Give a script, or -m and a module, or -c and a text")
+    is_file = options.module is None and options.code is None and words[0] != "-"
+    if is_file and not os.path.exists(words[0]):
+        raise UserError(f"there is no file {words[0]!r}")
 
     def run(stack: Any) -> int:
         set_default_stack(stack)
         if options.module:
             return run_module(options.module[0], options.module[1:])
-        return run_script(options.program[0], options.program[1:])
+        if options.code:
+            return run_code(options.code[0], options.code[1:])
+        return run_script(words[0], words[1:])
 
     return run
 
 
 def _run(options: argparse.Namespace) -> int:
-    return program(options)(open_stack(options))
+    from ._default import variable
+
+    run = program(options)
+    stack = open_stack(options)
+    if not options.device and not variable():
+        print(f"barewire run: {_without_device()}", file=sys.stderr, flush=True)
+    return run(stack)
+
+
+def _without_device() -> str:
+    from barewire.nic_drivers import available
+
+    kinds = ", ".join(info.kind for info in available() if info.available)
+    return (
+        f"no device, so the stack has its loopback only; there are {kinds} here, for instance:"
+        " --device 'tap:tap0?host=198.18.0.1/24' --address 198.18.0.2/24"
+    )
 
 
 # ---- devices -------------------------------------------------------------------------------------

@@ -55,13 +55,15 @@ def script(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("arguments", [[], ["-m", "x"], ["--device", "y", "--", "-c", "1"]])
 def test_run_script(script: Path, arguments: list[str]) -> None:
-    done = barewire_command("run", str(script), *arguments, cwd=Path("/"))
+    device = ["--device", "pipe:a"]
+    done = barewire_command("run", *device, str(script), *arguments, cwd=Path("/"))
     expected = f"__main__ program.py barewire.socket neighbour {arguments!r}\nTrue\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
 
 
 def test_run_module(script: Path) -> None:
-    done = barewire_command("run", "-m", "program", "a", "--seed", "-m", cwd=script.parent)
+    device = ["--device", "pipe:a"]
+    done = barewire_command("run", *device, "-m", "program", "a", "--seed", "-m", cwd=script.parent)
     expected = "__main__ program.py barewire.socket neighbour ['a', '--seed', '-m']\nTrue\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
 
@@ -226,7 +228,7 @@ def test_signals(call: str, number: signal.Signals, status: int, tmp_path: Path)
         "print('ready', flush=True)\n"
         f"{WAITING[call]}\n"
     )
-    assert signalled(number, "run", str(path)) == (status, "", "")
+    assert signalled(number, "run", "--device", "pipe:a", str(path)) == (status, "", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
