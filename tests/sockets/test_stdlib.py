@@ -165,7 +165,7 @@ def test_same_output(name: str, tmp_path: Path) -> None:
     swapped.write_text("import barewire.socket\n" + SWAP + plain.read_text())
     expected = run(str(plain))
     assert expected
-    assert run("-m", "barewire", "run", str(plain)) == expected
+    assert run("-m", "barewire", "run", "--device", "pipe:a", str(plain)) == expected
     assert run(str(swapped)) == expected
 
 
