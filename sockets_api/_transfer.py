@@ -252,15 +252,11 @@ class Transfer(Direct):
 
     def _opened(self, answer: int, flags: int) -> int:
         """After a write that began a connection, which took that many bytes for the SYN (or EINPROGRESS:
-        none): a blocking call waits for the connection and hears of its failure, as the kernel's.
-        What is to be said to _send_on."""
-        if self._timeout == 0 or flags & _std.MSG_DONTWAIT:
+        none): a blocking call waits for the connection and hears of its failure, as the kernel's; one
+        with a timeout does not wait, as CPython's. What is to be said to _send_on."""
+        if not self._whole(flags) or (answer < 0 and answer != -errno.EINPROGRESS):
             return answer
-        if answer < 0 and answer != -errno.EINPROGRESS:
-            return answer
-        until = _waiting.deadline(self._stack, self._timeout)
-        if not _waiting.wait_one(self._stack, self._sock, OUT, until):
-            raise TimeoutError("timed out")
+        _waiting.wait_one(self._stack, self._sock, OUT, _waiting.NEVER)
         if failed := check(lib.host_take_error(self._host, self._sock)):
             raise error(-failed)
         return answer if answer >= 0 else NOT_ASKED

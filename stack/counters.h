@@ -46,7 +46,8 @@
     X(DROP_UDP_BROADCAST, "drop_udp_broadcast_to_many") \
     X(DROP_UDP_RCVBUF, "drop_udp_receive_buffer_full") \
     X(DROP_TCP_SHORT, "drop_tcp_short") \
-    X(DROP_TCP_HEADER, "drop_tcp_header") \
+    X(DROP_TCP_OFFSET, "drop_tcp_data_offset") \
+    X(DROP_TCP_PORT, "drop_tcp_port_zero") \
     X(DROP_TCP_CHECKSUM, "drop_tcp_checksum") \
     X(DROP_TCP_UNFINISHED, "drop_tcp_checksum_unfinished") \
     X(DROP_TCP_BROADCAST, "drop_tcp_broadcast") \
@@ -56,6 +57,7 @@
     X(DROP_TCP_WINDOW, "drop_tcp_out_of_window") \
     X(DROP_TCP_RST, "drop_tcp_rst_not_exact") \
     X(DROP_TCP_SYN, "drop_tcp_syn_in_window") \
+    X(DROP_TCP_SYN_FIN, "drop_tcp_syn_with_fin") \
     X(DROP_TCP_ACK, "drop_tcp_unacceptable_ack") \
     X(DROP_TCP_BACKLOG, "drop_tcp_accept_queue_full") \
     X(DROP_TCP_SYN_QUEUE, "drop_tcp_syn_queue_full") \
@@ -96,6 +98,7 @@
     X(COUNT_UDP_RX, "udp_datagrams_received") \
     X(COUNT_UDP_TX, "udp_datagrams_sent") \
     X(COUNT_TCP_RX_SEGMENTS, "tcp_segments_received") \
+    X(COUNT_TCP_BROKEN_OPTIONS, "tcp_option_lists_broken") \
     X(COUNT_TCP_RX_MERGED, "tcp_segments_merged") \
     X(COUNT_TCP_TX_SEGMENTS, "tcp_segments_sent") \
     X(COUNT_TCP_FAST_PATH, "tcp_header_prediction_hits") \

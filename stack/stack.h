@@ -520,10 +520,10 @@ void udp_input(struct bw_stack *st, struct packet *pkt);
 void tcp_input(struct bw_stack *st, struct packet *pkt);
 void tcp_flush_burst(struct bw_stack *st); /* end of a receive burst: merged segments go in */
 /* An error (positive errno) about a packet we sent: the embedded header and at least 8 transport
- * bytes; mtu is the next-hop MTU for EMSGSIZE, else 0. `hard` ends connections being opened. 1: it was
+ * bytes; mtu is the next-hop MTU for EMSGSIZE, else 0. What `hard` and `gone` mean is in icmp.c. 1: it was
  * applied; 0: it is about nothing of ours, or changes nothing (dropped). */
 int udp_error(struct bw_stack *st, const struct packet *sent, int err, int hard);
-int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int hard, uint32_t mtu);
+int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int gone, uint32_t mtu);
 /* TCP's part of bw_output: fills the interface's queue from connections that want to send. */
 void tcp_fill(struct bw_stack *st, struct iface *out);
 int tcp_wants_output(const struct bw_stack *st); /* some connection may */

@@ -74,24 +74,25 @@ static void icmp_echo_reply(struct bw_stack *st, const struct packet *pkt)
 /* ---- errors ---------------------------------------------------------------------------------------- */
 
 struct icmp_meaning {
-    uint8_t err, hard;
+    uint8_t err, hard, gone;
 };
 
 /* What a destination-unreachable code says to a socket: Linux's errno; hard as RFC 1122 section
- * 4.2.3.9 and, for the codes that came later, Linux have it. */
+ * 4.2.3.9 and, for the codes that came later, Linux have it; gone: nobody is there, as Linux judges. */
 static struct icmp_meaning unreachable_means(uint8_t code)
 {
     static const struct icmp_meaning meaning[] = {
-        {ENETUNREACH, 0},  {EHOSTUNREACH, 0},
-        {ENOPROTOOPT, 1},  {ECONNREFUSED, 1}, /* net, host, protocol, port */
-        {EMSGSIZE, 1},     {EOPNOTSUPP, 0},   /* frag needed, source route */
-        {ENETUNREACH, 1},  {EHOSTDOWN, 1},
-        {ENONET, 1},       {ENETUNREACH, 1}, /* unknown, isolated, prohibited */
-        {EHOSTUNREACH, 1}, {ENETUNREACH, 0},
-        {EHOSTUNREACH, 0}, {EHOSTUNREACH, 1}, /* host prohibited, TOS, filtered */
-        {EHOSTUNREACH, 1}, {EHOSTUNREACH, 1}, /* precedence */
+        {ENETUNREACH, 0, 1},  {EHOSTUNREACH, 0, 1},
+        {ENOPROTOOPT, 1, 0},  {ECONNREFUSED, 1, 0}, /* net, host, protocol, port */
+        {EMSGSIZE, 1, 0},     {EOPNOTSUPP, 0, 0},   /* frag needed, source route */
+        {ENETUNREACH, 1, 0},  {EHOSTDOWN, 1, 0},
+        {ENONET, 1, 0},       {ENETUNREACH, 1, 0}, /* unknown, isolated, prohibited */
+        {EHOSTUNREACH, 1, 0}, {ENETUNREACH, 0, 0},
+        {EHOSTUNREACH, 0, 0}, {EHOSTUNREACH, 1, 0}, /* host prohibited, TOS, filtered */
+        {EHOSTUNREACH, 1, 0}, {EHOSTUNREACH, 1, 0}, /* precedence */
     };
-    return code < sizeof meaning / sizeof *meaning ? meaning[code] : (struct icmp_meaning){EHOSTUNREACH, 0};
+    return code < sizeof meaning / sizeof *meaning ? meaning[code]
+                                                   : (struct icmp_meaning){EHOSTUNREACH, 0, 0};
 }
 
 /* RFC 1191 section 7: a router that does not say gets the next plateau below the packet's length. */
@@ -129,13 +130,14 @@ static int is_echo_of_ours(struct bw_stack *st, const struct packet *sent)
 }
 
 /* To whom the quoted packet belongs. 1: it changed something; 0: dropped. */
-static int apply_error(struct bw_stack *st, const struct packet *sent, int err, int hard, uint32_t mtu)
+static int apply_error(struct bw_stack *st, const struct packet *sent, struct icmp_meaning means,
+                       uint32_t mtu)
 {
     int applied;
     if (sent->proto == 6)
-        applied = tcp_error(st, sent, err, hard, mtu);
+        applied = tcp_error(st, sent, means.err, means.gone, mtu);
     else if (sent->proto == 17)
-        applied = udp_error(st, sent, err, hard);
+        applied = udp_error(st, sent, means.err, means.hard);
     else if (!(applied = is_echo_of_ours(st, sent)))
         drop(st, DROP_ICMP_NOT_OURS, sent->l4_len);
     if (applied)
@@ -148,7 +150,7 @@ static void icmp_error(struct bw_stack *st, struct packet *pkt)
     struct packet sent;
     uint8_t type = pkt->l4[0], code = pkt->l4[1];
     uint32_t mtu = 0;
-    struct icmp_meaning means = {EHOSTUNREACH, 0}; /* time exceeded */
+    struct icmp_meaning means = {EHOSTUNREACH, 0, 1}; /* time exceeded */
     if (pkt->ip_broadcast) {
         drop(st, DROP_ICMP_BROADCAST, pkt->l4_len);
         return;
@@ -162,9 +164,11 @@ static void icmp_error(struct bw_stack *st, struct packet *pkt)
         if (code == ICMP_FRAG_NEEDED)
             mtu = next_hop_mtu(get16(pkt->l4 + 6), get16(sent.l3 + 2));
     } else if (type == ICMP_PARAMETER) {
-        means = (struct icmp_meaning){EPROTO, 1};
+        means = (struct icmp_meaning){EPROTO, 1, 1};
     }
-    if (apply_error(st, &sent, means.err, means.hard, mtu) && (mtu || sent.proto == 1))
+    if (type == ICMP_TIME_EXCEEDED && code == ICMP_REASSEMBLY && sent.proto != 1)
+        drop(st, DROP_ICMP_UNHEARD, sent.l4_len); /* no socket hears of it, as on Linux */
+    else if (apply_error(st, &sent, means, mtu) && (mtu || sent.proto == 1))
         punt_icmp(st, pkt);
 }
 
@@ -195,5 +199,5 @@ void bw_local_error(struct bw_stack *st, const uint8_t *packet, uint32_t len, in
 {
     struct packet sent;
     if (parse_sent(st, (uint8_t *)packet, len, 0, &sent) == 0)
-        apply_error(st, &sent, err < 0 ? -err : err, sent.proto == 6, 0);
+        apply_error(st, &sent, (struct icmp_meaning){(uint8_t)(err < 0 ? -err : err), 0, 1}, 0);
 }

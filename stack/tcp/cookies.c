@@ -10,7 +10,7 @@
 #include "tcp.h"
 
 #define COOKIE_PERIOD (64 * SECOND)
-static const uint16_t cookie_mss[] = {TCP_MIN_MSS, TCP_DEFAULT_MSS, 1220, 1300, 1400, 1440, 1460, 8960};
+static const uint16_t cookie_mss[] = {TCP_MIN_SND_MSS, 256, TCP_DEFAULT_MSS, 1220, 1400, 1440, 1460, 8960};
 enum {
     COOKIE_MSS = sizeof cookie_mss / sizeof *cookie_mss,
     TS_BITS = 0x3f,   /* of TSval: */

@@ -79,7 +79,7 @@ static void accept_early(struct listener *l, struct tcb *t, struct tcp_seg *seg)
     tcp_tuning_begin(t);
     tcp_child_established(t);
     seg->seq++;
-    seg->flags &= (uint8_t) ~(TCP_SYN | TCP_FIN); /* the FIN comes again: it is not acknowledged */
+    seg->flags &= (uint8_t)~TCP_SYN;
     tcp_trim(t, seg);
     t->syn_data_acked = seg->len != 0;
     if (seg->len)
@@ -193,7 +193,8 @@ uint32_t tfo_put_option(struct tcb *t, uint8_t *p, uint32_t room)
 {
     struct bw_stack *st = t->base.st;
     uint8_t cookie[16], len = 0;
-    if (t->retries || !(t->fast_open & (FASTOPEN_ASK | FASTOPEN_GRANT)))
+    uint8_t why = t->state == BW_TCP_SYN_SENT ? FASTOPEN_ASK : FASTOPEN_GRANT; /* not if both open at once */
+    if (t->retries || !(t->fast_open & why))
         return 0;
     if (t->fast_open & FASTOPEN_GRANT) {
         const uint8_t(*keys)[16];
@@ -223,7 +224,7 @@ uint32_t tfo_put_option(struct tcb *t, uint8_t *p, uint32_t room)
 /* Bytes of data that the SYN now takes along. */
 uint32_t tfo_syn_data(const struct tcb *t)
 {
-    uint32_t most = t->mss - 40; /* room for every option */
+    uint32_t most = t->mss > 40 ? t->mss - 40 : 0; /* room for every option */
     if (t->state != BW_TCP_SYN_SENT || t->retries || !t->sndq.len)
         return 0;
     return t->sndq.len < most ? t->sndq.len : most;
@@ -243,6 +244,19 @@ void tfo_unanswered(struct tcb *t)
 {
     if (t->state == BW_TCP_SYN_SENT && (t->fast_open & FASTOPEN_ASK))
         black_hole(t);
+}
+
+/* What the other end did not take of our SYN's data goes as if it never had gone. */
+void tfo_not_taken(struct tcb *t)
+{
+    if (t->snd_una != t->snd_nxt) {
+        t->snd_nxt = t->recover = t->rack_fack = t->snd_una;
+        txlog_clear(&t->sent);
+        txlog_clear(&t->resent);
+        tcp_timer_cancel(t, TIMER_REXMT);
+        tcp_want_output(t);
+    }
+    t->syn_data = 0;
 }
 
 /* Sections 4.1.3 and 4.2.1: what the SYN,ACK says about the server and its way, when its ACK has been
@@ -266,12 +280,5 @@ void tfo_on_syn_ack(struct tcb *t, const struct tcp_seg *seg, int again)
     t->syn_data_acked = t->snd_una == t->snd_nxt;
     if (acked && known(st, t->base.raddr))
         known(st, t->base.raddr)->losses = 0;
-    if (t->snd_una != t->snd_nxt) { /* what the server did not take goes as if it never had gone */
-        t->snd_nxt = t->recover = t->rack_fack = t->snd_una;
-        txlog_clear(&t->sent);
-        txlog_clear(&t->resent);
-        tcp_timer_cancel(t, TIMER_REXMT);
-        tcp_want_output(t);
-    }
-    t->syn_data = 0;
+    tfo_not_taken(t);
 }

@@ -42,6 +42,7 @@ void tfo_release(struct tcb *t);
 void tfo_on_syn(struct listener *l, struct tcb *t, struct tcp_seg *seg);
 void tfo_settled(struct tcb *t, int state);
 int tfo_begin(struct tcb *t);
+void tfo_not_taken(struct tcb *t);
 uint32_t tfo_put_option(struct tcb *t, uint8_t *p, uint32_t room);
 uint32_t tfo_syn_data(const struct tcb *t);
 void tfo_unanswered(struct tcb *t); /* a connection is given up */

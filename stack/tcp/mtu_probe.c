@@ -21,7 +21,7 @@ enum {
 /* What peer, user and path allow. */
 uint32_t tcp_mss_ceiling(const struct tcb *t)
 {
-    uint32_t mss = t->peer_mss, path = t->base.path.mtu > 40 ? t->base.path.mtu - 40 : TCP_MIN_MSS;
+    uint32_t mss = t->peer_mss, path = t->base.path.mtu > 40 ? t->base.path.mtu - 40 : TCP_MIN_SND_MSS;
     if (t->user_mss && t->user_mss < mss)
         mss = t->user_mss;
     return path < mss ? path : mss;

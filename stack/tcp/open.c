@@ -166,6 +166,8 @@ void tcp_on_listen(struct listener *l, struct tcp_seg *seg)
             return;
         drop(st, DROP_TCP_NO_SOCKET, seg->len);
         tcp_send_rst(st, seg);
+    } else if ((seg->flags & (TCP_SYN | TCP_FIN)) == (TCP_SYN | TCP_FIN)) {
+        drop(st, DROP_TCP_SYN_FIN, seg->len); /* as Linux: no connection begins and ends at once */
     } else if (seg->flags & TCP_SYN) {
         on_syn(l, seg);
     } else {
@@ -218,6 +220,7 @@ void tcp_listener_close(struct listener *l)
     while ((child = l->half_open))
         tcp_drop(child, 0);
     while ((child = l->accept_head)) {
+        tcp_child_leaves(child);
         tcp_abort_rst(child);
         tcp_drop(child, 0);
     }

@@ -191,9 +191,10 @@ static int path_mtu_shrank(struct tcb *t, uint32_t mtu)
     return 1;
 }
 
-/* RFC 5461, RFC 1122 4.2.3.9: an error is a hint; only a connection being opened ends by it, and the
- * quoted sequence number must be one in flight (RFC 5927 section 4.1). */
-int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int hard, uint32_t mtu)
+/* RFC 5461, RFC 1122 4.2.3.9: to a connection an error is a hint, and the quoted sequence number must be one
+ * in flight (RFC 5927 section 4.1). As on Linux any error ends one that a program opens, at once; a child that
+ * is still half open ends only where nobody is there (gone). */
+int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int gone, uint32_t mtu)
 {
     struct bw_sock *s = flow_find(st, KIND_TCP, sent->src, get16(sent->l4), sent->dst, get16(sent->l4 + 2),
                                   0);
@@ -214,10 +215,15 @@ int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int hard,
             drop(st, DROP_ICMP_UNHEARD, sent->l4_len);
         return news;
     }
-    if (hard && (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD))
-        tcp_drop(t, t->listener ? 0 : err);
-    else
+    int half_open = t->listener && !t->was_connected, given = tcp_is_early(t) && s->flags & SOCK_OPEN;
+    if ((t->state != BW_TCP_SYN_SENT && t->state != BW_TCP_SYN_RCVD) || given) {
         s->soft_error = err;
+    } else if (!half_open || gone) {
+        tcp_drop(t, err);
+    } else {
+        drop(st, DROP_ICMP_UNHEARD, sent->l4_len);
+        return 0;
+    }
     return 1;
 }
 

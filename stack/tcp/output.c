@@ -98,8 +98,8 @@ void tcp_update_mss(struct tcb *t)
     uint32_t mss = tcp_mss_ceiling(t);
     if (t->mtu.low && t->mtu.low < mss)
         mss = t->mtu.low;
-    if (mss < TCP_MIN_MSS)
-        mss = TCP_MIN_MSS;
+    if (mss < TCP_MIN_SND_MSS)
+        mss = TCP_MIN_SND_MSS;
     t->mss = mss - (t->use_ts ? 12 : 0);
 }
 

@@ -180,6 +180,14 @@ int tcp_reader_waits(struct tcb *t)
     return 1;
 }
 
+/* Closed, or shut down both ways: what comes now will never be read. After SHUT_RD alone it may be, as on
+ * Linux. */
+static int nobody_reads(const struct tcb *t)
+{
+    const uint32_t both = SOCK_SHUT_RD | SOCK_SHUT_WR;
+    return !t->listener && (!(t->base.flags & SOCK_OPEN) || (t->base.flags & both) == both);
+}
+
 /* seg lies inside the window (tcp_trim) and has payload. */
 void tcp_deliver(struct tcb *t, struct tcp_seg *seg)
 {
@@ -187,9 +195,11 @@ void tcp_deliver(struct tcb *t, struct tcp_seg *seg)
     if (t->state != BW_TCP_ESTABLISHED && t->state != BW_TCP_FIN_WAIT_1 && t->state != BW_TCP_FIN_WAIT_2 &&
         !tcp_is_early(t))
         return;
-    if (!(t->base.flags & SOCK_OPEN) && !t->listener) { /* RFC 9293 3.10.4: nobody will ever read it */
+    if (nobody_reads(t)) { /* RFC 1122 4.2.2.13, RFC 9293 3.10.4 */
         drop(st, DROP_TCP_AFTER_CLOSE, seg->len);
-        tcp_abort_rst(t);
+        tcp_send_rst(st, seg);
+        if (traced(t))
+            tcp_trace_reset(t);
         tcp_drop(t, ECONNRESET);
         return;
     }

@@ -73,9 +73,18 @@ static int seg_repeats_syn(const struct tcb *t, const struct tcp_seg *seg)
     return t->state == BW_TCP_SYN_RCVD && seg->seq == t->irs && (seg->flags & (TCP_SYN | TCP_RST)) == TCP_SYN;
 }
 
+/* As Linux (tcp_reset_check): a peer that is gone after its FIN may reset with the FIN's own number. */
+static int resets_at_fin(const struct tcb *t, const struct tcp_seg *seg)
+{
+    return (seg->flags & TCP_RST) && seg->seq + 1 == t->rcv_nxt && !seg->len &&
+           (t->state == BW_TCP_CLOSE_WAIT || t->state == BW_TCP_LAST_ACK || t->state == BW_TCP_CLOSING);
+}
+
 static enum verdict check_sequence(struct tcb *t, struct tcp_seg *seg)
 {
     struct bw_stack *st = t->base.st;
+    if (unlikely(resets_at_fin(t, seg)))
+        return GO_ON;
     int paws = paws_rejects(t, seg), known_syn = seg_repeats_syn(t, seg);
     if (!paws && !known_syn && acceptable(t, seg)) {
         if (t->use_ts && seg->has_ts && seq_le(seg->seq, t->last_ack_sent) &&
@@ -91,7 +100,7 @@ static enum verdict check_sequence(struct tcb *t, struct tcp_seg *seg)
     if (known_syn) {
         if (tcp_ecn_on_syn_again(t, seg)) {
             tcp_abort_rst(t);
-            tcp_drop(t, t->listener ? 0 : ECONNRESET);
+            tcp_drop(t, ECONNRESET);
             return DONE;
         }
         t->syn_again = 1; /* our SYN,ACK was lost */
@@ -115,21 +124,19 @@ static void on_reset(struct tcb *t)
 {
     count(t->base.st, COUNT_TCP_RST_RECEIVED);
     switch (t->state) {
-    case BW_TCP_SYN_RCVD: tcp_drop(t, t->listener ? 0 : t->was_connected ? ECONNRESET : ECONNREFUSED); break;
+    case BW_TCP_SYN_RCVD: tcp_drop(t, t->was_connected ? ECONNRESET : ECONNREFUSED); break;
     case BW_TCP_CLOSE_WAIT: tcp_drop(t, EPIPE); break;
-    case BW_TCP_CLOSING:
-    case BW_TCP_LAST_ACK: tcp_drop(t, 0); break;
     default: tcp_drop(t, ECONNRESET);
     }
 }
 
-/* RFC 5961 section 3: only the exact next sequence number resets; RFC 1337: TIME-WAIT is not
- * assassinated. */
+/* RFC 5961 section 3: only the exact next sequence number resets, or a FIN's own; RFC 1337: TIME-WAIT is
+ * not assassinated. */
 static enum verdict check_rst(struct tcb *t, const struct tcp_seg *seg)
 {
     if (!(seg->flags & TCP_RST))
         return GO_ON;
-    if (seg->seq != t->rcv_nxt || t->state == BW_TCP_TIME_WAIT) {
+    if ((seg->seq != t->rcv_nxt && !resets_at_fin(t, seg)) || t->state == BW_TCP_TIME_WAIT) {
         drop(t->base.st, DROP_TCP_RST, 0);
         if (t->state != BW_TCP_TIME_WAIT)
             tcp_challenge_ack(t);
@@ -235,6 +242,13 @@ void tcp_window_from(struct tcb *t, const struct tcp_seg *seg)
     }
 }
 
+/* RFC 5961 section 5: an ACK is not of the future, and not older by more than the largest window; nor,
+ * as on Linux, from before our first byte. */
+static uint32_t oldest_ack(const struct tcb *t)
+{
+    return t->stats.bytes_acked < t->max_snd_wnd ? (uint32_t)t->stats.bytes_acked : t->max_snd_wnd;
+}
+
 enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
 {
     struct bw_stack *st = t->base.st;
@@ -244,8 +258,7 @@ enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
     }
     if (t->state == BW_TCP_SYN_RCVD && ack_in_syn_rcvd(t, seg) == DONE)
         return DONE;
-    /* RFC 5961 section 5: neither of the future nor older than the largest window. */
-    if (seq_gt(seg->ack, t->snd_nxt) || seq_lt(seg->ack, t->snd_una - t->max_snd_wnd)) {
+    if (seq_gt(seg->ack, t->snd_nxt) || seq_lt(seg->ack, t->snd_una - oldest_ack(t))) {
         drop(st, DROP_TCP_ACK, seg->len);
         tcp_challenge_ack(t);
         return DONE;
@@ -277,7 +290,7 @@ enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
 /* RFC 6191 and RFC 9293 3.6.1: a new SYN may take a name out of TIME-WAIT. */
 static int reopens(const struct tcb *t, const struct tcp_seg *seg)
 {
-    if (t->state != BW_TCP_TIME_WAIT || (seg->flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_SYN)
+    if (t->state != BW_TCP_TIME_WAIT || (seg->flags & (TCP_SYN | TCP_RST | TCP_ACK | TCP_FIN)) != TCP_SYN)
         return 0;
     if (t->use_ts && seg->has_ts)
         return seq_gt(seg->tsval, t->ts_recent) ||
@@ -289,8 +302,8 @@ static int reopens(const struct tcb *t, const struct tcp_seg *seg)
  * the ACK behind it. */
 static void pass_known_syn(const struct tcb *t, struct tcp_seg *seg)
 {
-    if (t->state != BW_TCP_SYN_RCVD || t->listener || seg->seq != t->irs || seg->ack != t->snd_nxt ||
-        (seg->flags & (TCP_SYN | TCP_ACK | TCP_RST)) != (TCP_SYN | TCP_ACK))
+    if (t->state != BW_TCP_SYN_RCVD || t->listener || seg->seq != t->irs || seq_le(seg->ack, t->iss) ||
+        seq_gt(seg->ack, t->snd_nxt) || (seg->flags & (TCP_SYN | TCP_ACK | TCP_RST)) != (TCP_SYN | TCP_ACK))
         return;
     seg->seq++;
     seg->flags &= (uint8_t)~TCP_SYN;
@@ -307,6 +320,8 @@ void tcp_on_connection(struct tcb *t, struct tcp_seg *seg)
     t->probes = 0;
     if (tcp_check_ack(t, seg) == DONE)
         return;
+    if (unlikely(t->syn_data)) /* both opened at once, and ours took data along */
+        tfo_not_taken(t);
     if (unlikely((seg->flags & TCP_URG) || t->urg_data == URG_NOTYET))
         tcp_check_urg(t, seg);
     if (t->ecn.mode)

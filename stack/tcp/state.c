@@ -182,7 +182,8 @@ void tcp_drop(struct tcb *t, int err)
         time_wait_leave(t);
     tcp_set_state(t, BW_TCP_CLOSED);
     tcp_shed(t);
-    tcp_child_leaves(t);
+    if (!t->was_connected) /* in the accept queue it stays, with its data and its error, as on Linux */
+        tcp_child_leaves(t);
     flow_del(&t->base);
     if (never_connected && !(t->base.flags & SOCK_PORT_BOUND))
         bind_del(&t->base);

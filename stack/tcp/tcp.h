@@ -23,7 +23,8 @@
 #define TCP_MSL_2 (60 * SECOND)         /* Linux's TCP_TIMEWAIT_LEN */
 #define TCP_PAWS_IDLE (24ll * 86400 * SECOND) /* RFC 7323 5.5 */
 enum {
-    TCP_MIN_MSS = 88,          /* a peer's smaller MSS is taken as this */
+    TCP_MIN_MSS = 88,          /* the least that TCP_MAXSEG takes, tcp(7) */
+    TCP_MIN_SND_MSS = 48,      /* a peer's smaller MSS is taken as this; options included (Linux's name) */
     TCP_DEFAULT_MSS = 536,     /* RFC 9293 MUST-15 */
     TCP_INITIAL_SEGMENTS = 10, /* RFC 6928 */
     TCP_DUP_THRESH = 3,

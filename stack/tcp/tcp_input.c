@@ -23,7 +23,8 @@ static void read_accecn(struct tcp_seg *seg, uint8_t kind, const uint8_t *p, uin
         seg->accecn_field[seg->accecn_fields++] = (uint32_t)p[0] << 16 | get16(p + 1);
 }
 
-/* Reads the options; unknown ones are skipped, a malformed list ends it (-1). */
+/* Reads the options; unknown ones are skipped. -1: a malformed one ends it, what stood before it counts, as
+ * on Linux. */
 int tcp_parse_options(struct tcp_seg *seg, const uint8_t *opt, uint32_t len)
 {
     for (uint32_t i = 0; i < len;) {
@@ -100,7 +101,7 @@ int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg
         return DROP_TCP_SHORT;
     uint32_t hdr = (uint32_t)(h[12] >> 4) * 4;
     if (hdr < 20 || hdr > pkt->l4_len)
-        return DROP_TCP_HEADER;
+        return DROP_TCP_OFFSET;
     int bad = checksum_look(st, pkt);
     if (bad)
         return bad;
@@ -123,10 +124,8 @@ int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg
     seg->pieces = seg->len ? 1 : 0;
     seg->piece[0] = (struct tx_piece){h + hdr, seg->len};
     if (!parse_timestamps_only(seg, h + 20, hdr - 20) && tcp_parse_options(seg, h + 20, hdr - 20))
-        return DROP_TCP_HEADER;
-    if (seg->sport == 0 || seg->dport == 0)
-        return DROP_TCP_HEADER;
-    return 0;
+        count(st, COUNT_TCP_BROKEN_OPTIONS);
+    return seg->sport && seg->dport ? 0 : DROP_TCP_PORT;
 }
 
 /* Is pkt of the pending segment's flow, with the same flags, window and options, and marked alike? A mark,

@@ -302,8 +302,11 @@ int tcp_shutdown(struct bw_sock *s, int how)
             stop_listening(listener_of(s));
         return 0;
     }
-    if (t->state == BW_TCP_SYN_SENT)
-        return -ENOTCONN;
+    if (t->state == BW_TCP_SYN_SENT) { /* as on Linux: the attempt ends, the socket may connect again */
+        tcp_drop(t, ECONNRESET);
+        t->ss = SS_UNCONNECTED;
+        return 0;
+    }
     if (t->ss == SS_CONNECTING)
         t->ss = t->state == BW_TCP_SYN_RCVD || t->state == BW_TCP_CLOSED ? SS_DISCONNECTING : SS_CONNECTED;
     if (how != 1)

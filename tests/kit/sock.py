@@ -87,7 +87,8 @@ class Sock:
         return self
 
     def connect_ex(self, host: str, port: int) -> int:
-        return -int(lib.host_connect(self._host, self._handle, _pack(host, port)))
+        answer = int(lib.host_connect(self._host, self._handle, _pack(host, port)))
+        return errno_of(answer) if answer else 0
 
     def disconnect(self) -> None:
         check(lib.host_connect(self._host, self._handle, ffi.new("struct bw_addr *")))

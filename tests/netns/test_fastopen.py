@@ -41,7 +41,9 @@ def serve(listener: Any) -> tuple[bytes, bytes]:
 
 
 def ask(sock: Any, to: tuple[str, int], text: bytes) -> bytes:
+    sock.settimeout(None)  # otherwise MSG_FASTOPEN is connect() alone
     assert sock.sendto(text, socket.MSG_FASTOPEN, to) == len(text)
+    sock.settimeout(20)
     answer: bytes = sock.recv(1000)
     sock.close()
     return answer
@@ -54,7 +56,6 @@ def test_the_kernel_opens_to_us(both: Link) -> None:
     for i in range(3):
         server = Thread(serve, listener)
         sock = both.kernels()
-        sock.settimeout(None)  # otherwise MSG_FASTOPEN is connect() alone
         assert ask(sock, to, b"request %d" % i) == b"REQUEST %d" % i
         assert server.result() == (b"request %d" % i, b"")
     counters = both.counters()
@@ -108,8 +109,10 @@ def test_a_kernel_that_does_not_speak_it(link: Link) -> None:
 
 
 def test_a_refused_open(both: Link) -> None:
+    sock = both.ours()
+    sock.settimeout(None)
     with pytest.raises(ConnectionRefusedError):
-        both.ours().sendto(b"request", socket.MSG_FASTOPEN, (KERNEL, PORT))
+        sock.sendto(b"request", socket.MSG_FASTOPEN, (KERNEL, PORT))
 
 
 @pytest.mark.parametrize("whose", ["ours", "kernel"])

@@ -246,3 +246,40 @@ def test_the_second_address_has_no_cookie_of_the_first(tcp: Tcp, peer: TcpPeer) 
     peer.address = "198.18.0.77"
     tcp.connects(tcp.wire.tcp().set(fastopen_connect=1))
     tcp.expects("S", len=0, check=has_option("fast_open", b""))
+
+
+def test_both_open_at_once(tcp: Tcp, peer: TcpPeer) -> None:
+    """The option has no place in the SYN,ACK, and what the SYN took along goes again: the peer, who
+    opened too, has not taken it."""
+    learns_cookie(tcp)
+    sock = fast(tcp)
+    sock.send(pattern(500))
+    tcp.run("0s")
+    tcp.expects("S", seq=0, len=500, check=has_option("fast_open", COOKIE))
+    peer.sends("S", seq=0, mss=1460)
+    tcp.expects("SA", seq=0, ack=1, len=0, check=NO_OPTION)
+    peer.sends("SA", seq=0, ack=1, mss=1460)
+    again = tcp.expects("A", seq=1, ack=1, len=500).tcp
+    assert again is not None and again.payload == pattern(500)
+    peer.sends("A", ack=501)
+    assert (sock.state, sock.unacked) == ("ESTABLISHED", 0)
+    tcp.expects_nothing("5s")
+
+
+def test_asking_for_a_cookie_while_both_open_at_once(tcp: Tcp, peer: TcpPeer) -> None:
+    tcp.connects(tcp.wire.tcp().set(fastopen_connect=1))
+    tcp.expects("S", seq=0, len=0, check=has_option("fast_open", b""))
+    peer.sends("S", seq=0, mss=1460)
+    tcp.expects("SA", seq=0, ack=1, check=NO_OPTION)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["without a cookie", "with a cookie"])
+def test_an_empty_write_is_in_progress(tcp: Tcp, peer: TcpPeer, known: bool) -> None:
+    """MSG_FASTOPEN without data connects and says so, as on Linux."""
+    if known:
+        learns_cookie(tcp)
+    sock = tcp.wire.tcp()
+    with pytest.raises(BlockingIOError) as caught:
+        sock.sendto(b"", peer.address, peer.port, MSG_FASTOPEN)
+    assert caught.value.errno == errno.EINPROGRESS
+    tcp.expects("S", seq=0, len=0, check=has_option("fast_open", COOKIE if known else b""))

@@ -214,7 +214,10 @@ def test_without_mss_option_segments_have_536_bytes(tcp: Tcp, peer: TcpPeer) -> 
     tcp.expects(seq=1, len=536)
 
 
-@pytest.mark.parametrize(("mss", "used"), [(500, 500), (1460, 1460), (9000, 1460), (1, 88)])
+@pytest.mark.parametrize(
+    ("mss", "used"),
+    [(500, 500), (1460, 1460), (9000, 1460), (60, 60), (49, 49), (48, 48), (47, 48), (1, 48)],
+)
 def test_the_peers_mss_bounds_segments(tcp: Tcp, peer: TcpPeer, mss: int, used: int) -> None:
     sock = tcp.established(mss=mss)
     tcp.sends(sock, 3000)

@@ -22,7 +22,7 @@ def test_shorter_than_a_header(tcp: Tcp, peer: TcpPeer) -> None:
 def test_a_data_offset_that_lies(tcp: Tcp, peer: TcpPeer, offset: int) -> None:
     tcp.listens()
     packet = frames.patched(peer.packet("S", seq=0), 20 + 12, offset << 4)
-    with tcp.counts("drop_tcp_header"):
+    with tcp.counts("drop_tcp_data_offset"):
         tcp.wire.sends(packet)
     tcp.expects_nothing()
 
@@ -41,7 +41,7 @@ def test_port_zero(tcp: Tcp, peer: TcpPeer, which: int) -> None:
     packet = peer.packet("S", seq=0)
     for byte in (20 + which, 21 + which):
         packet = frames.patched(packet, byte, 0)
-    with tcp.counts("drop_tcp_header"):
+    with tcp.counts("drop_tcp_port_zero"):
         tcp.wire.sends(packet)
     tcp.expects_nothing()
 
@@ -58,12 +58,25 @@ def test_port_zero(tcp: Tcp, peer: TcpPeer, which: int) -> None:
     ids=lambda options: options.hex(),
 )
 def test_options_that_lie_about_their_length(tcp: Tcp, peer: TcpPeer, options: bytes) -> None:
-    tcp.listens()
-    packet = bytearray(peer.packet("S", seq=0, mss=1460))
-    packet[40:44] = options
-    with tcp.counts("drop_tcp_header"):
+    """What stood before them counts, as on Linux, and what follows is not read."""
+    listener = tcp.listens()
+    packet = bytearray(peer.packet("S", seq=0, options=(Mss(700), Mss(1), Mss(2))))
+    packet[44:48] = options
+    with tcp.counts("tcp_option_lists_broken"):
         tcp.wire.sends(frames.mended(bytes(packet)))
-    tcp.expects_nothing()
+    tcp.expects("SA")
+    peer.sends(ack=1)
+    assert listener.accept().inside.mss == 700
+
+
+def test_data_with_a_broken_option_list_is_data(tcp: Tcp, peer: TcpPeer) -> None:
+    sock = tcp.established(ts=True)
+    packet = bytearray(peer.packet(len=100))
+    packet[40:44] = b"\x08\x00\x08\x00"
+    with tcp.counts("tcp_option_lists_broken"):
+        tcp.wire.sends(frames.mended(bytes(packet)))
+    tcp.expects(ack=101)
+    tcp.reads(sock, 100)
 
 
 def test_unknown_options_are_skipped(tcp: Tcp, peer: TcpPeer) -> None:

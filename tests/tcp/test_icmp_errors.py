@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 
 import pytest
+from barewire.stack.icmp import icmp
 
 from tests.kit import frames
 from tests.kit.packets import Packet
 from tests.kit.peer import Tcp, TcpPeer
+from tests.kit.sock import ERR
 
 NET, HOST, PROTOCOL, PORT, ADMIN = 0, 1, 2, 3, 13
 
@@ -18,31 +21,75 @@ def error(tcp: Tcp, code: int, about: Packet | bytes, mtu: int = 0) -> None:
     tcp.wire.sends(frames.unreachable("198.18.0.99", tcp.wire.here, code, quoted, mtu))
 
 
-@pytest.mark.parametrize(
-    ("code", "err"),
-    [(PROTOCOL, errno.ENOPROTOOPT), (PORT, errno.ECONNREFUSED), (ADMIN, errno.EHOSTUNREACH)],
-)
-def test_a_hard_error_ends_a_connection_attempt(
-    tcp: Tcp, peer: TcpPeer, code: int, err: int
+# Linux's errno of each code of "unreachable"; 4 is "fragmentation needed".
+UNREACHABLE = {
+    NET: errno.ENETUNREACH, HOST: errno.EHOSTUNREACH, PROTOCOL: errno.ENOPROTOOPT,
+    PORT: errno.ECONNREFUSED, 5: errno.EOPNOTSUPP, 6: errno.ENETUNREACH, 7: errno.EHOSTDOWN,
+    8: errno.ENONET, 9: errno.ENETUNREACH, 10: errno.EHOSTUNREACH, 11: errno.ENETUNREACH,
+    12: errno.EHOSTUNREACH, ADMIN: errno.EHOSTUNREACH, 14: errno.EHOSTUNREACH, 15: errno.EHOSTUNREACH,
+}  # fmt: skip
+ENDING = [(icmp.Unreachable(code), err) for code, err in UNREACHABLE.items()] + [
+    (icmp.TimeExceeded(0), errno.EHOSTUNREACH),
+    (icmp.ParameterProblem(0), errno.EPROTO),
+    (icmp.ParameterProblem(20, code=1), errno.EPROTO),
+]
+GONE = {NET, HOST, "TimeExceeded", "ParameterProblem"}  # what a half-open child believes
+
+
+def sends_error(tcp: Tcp, message: icmp.ErrorMessage, about: Packet) -> None:
+    quoting = dataclasses.replace(message, quoted=about.l3[:28])
+    tcp.wire.sends(frames.icmp_message("198.18.0.99", tcp.wire.here, quoting))
+
+
+def name_of(message: object) -> str:
+    kind, code = type(message).__name__, getattr(message, "code", "")
+    return f"{kind}-{code}" if isinstance(message, icmp.ErrorMessage) else str(message)
+
+
+@pytest.mark.parametrize(("message", "err"), ENDING, ids=name_of)
+def test_an_error_ends_a_connection_attempt(
+    tcp: Tcp, peer: TcpPeer, message: icmp.ErrorMessage, err: int
 ) -> None:
+    """At once, whether it is hard or soft, as on Linux (RFC 5461 4.1 lets us)."""
     sock = tcp.connects()
     syn = tcp.expects("S")
     with tcp.counts("icmp_errors_applied"):
-        error(tcp, code, syn)
-    assert (sock.state, sock.take_error()) == ("CLOSED", err)
+        sends_error(tcp, message, syn)
+    assert (sock.state, sock.ready & ERR, sock.take_error()) == ("CLOSED", ERR, err)
+    tcp.expects_nothing("4min")
 
 
-@pytest.mark.parametrize(("code", "err"), [(NET, errno.ENETUNREACH), (HOST, errno.EHOSTUNREACH)])
-def test_a_soft_error_is_said_when_the_attempt_is_given_up(
-    tcp: Tcp, peer: TcpPeer, code: int, err: int
-) -> None:
-    """RFC 1122 4.2.3.9: unreachable networks and hosts may come back."""
+def test_an_error_ends_a_simultaneous_open(tcp: Tcp, peer: TcpPeer) -> None:
     sock = tcp.connects()
-    syn = tcp.expects("S")
-    error(tcp, code, syn)
-    assert sock.state == "SYN_SENT"
-    tcp.drain("4min")
-    assert (sock.state, sock.take_error()) == ("CLOSED", err)
+    tcp.expects("S")
+    peer.sends("S", seq=0)
+    answer = tcp.expects("SA")
+    sends_error(tcp, icmp.Unreachable(PORT), answer)
+    assert (sock.state, sock.take_error()) == ("CLOSED", errno.ECONNREFUSED)
+
+
+@pytest.mark.parametrize("message", [message for message, _ in ENDING], ids=name_of)
+def test_a_half_open_child_ends_where_nobody_is_there(
+    tcp: Tcp, peer: TcpPeer, message: icmp.ErrorMessage
+) -> None:
+    """Net or host unreachable, time exceeded, parameter problem; the others it does not believe."""
+    listener = tcp.listens()
+    peer.sends("S", seq=0)
+    sends_error(tcp, message, tcp.expects("SA"))
+    peer.sends(ack=1)
+    code = message.code if isinstance(message, icmp.Unreachable) else type(message).__name__
+    if code in GONE:
+        tcp.expects("R", seq=1)
+        assert not listener.readable
+    else:
+        assert listener.accept().state == "ESTABLISHED"
+
+
+def test_late_fragments_are_nothing_to_a_socket(tcp: Tcp, peer: TcpPeer) -> None:
+    """Time exceeded in reassembly: no error of the connection's, as on Linux."""
+    sock = tcp.connects()
+    sends_error(tcp, icmp.TimeExceeded(1), tcp.expects("S"))
+    assert (sock.state, sock.take_error()) == ("SYN_SENT", 0)
 
 
 @pytest.mark.parametrize("code", [NET, HOST, PROTOCOL, PORT, ADMIN])

@@ -167,3 +167,26 @@ def test_two_peers_that_disagree_do_not_answer_each_other_for_ever(tcp: Tcp, pee
         answers, peer_sends = answers + got, got > 0
     assert answers == 10
     tcp.expects_nothing("1min")
+
+
+@pytest.mark.parametrize("active", [False, True], ids=["accepted", "connected"])
+@pytest.mark.parametrize("sent", [0, 5])
+def test_an_ack_from_before_our_first_byte(
+    tcp: Tcp, peer: TcpPeer, active: bool, sent: int
+) -> None:
+    """RFC 5961 5.2, and as Linux no older than the connection: what we have sent, and the SYN of a
+    connect. Data on such an ACK is not taken."""
+    sock = tcp.established(active=active)
+    if sent:
+        tcp.sends(sock, sent)
+        peer.sends(ack=1 + sent)
+        tcp.drain()
+    oldest = 0 if active else 1
+    for ack in (oldest - 1, oldest - 2, oldest - 60_000, oldest - 70_000, oldest - 0x7000_0000):
+        with tcp.counts("drop_tcp_unacceptable_ack"), tcp.counts("tcp_challenge_acks"):
+            peer.sends(seq=1, ack=ack, len=4)
+        tcp.expects("A", seq=1 + sent, ack=1)
+        tcp.run("6s")
+    peer.sends(seq=1, ack=oldest, len=4)
+    tcp.expects(ack=5)
+    tcp.reads(sock, 4)

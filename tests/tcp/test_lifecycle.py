@@ -214,7 +214,8 @@ def test_a_listener_closed_with_a_full_backlog_resets_all(tcp: Tcp, peer: TcpPee
     tcp.expects_nothing("1h")
 
 
-def test_a_dead_child_is_never_accepted(tcp: Tcp, peer: TcpPeer) -> None:
+def test_a_dead_child_is_accepted_with_its_data_and_its_error(tcp: Tcp, peer: TcpPeer) -> None:
+    """As on Linux: who was told that there is one need not wait for the next."""
     listener = tcp.listens()
     other = tcp.another_peer(6000)
     for p in (peer, other):
@@ -224,10 +225,55 @@ def test_a_dead_child_is_never_accepted(tcp: Tcp, peer: TcpPeer) -> None:
         tcp.drain(to=p)
     peer.sends("R")
     assert listener.ready & IN
+    dead = listener.accept()
+    assert dead.recv() == b"x"
+    with pytest.raises(ConnectionResetError):
+        dead.recv()
+    assert (dead.state, dead.recv(), dead.take_error()) == ("CLOSED", b"", 0)
     assert listener.accept().peer[1] == 6000
     assert not listener.ready & IN
     with pytest.raises(BlockingIOError):
         listener.accept()
+
+
+def test_a_dead_child_keeps_its_place_in_the_queue(tcp: Tcp, peer: TcpPeer) -> None:
+    """The bound is the backlog, dead or alive; closing the listener frees it."""
+    listener = tcp.listens(backlog=0)
+    peer.sends("S", seq=0)
+    tcp.expects("SA")
+    peer.sends(ack=1, data=b"x")
+    tcp.drain()
+    peer.sends("R")
+    other = tcp.another_peer(6000)
+    with tcp.counts("drop_tcp_accept_queue_full"):
+        other.sends("S", seq=0)
+    tcp.expects_nothing()
+    listener.close()
+    tcp.expects_nothing()
+
+
+def test_the_name_of_a_dead_child_is_free(tcp: Tcp, peer: TcpPeer) -> None:
+    listener = tcp.listens()
+    for data in (b"first", b"second"):
+        peer.begin(iss=1000)
+        peer.sends("S", seq=0)
+        tcp.expects("SA")
+        peer.sends(ack=1, data=data)
+        tcp.drain()
+        peer.sends("R")
+    assert [listener.accept().recv(), listener.accept().recv()] == [b"first", b"second"]
+
+
+def test_a_child_that_nobody_accepts_in_time(tcp: Tcp, peer: TcpPeer) -> None:
+    """What ends it is told by it: here the keepalive's time-out."""
+    listener = tcp.listens(keepalive=1, keepidle=10, keepintvl=1, keepcnt=1)
+    peer.sends("S", seq=0)
+    tcp.expects("SA")
+    peer.sends(ack=1)
+    tcp.drain("1min")
+    dead = listener.accept()
+    with pytest.raises(TimeoutError):
+        dead.recv()
 
 
 def test_a_child_whose_peer_has_said_goodbye_is_accepted(tcp: Tcp, peer: TcpPeer) -> None:

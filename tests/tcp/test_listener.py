@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from barewire.stack.tcp import Flags
 
 from tests.kit.peer import Tcp, TcpPeer
@@ -123,3 +124,28 @@ def test_children_take_the_listeners_options(tcp: Tcp, peer: TcpPeer) -> None:
         33,
         50_000,
     ]
+
+
+@pytest.mark.parametrize("flags", ["SF", "SFP", "SFU"])
+@pytest.mark.parametrize("cookies", [0, 2])
+def test_a_connection_that_ends_as_it_begins(world: World, flags: str, cookies: int) -> None:
+    """SYN and FIN together: dropped, as Linux does; no stack sends them."""
+    tcp = Tcp(Wire(world, syn_cookies=cookies))
+    tcp.listens()
+    with tcp.counts("drop_tcp_syn_with_fin"):
+        tcp.peer.sends(flags, seq=0)
+    tcp.expects_nothing("1min")
+    tcp.peer.begin()
+    tcp.peer.sends("SPU", seq=0)
+    tcp.expects("SA", ack=1)
+
+
+def test_a_time_wait_is_not_ended_by_syn_and_fin(tcp: Tcp, peer: TcpPeer) -> None:
+    tcp.listens()
+    sock = tcp.established()
+    sock.shutdown()
+    tcp.run("0s")
+    peer.sends("FA", ack=2)
+    tcp.drain()
+    peer.sends("SF", seq=100_000)
+    assert sock.state == "TIME_WAIT"

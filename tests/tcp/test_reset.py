@@ -79,7 +79,8 @@ def test_a_reset_in_close_wait_is_a_broken_pipe(tcp: Tcp, peer: TcpPeer) -> None
 
 
 @pytest.mark.parametrize("state", ["CLOSING", "LAST_ACK"])
-def test_a_reset_at_the_end_is_no_error(tcp: Tcp, peer: TcpPeer, state: str) -> None:
+def test_a_reset_at_the_end(tcp: Tcp, peer: TcpPeer, state: str) -> None:
+    """As on Linux: SO_ERROR tells of it; what came before the FIN was all there was to read."""
     sock = tcp.established()
     if state == "LAST_ACK":
         peer.sends("FA")
@@ -90,7 +91,36 @@ def test_a_reset_at_the_end_is_no_error(tcp: Tcp, peer: TcpPeer, state: str) -> 
     tcp.drain()
     assert sock.state == state
     peer.sends("R", seq=2)
-    assert (sock.state, sock.take_error()) == ("CLOSED", 0)
+    assert (sock.state, sock.recv(), sock.take_error()) == ("CLOSED", b"", errno.ECONNRESET)
+
+
+@pytest.mark.parametrize("state", ["CLOSE_WAIT", "CLOSING", "LAST_ACK"])
+def test_a_reset_with_the_fins_own_number(tcp: Tcp, peer: TcpPeer, state: str) -> None:
+    """As on Linux: of a peer that sent a FIN and was gone before our ACK of it came."""
+    sock = tcp.established()
+    if state != "CLOSING":
+        peer.sends("FA")
+    if state != "CLOSE_WAIT":
+        sock.shutdown()
+    tcp.run("0s")
+    if state == "CLOSING":
+        peer.sends("FA", ack=1)
+    tcp.drain()
+    peer.sends("R", seq=0)
+    assert sock.state == state, "older than that it is no reset"
+    with tcp.counts("tcp_resets_received"):
+        peer.sends("R", seq=1)
+    wanted = errno.EPIPE if state == "CLOSE_WAIT" else errno.ECONNRESET
+    assert (sock.state, sock.take_error()) == ("CLOSED", wanted)
+
+
+def test_before_a_fin_a_reset_with_an_old_number_is_none(tcp: Tcp, peer: TcpPeer) -> None:
+    sock = tcp.established()
+    peer.sends(len=100)
+    tcp.drain()
+    with tcp.counts("drop_tcp_out_of_window"):
+        peer.sends("R", seq=100)
+    assert sock.state == "ESTABLISHED"
 
 
 def test_a_syn_in_the_window_is_challenged(tcp: Tcp, peer: TcpPeer) -> None:
