@@ -78,7 +78,8 @@ struct icmp_meaning {
 };
 
 /* What a destination-unreachable code says to a socket: Linux's errno; hard as RFC 1122 section
- * 4.2.3.9 and, for the codes that came later, Linux have it; gone: nobody is there, as Linux judges. */
+ * 4.2.3.9 and, for the codes that came later, Linux have it; gone: nobody is there, as Linux judges. No error:
+ * nobody knows the code. */
 static struct icmp_meaning unreachable_means(uint8_t code)
 {
     static const struct icmp_meaning meaning[] = {
@@ -91,8 +92,7 @@ static struct icmp_meaning unreachable_means(uint8_t code)
         {EHOSTUNREACH, 0, 0}, {EHOSTUNREACH, 1, 0}, /* host prohibited, TOS, filtered */
         {EHOSTUNREACH, 1, 0}, {EHOSTUNREACH, 1, 0}, /* precedence */
     };
-    return code < sizeof meaning / sizeof *meaning ? meaning[code]
-                                                   : (struct icmp_meaning){EHOSTUNREACH, 0, 0};
+    return code < sizeof meaning / sizeof *meaning ? meaning[code] : (struct icmp_meaning){0};
 }
 
 /* RFC 1191 section 7: a router that does not say gets the next plateau below the packet's length. */
@@ -166,8 +166,9 @@ static void icmp_error(struct bw_stack *st, struct packet *pkt)
     } else if (type == ICMP_PARAMETER) {
         means = (struct icmp_meaning){EPROTO, 1, 1};
     }
-    if (type == ICMP_TIME_EXCEEDED && code == ICMP_REASSEMBLY && sent.proto != 1)
-        drop(st, DROP_ICMP_UNHEARD, sent.l4_len); /* no socket hears of it, as on Linux */
+    int late_fragments = type == ICMP_TIME_EXCEEDED && code == ICMP_REASSEMBLY && sent.proto != 1;
+    if (!means.err || late_fragments) /* no socket hears of it, as on Linux */
+        drop(st, DROP_ICMP_UNHEARD, sent.l4_len);
     else if (apply_error(st, &sent, means, mtu) && (mtu || sent.proto == 1))
         punt_icmp(st, pkt);
 }

@@ -85,10 +85,13 @@ def test_a_half_open_child_ends_where_nobody_is_there(
         assert listener.accept().state == "ESTABLISHED"
 
 
-def test_late_fragments_are_nothing_to_a_socket(tcp: Tcp, peer: TcpPeer) -> None:
-    """Time exceeded in reassembly: no error of the connection's, as on Linux."""
+@pytest.mark.parametrize("message", [icmp.TimeExceeded(1), icmp.Unreachable(16)], ids=name_of)
+def test_what_is_nothing_to_a_socket(tcp: Tcp, peer: TcpPeer, message: icmp.ErrorMessage) -> None:
+    """Time exceeded in reassembly, and codes that nobody knows, as on Linux."""
     sock = tcp.connects()
-    sends_error(tcp, icmp.TimeExceeded(1), tcp.expects("S"))
+    syn = tcp.expects("S")
+    with tcp.counts("drop_icmp_changes_nothing"):
+        sends_error(tcp, message, syn)
     assert (sock.state, sock.take_error()) == ("SYN_SENT", 0)
 
 
