@@ -65,6 +65,7 @@ static int connect_closed(struct tcb *t, const struct bw_addr *addr, int fast)
     if (!(s->flags & SOCK_ADDR_BOUND))
         memset(s->laddr, 0, 16);
     renew(t);
+    s->so_error = 0; /* of an attempt that shutdown() ended */
     memcpy(s->raddr, addr->ip, 16);
     if (ip_is_any(s->raddr)) { /* Linux: this host */
         static const uint8_t local[4] = {127, 0, 0, 1};

@@ -307,7 +307,7 @@ def test_data_for_an_orphan_resets(tcp: Tcp, peer: TcpPeer) -> None:
     tcp.closes(sock)
     with tcp.counts("drop_tcp_data_after_close"):
         peer.sends(len=100)
-    tcp.expects("RA", seq=2)
+    tcp.expects("R", seq=2)
     assert sockets(tcp) == 1
 
 
