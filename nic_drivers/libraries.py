@@ -69,7 +69,9 @@ def missing(kind: str, error: ImportError) -> str:
         return f"a library of its own does not load ({error}): install {packages}"
     packages = " ".join(library.packages)
     if _from_a_wheel():
-        return f"the wheel has no {kind}: install {packages}, and build barewire's source distribution"
+        return (
+            f"the wheel has no {kind}: install {packages}, and build barewire's source distribution"
+        )
     return f"barewire was built without it: install {packages}, and build barewire again"
 
 

@@ -32,9 +32,9 @@ HERE, THERE = "198.18.0.1", "198.18.0.2"  # the stack, the scripted peer
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x1, 0x1000
 QUIET = 0.03  # seconds without a packet of the kernel's: it has said what it has to say
 PATIENCE = 5.0  # seconds until a packet that a test asks for is missed
-STATES = dict(enumerate(
-    ["?", "ESTABLISHED", "SYN_SENT", "SYN_RCVD", "FIN_WAIT_1", "FIN_WAIT_2", "TIME_WAIT", "CLOSED", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING"]
-))  # fmt: skip
+NAMES = """? ESTABLISHED SYN_SENT SYN_RCVD FIN_WAIT_1 FIN_WAIT_2 TIME_WAIT CLOSED CLOSE_WAIT LAST_ACK
+LISTEN CLOSING"""
+STATES = dict(enumerate(NAMES.split()))
 
 
 class Side(Protocol):
