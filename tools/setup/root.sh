@@ -59,6 +59,7 @@ kept() { # kept RELEASE KIND: the root is there, made if it was not, or was made
         tail -n 30 "$folder.log" >&2
         die "the root was not made: $folder.log"
     fi
+    rm "$folder.log"
     echo "$stamp" >"$folder.made"
 }
 
@@ -84,7 +85,8 @@ mount_file() { # mount_file PATH [HOW]: this machine's file or folder, at the sa
 
 mount_apt() { # sources, keys and what is said of the way to them, with the root's release for ours
     mount -t tmpfs tmpfs "$root/etc/apt"
-    mount -t tmpfs tmpfs "$root/var/lib/apt/lists" # they are named after where they come from
+    mount -t tmpfs tmpfs "$root/var/lib/apt/lists" # what is fetched tells where it came from
+    mount -t tmpfs tmpfs "$root/var/cache/apt"
     mkdir -p "$root/etc/apt/apt.conf.d" "$root/etc/apt/sources.list.d" "$root/etc/apt/preferences.d"
     for name in auth.conf auth.conf.d keyrings trusted.gpg trusted.gpg.d; do
         [ ! -e "/etc/apt/$name" ] || cp -a "/etc/apt/$name" "$root/etc/apt/"
@@ -138,7 +140,7 @@ case $1 in
     mkdir -p "$2/etc/dpkg/dpkg.cfg.d"
     echo force-unsafe-io >"$2/etc/dpkg/dpkg.cfg.d/unsafe-io"
     debootstrap --variant=minbase --include=ca-certificates "$3" "$2" "$4"
-    rm -f "$2/var/log/bootstrap.log"
+    rm -rf "$2/var/log/bootstrap.log" "$2"/var/lib/apt/lists/* "$2"/var/cache/apt/*
     for file in apt/sources.list resolv.conf hostname; do : >"$2/etc/$file"; done
     exit
     ;;
