@@ -11,6 +11,7 @@
     X(DROP_VLAN, "drop_vlan_tagged") \
     X(DROP_ARP_MALFORMED, "drop_arp_malformed") \
     X(DROP_ARP_NOT_OURS, "drop_arp_not_ours") \
+    X(DROP_ARP_DUPLICATE, "drop_arp_duplicate") \
     X(DROP_IP_SHORT, "drop_ip_short") \
     X(DROP_IP_VERSION, "drop_ip_version") \
     X(DROP_IP_HEADER, "drop_ip_header") \

@@ -67,7 +67,7 @@ static void arp_input(struct bw_stack *st, struct iface *in, const uint8_t *p, u
         if (tx_raw(st, in, frame, arp_build_reply(frame, &arp, in->mac), 1) == 0)
             count(st, COUNT_ARP_REPLIES);
     } else if (!news) {
-        drop(st, DROP_ARP_NOT_OURS, len);
+        drop(st, n ? DROP_ARP_DUPLICATE : DROP_ARP_NOT_OURS, len); /* known: it says nothing new */
     }
 }
 

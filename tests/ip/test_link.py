@@ -94,6 +94,26 @@ def test_a_request_for_somebody_else(silent: Wire) -> None:
     silent.expects_nothing()
 
 
+def test_what_is_known_is_not_told_again(silent: Wire) -> None:
+    """Replies, announcements and requests of a neighbour in the table that say nothing new: no work for
+    Python, however many."""
+    silent.sends_frame(request(silent, silent.here))
+    silent.drain()
+    before = silent.stack.counters()["punts_arp"]
+    there, here = IPv4Address(silent.there), IPv4Address(silent.here)
+    reply = Arp(ARP_REPLY, silent.mac, there, silent.stack_mac, here)
+    announcement = Arp(ARP_REQUEST, silent.mac, there, target_ip=there)
+    with silent.counts("drop_arp_duplicate", 40), silent.counts("arp_replies_sent", 20):
+        for _ in range(20):
+            silent.sends_frame(frames.arp(silent.stack_mac, reply))
+            silent.sends_frame(frames.arp(BROADCAST, announcement))
+            silent.sends_frame(request(silent, silent.here))
+    assert silent.stack.counters()["punts_arp"] == before
+    moved = Arp(ARP_REPLY, Mac("02:00:00:00:00:77"), there, silent.stack_mac, here)
+    silent.sends_frame(frames.arp(silent.stack_mac, moved))
+    assert silent.stack.counters()["punts_arp"] == before + 1, "another address is news"
+
+
 @pytest.mark.parametrize("cut", [0, 10, 27])
 def test_malformed_arp(silent: Wire, cut: int) -> None:
     with silent.counts("drop_arp_malformed"):
