@@ -3,6 +3,7 @@
 #include "stack.h"
 #include "icmp/icmp.h"
 #include "ip/reassembly.h"
+#include "mem/red_zone.h"
 #include "tcp/tcp.h"
 #include "udp/udp.h"
 
@@ -15,8 +16,10 @@ struct layout {
 static void *part(struct layout *l, size_t bytes, size_t align)
 {
     l->used = (l->used + align - 1) & ~(align - 1);
-    void *p = l->base ? l->base + l->used : NULL;
-    l->used += bytes;
+    uint8_t *p = l->base ? l->base + l->used : NULL;
+    l->used += bytes + RED_ZONE;
+    if (p)
+        red_zone_close(p + bytes, RED_ZONE);
     return p;
 }
 
@@ -152,6 +155,7 @@ void bw_free(struct bw_stack *st)
     if (st->loopback)
         loopback_free(st->loopback);
     st->loopback = NULL;
+    red_zone_open(st, bw_arena_size(&st->cfg));
 }
 
 void bw_set_now(struct bw_stack *st, int64_t now)

@@ -57,7 +57,7 @@ BUILD_SCRIPTS = {
 CONTRACT = {"nic_drivers/netdev.h", "nic_drivers/checksum.h"}
 PURE_HEADERS = {
     "errno.h", "inttypes.h", "limits.h", "stdalign.h", "stdarg.h", "stdbool.h", "stddef.h",
-    "stdint.h", "stdlib.h", "string.h",
+    "sanitizer/asan_interface.h", "stdint.h", "stdlib.h", "string.h",
 }  # fmt: skip
 # What the engine may call outside itself: memory, nothing that knows time, files or threads.
 ENGINE_MAY_CALL = {

@@ -64,7 +64,7 @@ static void configure(struct world *w, struct bw_config *cfg)
                               .fast_open = choice >> 3 & 3,
                               .ecn = (choice >> 5) % 6,
                               .mtu_probing = (more >> 2) % 3,
-                              .trace_records = more & 16 ? 64 : 0};
+                              .trace_records = more & 16 ? 64 : 16};
     if (cfg->syn_cookies == 3)
         cfg->syn_cookies = 1;
     w->dev = (struct netdev){.caps = (caps & 1 ? NETDEV_TX_CSUM : 0) | (caps & 2 ? NETDEV_TSO4 : 0) |
@@ -167,6 +167,44 @@ static void advance(struct world *w, int64_t ns)
     pump(w);
 }
 
+/* Where most inputs begin: with a connection of either direction, one over the loopback, or a bound UDP
+ * socket, so that they need not find the way there first. */
+static void begin(struct world *w, uint8_t how)
+{
+    struct bw_addr here = {.port = 80}, there = {.port = 2000}, from;
+    int rich = how & 1;
+    memcpy(here.ip, world_us, 16);
+    memcpy(there.ip, how & 2 ? world_us : world_peer, 16);
+    if (how >= 192)
+        return;
+    if (how >= 160) {
+        MUST(!bw_socket(w->st, BW_SOCK_UDP, &w->sock[0]) && !bw_bind(w->sock[0], &here));
+    } else if (how >= 80) { /* a listener, and for the second half of them the connection as well */
+        MUST(!bw_socket(w->st, BW_SOCK_TCP, &w->sock[0]) && !bw_bind(w->sock[0], &here));
+        if (how & 4)
+            bw_setopt(w->sock[0], BW_OPT_FASTOPEN, 5);
+        bw_listen(w->sock[0], 2);
+        if (how & 2) { /* to itself */
+            if (!bw_socket(w->st, BW_SOCK_TCP, &w->sock[2]))
+                bw_connect(w->sock[2], &here);
+        } else {
+            far_opens(w, 80, rich);
+            pump(w);
+            far_answers(w, 0, 0);
+        }
+        pump(w);
+        bw_accept(w->sock[0], &w->sock[1], &from);
+    } else {
+        MUST(!bw_socket(w->st, BW_SOCK_TCP, &w->sock[0]));
+        if (how & 4)
+            bw_setopt(w->sock[0], BW_OPT_FASTOPEN_CONNECT, 1);
+        bw_connect(w->sock[0], &there);
+        pump(w);
+        far_answers(w, 1, rich);
+    }
+    pump(w);
+}
+
 static void act(struct world *w)
 {
     static const int64_t steps[] = {MS, 40 * MS, 200 * MS, SECOND, 3LL * SECOND, 70LL * SECOND};
@@ -197,6 +235,7 @@ static void end(struct world *w)
         if (w->sock[i])
             bw_close(w->sock[i]);
     bw_abort_all(w->st);
+    pump(w);
     for (int i = 0; i < 100 && (w->st->socks_used || bw_next_deadline(w->st) != INT64_MAX); i++)
         advance(w, 100LL * SECOND);
     bw_if_down(w->st, OUTSIDE, ENETDOWN);
@@ -236,6 +275,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     w->st = bw_new(&cfg, zeroed_arena(&cfg));
     MUST(w->st);
     settle_in(w);
+    begin(w, take8(&w->in));
     for (int i = 0; i < AGE && w->in.left; i++) {
         act(w);
         pump(w);

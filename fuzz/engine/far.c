@@ -79,19 +79,21 @@ static struct flow *some_flow(struct world *w)
     return &w->flow[which % made];
 }
 
+static uint32_t timestamp(struct world *w, const struct flow *f, uint8_t *to)
+{
+    memcpy(to, "\1\1\x08\x0a", 4);
+    put32(to + 4, (uint32_t)(w->st->now / 1000000) + 9);
+    put32(to + 8, f->stamp);
+    return 12;
+}
+
 /* Options: none, those of a SYN, a timestamp and a SACK block, or bytes of the input. Their length. */
 static uint32_t far_options(struct world *w, struct flow *f, uint8_t *to)
 {
     static const uint8_t syn[] = {2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 3, 3, 7, 1};
     uint8_t how = take8(&w->in);
-    if (how < 100) {
-        if (!f->stamped)
-            return 0;
-        memcpy(to, "\1\1\x08\x0a", 4);
-        put32(to + 4, (uint32_t)(w->st->now / 1000000) + 9);
-        put32(to + 8, f->stamp);
-        return 12;
-    }
+    if (how < 100)
+        return f->stamped ? timestamp(w, f, to) : 0;
     if (how < 160) {
         memcpy(to, syn, sizeof syn);
         return sizeof syn;
@@ -108,31 +110,73 @@ static uint32_t far_options(struct world *w, struct flow *f, uint8_t *to)
     return len;
 }
 
-/* A segment of a flow at ip; its length. */
-static uint32_t put_segment(struct world *w, uint8_t *ip)
+/* A segment of the flow at ip, its options already behind where the header goes; its length. */
+static uint32_t build_segment(struct flow *f, uint8_t *ip, uint8_t flags, uint32_t seq, uint32_t ack,
+                              uint32_t options, uint32_t len)
 {
-    static const uint8_t usual[] = {0x10, 0x10, 0x18, 0x11, 0x02, 0x12, 0x04, 0x14, 0x19, 0x30, 0xc2, 0x50};
-    struct flow *f = some_flow(w);
-    uint8_t which = take8(&w->in), *tcp = ip + 20;
-    uint8_t flags = which < 240 ? usual[which % sizeof usual] : take8(&w->in);
-    uint32_t seq = f->snd + take_near(&w->in), ack = f->rcv + take_near(&w->in);
-    uint32_t options = far_options(w, f, tcp + 20), len = take_near(&w->in) % 1461;
+    uint8_t *tcp = ip + 20;
     memset(tcp, 0, 20);
     put16(tcp, f->theirs);
     put16(tcp + 2, f->ours);
     put32(tcp + 4, seq);
     put32(tcp + 8, ack);
-    tcp[12] = (uint8_t)((20 + options) / 4 << 4 | (which >= 250));
+    tcp[12] = (uint8_t)((20 + options) / 4 << 4);
     tcp[13] = flags;
-    put16(tcp + 14, which % 5 ? 0xffff : take16(&w->in));
-    put16(tcp + 18, flags & 0x20 ? (uint16_t)take_near(&w->in) : 0);
+    put16(tcp + 14, 0xffff);
     memset(tcp + 20 + options, (int)(seq & 0xff), len);
     if (seq == f->snd)
         f->snd += len + (flags & 1) + (flags >> 1 & 1);
+    return finish(ip, 6, world_peer, 20 + options + len, 16);
+}
+
+/* A segment as the input chooses it, most often nearly right. */
+static uint32_t put_segment(struct world *w, uint8_t *ip)
+{
+    static const uint8_t usual[] = {0x10, 0x10, 0x18, 0x11, 0x02, 0x12, 0x04, 0x14, 0x19, 0x30, 0xc2, 0x50};
+    struct flow *f = some_flow(w);
+    uint8_t which = take8(&w->in);
+    uint8_t flags = which < 240 ? usual[which % sizeof usual] : take8(&w->in);
+    uint32_t seq = f->snd + take_near(&w->in), ack = f->rcv + take_near(&w->in);
+    uint32_t options = far_options(w, f, ip + 40), len = take_near(&w->in) % 1461;
+    build_segment(f, ip, flags, seq, ack, options, len);
+    if (which >= 250) /* the nonce-sum bit, or a window and urgent pointer of the input */
+        ip[32] |= 1;
+    if (which % 5 == 0)
+        put16(ip + 34, take16(&w->in));
+    if (flags & 0x20)
+        put16(ip + 38, (uint16_t)take_near(&w->in));
+    uint8_t ecn = which % 7 ? 0 : take8(&w->in) & 3;
     uint32_t total = finish(ip, 6, world_peer, 20 + options + len, 16);
-    ip[1] = which % 7 ? 0 : take8(&w->in) & 3; /* ECN */
+    ip[1] = ecn;
     sum_header(ip);
     return total;
+}
+
+static const uint8_t everything[20] = {2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 3, 3, 7, 1};
+
+void far_opens(struct world *w, uint16_t port, int rich)
+{
+    uint8_t ip[128];
+    struct flow *f = &w->flow[w->flows++ % WORLD_FLOWS];
+    *f = (struct flow){.ours = port, .theirs = 3000, .snd = 0xfffff000};
+    memcpy(ip + 40, everything, sizeof everything);
+    deliver(w, ip, build_segment(f, ip, 0x02, f->snd, 0, rich ? sizeof everything : 4, 0), 0,
+            BW_CSUM_UNKNOWN);
+}
+
+void far_answers(struct world *w, int syn, int rich)
+{
+    uint8_t ip[128];
+    struct flow *f = &w->flow[(w->flows + WORLD_FLOWS - 1) % WORLD_FLOWS];
+    uint32_t options = 0;
+    if (syn) {
+        memcpy(ip + 40, everything, sizeof everything);
+        options = rich ? sizeof everything : 4;
+    } else if (f->stamped) {
+        options = timestamp(w, f, ip + 40);
+    }
+    uint8_t flags = syn ? 0x12 : 0x10;
+    deliver(w, ip, build_segment(f, ip, flags, f->snd, f->rcv, options, 0), 0, BW_CSUM_UNKNOWN);
 }
 
 void far_sends_segment(struct world *w)

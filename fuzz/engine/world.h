@@ -43,6 +43,10 @@ void far_sends_ping(struct world *w);
 void far_sends_fragment(struct world *w);
 void far_sends_burst(struct world *w);
 
+/* The first steps of a connection, right: a SYN to that port, and the ACK (or SYN,ACK) of the newest flow. */
+void far_opens(struct world *w, uint16_t port, int rich);
+void far_answers(struct world *w, int syn, int rich);
+
 /* calls.c: what programs and the control plane do */
 void call_socket(struct world *w);
 void call_control(struct world *w);

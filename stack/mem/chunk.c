@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The chunk pool (see chunk.h). */
 #include "chunk.h"
+#include "red_zone.h"
 
 #include <string.h>
 
@@ -17,6 +18,7 @@ uint32_t chunk_get(struct chunk_pool *pool, int guaranteed)
         chunk = pool->touched++;
     else
         return CHUNK_NONE;
+    red_zone_open(chunk_data(pool, chunk), CHUNK_SIZE);
     pool->refs[chunk] = (uint16_t)(1 | (guaranteed ? GUARANTEED : 0));
     pool->used++;
     pool->taken += !guaranteed;
@@ -43,5 +45,6 @@ void chunk_put(struct chunk_pool *pool, uint32_t chunk)
     pool->taken -= !(refs & GUARANTEED);
     if (pool->poison)
         memset(chunk_data(pool, chunk), 0xdb, CHUNK_SIZE);
+    red_zone_close(chunk_data(pool, chunk), CHUNK_SIZE);
     pool->free[pool->nfree++] = chunk;
 }
