@@ -240,6 +240,8 @@ static int send_new(struct tcb *t, struct iface *out)
         }
         if (tcp_emit(t, &e))
             return -1;
+        if (unlikely(t->tlp_new))
+            t->tlp_end = e.seq + e.len;
         t->push_wanted = t->tlp_new = 0;
         if (e.len % t->mss)
             t->snd_sml = e.seq + e.len;

@@ -214,7 +214,8 @@ void tlp_ack(struct tcb *t, const struct tcp_seg *seg, const struct delivery *d)
     if (!t->tlp_out || seq_lt(seg->ack, t->tlp_end))
         return;
     int both = d->dsack && seg->sack[0].end == t->tlp_end;
-    int repaired = !both && seq_gt(seg->ack, t->tlp_end), duplicate = !d->acked && !d->sacked && !seg->len;
+    int repaired = !both && seq_gt(seg->ack, t->tlp_end);
+    int duplicate = !d->acked && !d->sacked && !seg->len && seg->wnd << t->snd_wscale == t->snd_wnd;
     if (t->tlp_resent && !both && !repaired && !duplicate)
         return;
     t->tlp_out = 0;

@@ -53,6 +53,8 @@ class Side:
 
     def __init__(self, name: str) -> None:
         self.target: Any = KernelTarget(congestion="reno") if name == "kernel" else StackTarget()
+        if name == "kernel":  # a target does without tail loss probes
+            self.target._namespace.sysctl("net.ipv4.tcp_early_retrans", 3)
         self.peer = Peer(self.target)
         self.made: list[Any] = []
 
@@ -286,29 +288,31 @@ def test_a_short_segment_waits_only_for_a_short_one(side: Side) -> None:
 
 
 @pytest.mark.parametrize("stamps", [False, True])
-@pytest.mark.parametrize("second_copy", ["D-SACK", "duplicate", "never seen"])
+@pytest.mark.parametrize("second_copy", ["D-SACK", "duplicate", "never seen", "window opens"])
 def test_a_probe_whose_ack_was_only_late(side: Side, second_copy: str, stamps: bool) -> None:
     """RFC 8985 7.4.2: an ACK of the probe's end lowers no window; the ACK of later data does, if
     nothing told of a second copy before."""
     offer = (*OFFER, Timestamps(1000, 0)) if stamps else OFFER
     sock, flow = side.connected(rtt=30, options=offer)
     side.sends(sock, 8)
-    for _ in range(40):
+    for _ in range(100):
         side.peer.advance(5 * MS)
         if info(sock).tcpi_total_retrans:
             break
     before = info(sock).tcpi_snd_cwnd
-    side.peer.say(flow, PeerStep())
+    side.peer.say(flow, PeerStep(window=60_000))
     assert info(sock).tcpi_snd_ssthresh == NO_THRESHOLD
-    if second_copy != "never seen":
+    if second_copy == "window opens":
+        side.peer.say(flow, PeerStep(window=65_000))
+    elif second_copy != "never seen":
         block = ((-MSS, 0),) if second_copy == "D-SACK" else ()
-        side.peer.say(flow, PeerStep(sack=block))
+        side.peer.say(flow, PeerStep(sack=block, window=60_000))
     side.sends(sock, 1)
     side.peer.advance(20 * MS)
     side.peer.say(flow, PeerStep())
     after = info(sock)
     assert after.tcpi_total_retrans == 1, "the probe"
-    if second_copy == "never seen":
+    if second_copy in ("never seen", "window opens"):
         assert after.tcpi_snd_ssthresh != NO_THRESHOLD
     else:
         assert (after.tcpi_snd_ssthresh, after.tcpi_snd_cwnd >= before) == (NO_THRESHOLD, True)

@@ -161,6 +161,18 @@ def test_new_data_is_the_better_probe(tcp: Tcp, peer: TcpPeer) -> None:
     assert numbers(tcp.drain("100ms"), tcp) == [], "one"
 
 
+def test_a_short_probe_is_answered_by_its_own_end(tcp: Tcp, peer: TcpPeer) -> None:
+    """Section 7.3: TLP.end_seq is SND.NXT behind it, so that the next tail can be probed, too."""
+    sock = opened(tcp)
+    tcp.sends(sock, 10 * MSS + 100)
+    tcp.drain()
+    tcp.expects("A", seq=at(10), len=100, after="202ms")
+    peer.sends()
+    sends(tcp, sock, 3)
+    with tcp.counts("tcp_tail_loss_probes"):
+        tcp.drain("299ms")
+
+
 def test_a_lone_segment_may_wait_for_a_delayed_ack(tcp: Tcp, peer: TcpPeer) -> None:
     """Section 7.2: the timer adds what a receiver may wait, but the probe never comes after the
     time-out: it stands in for it."""
@@ -202,15 +214,19 @@ def probed(tcp: Tcp, peer: TcpPeer, ts: bool = False) -> Sock:
     return sock
 
 
+@pytest.mark.parametrize("reads", [False, True])
 @pytest.mark.parametrize("ts", [False, True])
 def test_a_loss_that_the_probe_repaired_lowers_the_window(
-    tcp: Tcp, peer: TcpPeer, ts: bool
+    tcp: Tcp, peer: TcpPeer, ts: bool, reads: bool
 ) -> None:
-    """Section 7.4.2, third case: nothing told of a second copy before later data was acknowledged."""
+    """Section 7.4.2, third case: nothing told of a second copy before later data was acknowledged. That
+    the peer's program reads, and its window opens, tells of none."""
     sock = probed(tcp, peer, ts)
     tcp.run("100ms")
     with tcp.counts("tcp_tail_loss_repairs", 0):
-        peer.sends(ack=at(10))
+        peer.sends(ack=at(10), wnd=60_000 if reads else None)
+        if reads:
+            peer.sends(ack=at(10), wnd=65_000)
     sends(tcp, sock, 1)
     tcp.run("100ms")
     with tcp.counts("tcp_tail_loss_repairs"):
