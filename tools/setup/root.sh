@@ -23,8 +23,8 @@ mirror() { # where apt gets the main part of this machine's release
         sed -n "s/^$here main //p" | head -n 1
 }
 
-isolated() { # isolated FUNCTION ARGUMENT...: in a namespace of mounts and processes of its own
-    unshare --mount --pid --fork --kill-child --mount-proc sh "$0" "$@"
+isolated() { # isolated FUNCTION ARGUMENT...: in a namespace of mounts and processes, which ends with this script
+    setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc sh "$0" "$@"
 }
 
 install_in() { # install_in FOLDER PACKAGE...
