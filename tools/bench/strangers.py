@@ -26,6 +26,7 @@ RATES = (30_000, 100_000)  # frames a second
 ROUNDS, SECONDS = 3, 1.5  # at most so many rounds, at least so many seconds an interval
 PREFIX = "/16"  # room for invented neighbours
 DEVICE = "packet:wire0"
+RING = 512  # packet's own, in frames; at high rates one that holds 20 ms of the flood
 UNITS = {
     "sent": "1/s",
     "time-out late, quiet": "ms",
@@ -42,7 +43,9 @@ UNITS = {
 class Scene:
     """The processes of one contender."""
 
-    def __init__(self, contender: str, where: netns.Namespace, ours: netns.Namespace) -> None:
+    def __init__(
+        self, contender: str, where: netns.Namespace, ours: netns.Namespace, ring: int = RING
+    ) -> None:
         cores = sorted(os.sched_getaffinity(0))
         here, there = cores[0], cores[-1]
         own = OURS + PREFIX if contender == "kernel" else UNUSED
@@ -52,7 +55,7 @@ class Scene:
             ours.add_route("default", PEER)
             self.server = Part(ours, "kernel", here, "wire0", OURS)
         else:
-            self.server = Part(ours, "server", here, DEVICE, OURS + PREFIX, PEER)
+            self.server = Part(ours, "server", here, f"{DEVICE}?ring={ring}", OURS + PREFIX, PEER)
         self.bulk = Part(where, "bulk", there, OURS)
         self.bulk.ask(pause=True)
         self.steady = Part(where, "steady", there, OURS)
@@ -133,13 +136,13 @@ def measure_at(
     contenders: tuple[str, ...] = ("barewire", "kernel"),
 ) -> list[Result]:
     """The contenders take turns, each in a scene of its own that lasts one round."""
-    kind = TESTS[name]
+    kind, ring = TESTS[name], max(RING, rate // 50)
     samples: dict[str, dict[str, Samples]] = {metric: {} for metric in UNITS}
     for number in range(rounds):
         for title in contenders:
             progress(f"round {number + 1}/{rounds}: {KINDS[kind]}, {rate:,} a second, {title}")
             with netns.Namespace("flood") as where, netns.Namespace("flooded") as ours:
-                scene = Scene(title, where, ours)
+                scene = Scene(title, where, ours, ring)
                 scene.come(kind)
                 found = scene.round(seconds, rate)
             for metric, value in found.items():
