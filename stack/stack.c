@@ -65,6 +65,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     uint16_t *refs = part(l, chunks * sizeof *refs, 64);
     uint32_t *free_chunks = part(l, chunks * sizeof *free_chunks, 64);
     uint8_t *bytes = part(l, (size_t)chunks << CHUNK_SHIFT, 4096);
+    uint8_t (*fragments)[FRAG_ROOM] = part(l, sizeof *fragments * FRAG_DATAGRAMS, 4096); /* the last part */
     if (!l->base)
         return NULL;
     st->tcp = tcp;
@@ -83,6 +84,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     for (int i = 0; i < BW_PUNT_CLASSES; i++)
         st->punt[i].ring = punts + (size_t)i * PUNT_QUEUE;
     st->frags = frags;
+    frags->bytes = fragments;
     st->slab = slab;
     st->slab_size = slab_size;
     st->chunks = (struct chunk_pool){.base = bytes,

@@ -56,7 +56,7 @@ struct frag_table {
     struct frag_source *source_free, *source_bucket[FRAG_BUCKETS];
     struct datagram datagram[FRAG_DATAGRAMS];
     struct frag_source source[FRAG_DATAGRAMS];
-    uint8_t bytes[FRAG_DATAGRAMS][FRAG_ROOM]; /* of each datagram, at their place; committed when used */
+    uint8_t (*bytes)[FRAG_ROOM]; /* of each datagram, at their place; committed when used */
 };
 
 void frag_init(struct bw_stack *st); /* once, by bw_new */
