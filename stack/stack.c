@@ -65,7 +65,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     uint16_t *refs = part(l, chunks * sizeof *refs, 64);
     uint32_t *free_chunks = part(l, chunks * sizeof *free_chunks, 64);
     uint8_t *bytes = part(l, (size_t)chunks << CHUNK_SHIFT, 4096);
-    uint8_t (*fragments)[FRAG_ROOM] = part(l, sizeof *fragments * FRAG_DATAGRAMS, 4096); /* the last part */
+    uint8_t(*fragments)[FRAG_ROOM] = part(l, sizeof *fragments * FRAG_DATAGRAMS, 4096); /* the last part */
     if (!l->base)
         return NULL;
     st->tcp = tcp;
