@@ -22,14 +22,14 @@ FLOORS = {
         "3 % lost": 0.12,
         "10 % lost": 0.04,
         "5 % late by 10 ms": 0.88,
-        "2 s outage": 0.55,
+        "2 s outage": 0.49,
     },
     "bbr": {
         "1 % lost": 0.90,
         "3 % lost": 0.88,
         "10 % lost": 0.78,
         "5 % late by 10 ms": 0.88,
-        "2 s outage": 0.55,
+        "2 s outage": 0.49,
     },
 }
 
@@ -46,9 +46,10 @@ def test_goodput_in_the_simulator(name, congestion, seed):
 
 
 def test_after_an_outage_data_flows_again_within_a_second():
-    """Retransmissions at 0.2, 0.4, 0.8, 1.6 s after the last ACK were lost, the next comes at 3.2."""
+    """The time-out is a round trip in a full queue and Linux's 200 ms: some 0.24 s. Retransmissions after it,
+    and after twice, four and eight times as long, the last of them at 3.6 s."""
     flow = simulate.goodput(SCENARIOS["2 s outage"], "cubic", 1)
-    assert 2 < flow.gap < 3.2 + 0.1
+    assert 2 < flow.gap < 3.6 + 0.1
 
 
 @pytest.mark.parametrize(("congestion", "seed"), [("cubic", 1), ("cubic", 2), ("bbr", 3)])
