@@ -22,6 +22,14 @@ static struct ooo_list *list_of(const struct tcb *t)
     return &t->base.st->tcp->ooo[t->ooo_kind];
 }
 
+static int nobody_waits(const struct tcp_globals *g)
+{
+    for (int i = 0; i < OOO_KINDS; i++)
+        if (g->ooo[i].head)
+            return 0;
+    return 1;
+}
+
 static void leave(struct tcb *t)
 {
     struct ooo_list *l = list_of(t);
@@ -33,6 +41,8 @@ static void leave(struct tcb *t)
     l->chunks -= t->ooo_chunks;
     t->ooo_pprev = NULL;
     t->ooo_chunks = 0;
+    if (nobody_waits(t->base.st->tcp))
+        timer_cancel(&t->base.st->wheel, &t->base.st->tcp->ooo_timer);
 }
 
 static void enter(struct tcb *t, uint32_t chunks, int kind)
