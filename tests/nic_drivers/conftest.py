@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from barewire.tools.netns import Namespace
 
 from tests.nic_drivers.kinds import supported
 from tests.nic_drivers.links import LINKS, Link, RealLink
 from tests.nic_drivers.places import Place
+from tests.nic_drivers.raw_wire import Wire, lay_wire
 
 REAL = [pytest.param(name, marks=pytest.mark.netns) for name in supported()]
 
@@ -45,3 +47,9 @@ def real(place: Place) -> Iterator[RealLink]:
     made = RealLink(place)
     yield made
     made.close()
+
+
+@pytest.fixture
+def wire(make_netns: Callable[..., Namespace]) -> Wire:
+    """Two namespaces and a veth between them, for raw."""
+    return lay_wire(make_netns("near"), make_netns("far"))
