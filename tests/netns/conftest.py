@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.netns.as_linux import Side
 from tests.netns.link import Link
 
 TEST_LIMIT = 60  # seconds; the long forms set their own
@@ -47,3 +48,28 @@ def make_link(ns: Any) -> Iterator[Callable[..., Link]]:
 def link(make_link: Callable[..., Link]) -> Link:
     """A link with MTU 1500."""
     return make_link()
+
+
+@pytest.fixture
+def make_side() -> Iterator[Callable[..., Side]]:
+    """A function that makes one side of a comparison, closed at the test's end."""
+    made: list[Side] = []
+
+    def make(name: str, **options: Any) -> Side:
+        made.append(Side(name, **options))
+        return made[-1]
+
+    yield make
+    for side in made:
+        side.close()
+
+
+@pytest.fixture(params=["kernel", "barewire"])
+def with_options(request: pytest.FixtureRequest, make_side: Any) -> Callable[..., Side]:
+    """A function that makes the side of this run of the test."""
+    return lambda **options: make_side(request.param, **options)
+
+
+@pytest.fixture
+def side(with_options: Callable[..., Side]) -> Side:
+    return with_options()

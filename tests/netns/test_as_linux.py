@@ -1,157 +1,23 @@
-"""What TCP is said to do as Linux does it, played to both: one script of segments and calls, the kernel
-behind a TAP in real time, a stack over the pipe in virtual time. A claim holds when both give the
-same answer."""
+"""What TCP is said to do as Linux does it: timers, sending, loss recovery, TCP_INFO."""
 
 from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from barewire import TcpInfo
-from barewire.fuzz.peer import PEER_ISS, Flow, Peer
+from barewire.fuzz.peer import PEER_ISS, Flow
 from barewire.fuzz.strategies import PEER, PeerStep
-from barewire.fuzz.targets import MS, SECOND, KernelTarget, StackTarget
-from barewire.l2 import Ethernet
-from barewire.stack.ip.ipv4 import IPv4
-from barewire.stack.tcp.segment import (
-    FastOpen,
-    Flags,
-    Mss,
-    SackPermitted,
-    Segment,
-    Timestamps,
-)
+from barewire.fuzz.targets import MS, SECOND, KernelTarget
+from barewire.stack.tcp.segment import FastOpen, Flags, Mss, SackPermitted, Timestamps
+
+from tests.netns.as_linux import MSS, OFFER, TCP, Side, info, segments
 
 pytestmark = pytest.mark.netns
 
-MSS = 1000
-TCP = socket.IPPROTO_TCP
 USER_TIMEOUT, DEFER_ACCEPT, FASTOPEN, NO_COOKIE = 18, 9, 23, 34
 NO_THRESHOLD = 2**31 - 1
-OFFER = (Mss(MSS), SackPermitted())
-
-
-NUMBERS = {
-    "tcp_base_mss": 1024,  # mtu_probe.c
-    "tcp_probe_threshold": 8,
-    "tcp_probe_interval": 600,
-    "tcp_max_reordering": 300,
-    "tcp_reordering": 3,
-}
-
-
-def _sysctl(name: str) -> int:
-    with open(f"/proc/sys/net/ipv4/{name}", encoding="ascii") as file:
-        return int(file.read())
-
-
-class Side:
-    """A target and its peer. Segments are counted from 0, as the peer's `at` does it."""
-
-    def __init__(self, name: str) -> None:
-        self.target: Any = KernelTarget(congestion="reno") if name == "kernel" else StackTarget()
-        if name == "kernel":  # a target does without tail loss probes
-            self.target._namespace.sysctl("net.ipv4.tcp_early_retrans", 3)
-        self.peer = Peer(self.target)
-        self.made: list[Any] = []
-
-    def close(self) -> None:
-        for sock in self.made:
-            sock.close()
-        self.target.close()
-
-    def keep(self, sock: Any) -> Any:
-        self.made.append(sock)
-        sock.setblocking(False)
-        return sock
-
-    def socket(self) -> Any:
-        sock = self.keep(self.target.socket(socket.SOCK_STREAM))
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(TCP, socket.TCP_CONGESTION, b"reno")
-        return sock
-
-    def calls(self, sock: Any, port: int = 6000) -> None:
-        with pytest.raises(BlockingIOError):
-            sock.connect((str(PEER), port))
-        self.peer.settle()
-
-    def connected(
-        self, rtt: int = 0, options: tuple[Any, ...] = OFFER, port: int = 6000
-    ) -> tuple[Any, Flow]:
-        """The target has connected; its SYN took `rtt` ms there and back."""
-        sock = self.socket()
-        self.calls(sock, port)
-        if rtt:
-            self.peer.advance(rtt * MS)
-        flow = next(f for f in self.peer.flows.values() if f.theirs == port)
-        self.peer.answer(flow, options)
-        flow.options = options
-        return sock, flow
-
-    def listening(self, port: int, **options: int) -> Any:
-        sock = self.socket()
-        for name, value in options.items():
-            sock.setsockopt(TCP, int(name.removeprefix("o")), value)
-        sock.bind((str(self.target.address), port))
-        sock.listen(5)
-        return sock
-
-    def accepted(self, port: int = 80) -> tuple[Any, Flow]:
-        listener = self.listening(port)
-        flow = self.peer.open(port, 5000, OFFER)
-        return self.keep(listener.accept()[0]), flow
-
-    def sends(self, sock: Any, segments: int) -> None:
-        assert sock.send(bytes(segments * MSS)) == segments * MSS
-        self.peer.settle()
-
-    def acks(self, flow: Flow, segment: int, *sacked: tuple[int, int]) -> list[bytes]:
-        """An ACK of all up to that segment, with SACK blocks of others."""
-        ack = (flow.first + 1 + segment * MSS - flow.rcv) % (1 << 32)
-        blocks = tuple(((a - segment) * MSS, (b - segment) * MSS) for a, b in sacked)
-        return self.peer.say(flow, PeerStep(ack=ack, sack=blocks))
-
-    def ends(self, sock: Any, within: float) -> float:
-        """When the connection has ended with ETIMEDOUT, in seconds from now."""
-        begin = self.target.now()
-        while (spent := self.target.now() - begin) < within * SECOND:
-            if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                assert error == errno.ETIMEDOUT
-                return float(spent / SECOND)
-            self.peer.advance(5 * MS)
-        pytest.fail("it does not end")
-
-
-def info(sock: Any) -> TcpInfo:
-    return TcpInfo.from_bytes(sock.getsockopt(TCP, socket.TCP_INFO, 512))
-
-
-def segments(frames: list[bytes]) -> list[Segment]:
-    found = [IPv4.parse(Ethernet.parse(f).payload) for f in frames if f[12:14] == b"\x08\x00"]
-    return [Segment.parse(ip.payload, ip.src, ip.dst) for ip in found if ip.proto == 6]
-
-
-@pytest.fixture
-def make_side() -> Iterator[Any]:
-    made = []
-
-    def make(name: str) -> Side:
-        made.append(Side(name))
-        return made[-1]
-
-    yield make
-    for side in made:
-        side.close()
-
-
-@pytest.fixture(params=["kernel", "barewire"])
-def side(request: pytest.FixtureRequest, make_side: Any) -> Any:
-    return make_side(request.param)
 
 
 # ---- timers ----------------------------------------------------------------------------------------
@@ -386,13 +252,6 @@ def test_what_a_connection_begins_with(side: Side) -> None:
     assert info(sock).tcpi_bytes_acked == 0
     side.peer.say(flow, PeerStep(Flags.ACK | Flags.FIN, size=10))
     assert info(sock).tcpi_bytes_received == 11
-
-
-def test_the_kernels_numbers() -> None:
-    """Constants that stack/tcp names after Linux's."""
-    with KernelTarget() as target:
-        found = {name: target._namespace.call(_sysctl, name) for name in NUMBERS}
-    assert found == NUMBERS
 
 
 def test_windows_are_whole_segments(side: Side) -> None:

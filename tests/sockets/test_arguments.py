@@ -171,6 +171,11 @@ s.getsockopt(SOL_SOCKET, SO_PRIORITY), s.getsockopt(SOL_SOCKET, SO_PRIORITY, 2)
 u.setsockopt(IPPROTO_IP, IP_TOS, 0x10) or u.getsockopt(SOL_SOCKET, SO_PRIORITY)
 [u.setsockopt(IPPROTO_IP, IP_TOS, t) or u.getsockopt(SOL_SOCKET, SO_PRIORITY) for t in range(256)]
 [s.setsockopt(IPPROTO_IP, IP_TOS, t) or s.getsockopt(SOL_SOCKET, SO_PRIORITY) for t in range(256)]
+[s.setsockopt(IPPROTO_IP, IP_TOS, t) or s.getsockopt(IPPROTO_IP, IP_TOS) for t in range(256)]
+[u.setsockopt(IPPROTO_IP, IP_TOS, t) or u.getsockopt(IPPROTO_IP, IP_TOS) for t in range(256)]
+u.connect(("0.0.0.0", 9)) or u.getpeername()
+u.bind(("127.0.0.1", 0)) or u.sendto(b"x", ("0.0.0.0", u.getsockname()[1])) and u.recv(9)
+s.connect(("0.0.0.0", 1))
 u.getsockopt(SOL_SOCKET, 35), u.getsockopt(SOL_SOCKET, 29), s.getsockopt(SOL_SOCKET, 35)
 u.setsockopt(SOL_SOCKET, 35, 5) or (u.getsockopt(SOL_SOCKET, 35), u.getsockopt(SOL_SOCKET, 29))
 u.setsockopt(SOL_SOCKET, 29, 1) or (u.getsockopt(SOL_SOCKET, 35), u.getsockopt(SOL_SOCKET, 29))
