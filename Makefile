@@ -5,6 +5,8 @@
 #   make test-user  a minute of them with no more than an ordinary user has
 #   make lint       ruff, mypy strict, clang-format, gcc and clang with warnings as errors
 #   make sanitize   the unprivileged tests with the C under AddressSanitizer and UBSan
+#   make fuzz       coverage-guided fuzzing of the C, FUZZ_SECONDS of each harness (600)
+#   make fuzz-coverage  which lines of the C the fuzzers' inputs reach
 #   make root       set-up and tests in a root of the other Debian release (12 or 13), as root
 #   make wheel      the source distribution and the wheel of PYTHON, checked, in dist/
 #   make pythons    the wheels of every interpreter found here (3.11 or later), and tests against each
@@ -29,7 +31,7 @@ SOURCES := pyproject.toml setup.py README.md $(shell find $(PACKAGES) \( -name _
 	\( -type d -o -name '*.py' -o -name '*.[ch]' -o -name py.typed \) -print)
 C_SOURCES := $(shell find $(PACKAGES) -name '*.[ch]')
 # What is compiled: the engine is one translation unit that includes its other files.
-C_UNITS := $(filter-out %.bpf.c,$(wildcard stack/engine.c stack/drive/*.c nic_drivers/*.c nic_drivers/*/*.c sockets_api/*.c sockets_api/*/*.c tools/*/*.c))
+C_UNITS := $(filter-out %.bpf.c,$(wildcard fuzz/*/*_fuzz.c stack/engine.c stack/drive/*.c nic_drivers/*.c nic_drivers/*/*.c sockets_api/*.c sockets_api/*/*.c tools/*/*.c))
 C_FLAGS := -std=gnu11 -O2 -Wall -Wextra -Wno-unused-parameter -Werror -fsyntax-only -pthread -I. \
 	-I$(shell "$(PYTHON)" -c "import sysconfig; print(sysconfig.get_path('include'))") \
 	$(shell pkg-config --cflags-only-I libdpdk 2>/dev/null)
@@ -38,7 +40,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-user lint lint-python lint-types lint-format lint-c sanitize root wheel pythons bare bench format clean
+.PHONY: setup demo test test-user lint lint-python lint-types lint-format lint-c sanitize fuzz fuzz-coverage root wheel pythons bare bench format clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/installed
@@ -65,6 +67,14 @@ $(VENV)/test: tools/setup/system.sh
 
 $(VENV)/lint: tools/setup/system.sh
 	sh tools/setup/system.sh "$(PYTHON)" lint
+	mkdir -p $(VENV) && touch $@
+
+$(VENV)/fuzz: tools/setup/system.sh
+	sh tools/setup/system.sh "$(PYTHON)" lint fuzz
+	mkdir -p $(VENV) && touch $@
+
+$(VENV)/fuzz-coverage: tools/setup/system.sh
+	sh tools/setup/system.sh "$(PYTHON)" lint fuzz fuzz-coverage
 	mkdir -p $(VENV) && touch $@
 
 $(VENV)/root: tools/setup/system.sh
@@ -134,6 +144,38 @@ sanitize: $(SANITIZED)/installed
 	PYTHONMALLOC=malloc $(SANITIZE) tests --ignore tests/tcp --ignore tests/sim --ignore tests/fuzz $(PYTEST_ARGS)
 	$(SANITIZE) tests/tcp tests/sim tests/fuzz $(PYTEST_ARGS)
 
+# Each harness (fuzz/*/NAME_fuzz.c) begins with the tree's corpus and leaves what it finds in .fuzz/NAME; an
+# input that fails is .fuzz/NAME-crash-*, and `.fuzz/NAME_fuzz INPUT` fails again.
+FUZZ_SECONDS ?= 600
+FUZZ := .fuzz
+FUZZERS := $(patsubst %_fuzz.c,%,$(notdir $(wildcard fuzz/*/*_fuzz.c)))
+FUZZ_FLAGS := -std=gnu11 -g -O1 -I.
+
+$(FUZZ)/%_fuzz: $(VENV)/fuzz $(shell find fuzz stack l2 nic_drivers -name '*.[ch]')
+	mkdir -p $(FUZZ)
+	clang $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+		$(wildcard fuzz/*/$*_fuzz.c) -o $@
+
+$(FUZZ)/%_covered: $(VENV)/fuzz-coverage $(shell find fuzz stack l2 nic_drivers -name '*.[ch]')
+	mkdir -p $(FUZZ)
+	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -fprofile-instr-generate -fcoverage-mapping \
+		$(wildcard fuzz/*/$*_fuzz.c) -o $@
+
+fuzz: $(FUZZERS:%=$(FUZZ)/%_fuzz)
+	for name in $(FUZZERS); do \
+		mkdir -p $(FUZZ)/$$name && \
+		UBSAN_OPTIONS=print_stacktrace=1 $(FUZZ)/$${name}_fuzz -max_len=1000 -max_total_time=$(FUZZ_SECONDS) \
+			-verbosity=0 -print_final_stats=1 -artifact_prefix=$(FUZZ)/$$name- $(FUZZ)/$$name fuzz/corpus/$$name \
+			|| exit 1; done
+
+fuzz-coverage: $(FUZZERS:%=$(FUZZ)/%_covered)
+	for name in $(FUZZERS); do \
+		LLVM_PROFILE_FILE=$(FUZZ)/$$name.profraw $(FUZZ)/$${name}_covered -runs=0 -verbosity=0 \
+			fuzz/corpus/$$name $(wildcard $(FUZZ)/$$name) && \
+		llvm-profdata merge -sparse $(FUZZ)/$$name.profraw -o $(FUZZ)/$$name.profdata && \
+		llvm-cov report $(FUZZ)/$${name}_covered -instr-profile=$(FUZZ)/$$name.profdata | \
+			awk 'NF > 9 && $$8 { printf "%-40s %6d %6d  %s\n", $$1, $$8, $$9, $$10 }' || exit 1; done
+
 # Of the other Debian: the device contract, what differs by its DPDK and its headers, and what is written
 # against Python's own modules. ROOT_TESTS=tests has all of them run there.
 ROOT_TESTS ?= $(addprefix tests/nic_drivers/test_,contract.py contract_kernel.py dpdk.py raw.py libraries.py) \
@@ -158,5 +200,5 @@ format: $(VENV)/dependencies
 	$(BIN)/clang-format -i $(C_SOURCES)
 
 clean:
-	rm -rf $(VENV) $(SANITIZED) build dist barewire.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SANITIZED) $(FUZZ) build dist barewire.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

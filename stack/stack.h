@@ -14,6 +14,7 @@
 #include "mem/byteq.h"
 #include "mem/chunk.h"
 #include "mem/wheel.h"
+#include "sizes.h"
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -23,12 +24,12 @@ enum {
     MAX_IFACES = 16,
     MAX_ADDRS = BW_MAX_ADDRS,
     MAX_ROUTES = 256,
-    TXQ_SIZE = 256,          /* frames that wait for a device */
-    TX_STATELESS = 64,       /* of them at most, answers that need no connection */
-    SLOTS = 4096,            /* headers of frames that wait for, or are held by, devices */
-    HDR_ROOM = 128,          /* bytes of a header slot */
-    HDR_IP = 18,             /* the IP header starts here in a slot; Ethernet (and a tag) goes before */
-    PUNT_QUEUE = 256 * 1024, /* bytes of each punt queue */
+    TXQ_SIZE = 256,             /* frames that wait for a device */
+    TX_STATELESS = 64,          /* of them at most, answers that need no connection */
+    SLOTS = BW_SLOTS,           /* headers of frames that wait for, or are held by, devices */
+    HDR_ROOM = 128,             /* bytes of a header slot */
+    HDR_IP = 18,                /* the IP header starts here in a slot; Ethernet (and a tag) goes before */
+    PUNT_QUEUE = BW_PUNT_QUEUE, /* bytes of each punt queue */
     PMTU_WAYS = 8, /* an address may lie in any of so many places; a full set forgets one by chance */
     PMTU_SETS = 128,
     IDENTS = 2048,        /* counters of ip_ident */

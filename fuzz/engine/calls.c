@@ -8,11 +8,12 @@ static struct bw_addr some_address(struct world *w)
     struct bw_addr to = {0};
     uint8_t which = take8(&w->in);
     static const uint8_t own[16] = {[10] = 0xff, 0xff, 127, 0, 0, 1},
-                         all[16] = {[10] = 0xff, 0xff, 198, 18, 0, 255};
-    const uint8_t *ips[] = {world_peer, world_far, world_us, own, all, NULL};
-    if (ips[which % 6])
-        memcpy(to.ip, ips[which % 6], 16);
-    to.port = (uint16_t[]){80, 7, 2000, 2001, 9999, 0}[which / 6 % 6];
+                         group[16] = {[10] = 0xff, 0xff, 224, 0, 0, 251},
+                         everybody[16] = {[10] = 0xff, 0xff, 255, 255, 255, 255};
+    const uint8_t *ips[] = {world_peer, world_far, world_us, own, world_all, group, everybody, NULL};
+    if (ips[which % 8])
+        memcpy(to.ip, ips[which % 8], 16);
+    to.port = (uint16_t[]){80, 7, 2000, 2001, 9999, 0}[which / 8 % 6];
     return to;
 }
 
@@ -40,27 +41,39 @@ static void call_transfer(struct world *w, struct bw_sock *s, uint8_t what)
     size_t len = take_near(&w->in) % sizeof w->buffer;
     static const int flags[] = {
         0, 0, BW_MSG_OOB, BW_MSG_PEEK, BW_MSG_TRUNC, BW_MSG_MORE, BW_MSG_FASTOPEN, BW_MSG_PEEK | BW_MSG_OOB};
-    int flag = flags[take8(&w->in) % 8];
+    uint8_t how = take8(&w->in), own = take8(&w->in);
+    int flag = flags[how % 8];
     uint32_t lengths[8];
     struct bw_addr addrs[8] = {to};
-    for (int i = 0; i < 8; i++)
-        lengths[i] = take8(&w->in) % 200;
+    for (int i = 0; i < 8; i++) { /* equal ones, or each its own */
+        lengths[i] = how >= 128 ? take8(&w->in) % 200 : i < 7 ? 100 : how % 100;
+        if (i && !(own & 1))
+            addrs[i] = to;
+    }
     struct bw_batch batch = {.data = w->buffer, .lengths = lengths, .addrs = addrs, .size = 200, .count = 8};
     switch (what % 6) {
     case 0: bw_send(s, w->buffer, len, flag); break;
     case 1: bw_recv(s, w->buffer, len, flag); break;
     case 2: bw_sendto(s, w->buffer, len, flag, &to); break;
     case 3: bw_recvfrom(s, w->buffer, len, flag, &to); break;
-    case 4: bw_send_batch(s, &batch, 0, 8); break;
+    case 4: bw_send_batch(s, &batch, 0, own & 2 ? 8 : 3); break;
     default: bw_recv_batch(s, &batch, 0, 8);
     }
 }
 
+/* A value that the option may well have. */
+static int64_t usual_value(struct world *w)
+{
+    static const int64_t usual[] = {0, 1, 2, 3, 5, 10, 128, 500, 1000, 1460, 30000, 100000, -1, -2};
+    uint8_t which = take8(&w->in);
+    return which < 200 ? usual[which % 14] : (int64_t)take_near(&w->in);
+}
+
 static void call_option(struct world *w, struct bw_sock *s)
 {
-    int64_t value = (int64_t)take_near(&w->in);
+    int64_t value = usual_value(w);
     uint8_t key[32], which = take8(&w->in);
-    int opt = (which & 1 ? 32 : 1) + which / 2 % 28;
+    int opt = (which & 1 ? 32 : 1) + which / 2 % 25;
     if (which < 250)
         bw_setopt(s, opt, value);
     bw_getopt(s, opt, &value);
@@ -81,6 +94,8 @@ static void call_look(struct world *w, struct bw_sock *s)
     bw_snapshot(s, &snapshot);
     bw_tcp_info(s, &info);
     bw_queued_bytes(s, take8(&w->in) & 1);
+    bw_sock_user(s);
+    MUST(bw_sock_stack(s) == w->st);
 }
 
 void call_socket(struct world *w)
@@ -129,13 +144,118 @@ static void punts(struct world *w)
     }
 }
 
+/* A packet of Python's, with a header that is finished, and nearly always right. */
+static void call_send_packet(struct world *w)
+{
+    uint8_t packet[2000], how = take8(&w->in);
+    uint32_t len = 28 + take8(&w->in) * 7u;
+    memset(packet, 0, sizeof packet);
+    put16(packet + 2, (uint16_t)len);
+    packet[0] = how < 240 ? 0x45 : take8(&w->in);
+    packet[6] = how & 1 ? 0x40 : 0;
+    packet[8] = 64;
+    packet[9] = how & 2 ? 17 : 1;
+    packet[20] = 8;
+    packet[25] = 7;
+    memcpy(packet + 12, world_us + 12, 4);
+    memcpy(packet + 16, (how & 4 ? world_peer : how & 8 ? world_far : world_us) + 12, 4);
+    if (how & 16)
+        bw_send_packet(w->st, OUTSIDE, how & 32 ? world_peer : world_far, packet, len);
+    else
+        bw_send_packet(w->st, 0, NULL, packet, len);
+    if (how & 64)
+        bw_local_error(w->st, packet, len, EHOSTUNREACH);
+}
+
+static void call_send_frame(struct world *w)
+{
+    uint32_t len = 14 + take8(&w->in) * 5u;
+    memcpy(w->buffer, "\2\0\0\0\0\1\2\0\0\0\0\2\x08\6", 14);
+    if (w->dev.layer == 2 && len <= 14 + w->dev.mtu)
+        bw_send_frame(w->st, OUTSIDE, w->buffer, len);
+}
+
+/* Other routes for a while: none, or only unreachable ones; and the right ones again. */
+static void call_routes(struct world *w)
+{
+    struct bw_route routes[] = {{.ifindex = OUTSIDE, .prefix_len = 96, .flags = BW_ROUTE_UNREACHABLE},
+                                {.ifindex = IF_LOOPBACK, .prefix_len = 96 + 8}};
+    uint8_t how = take8(&w->in);
+    ip_from_v4(routes[0].prefix, (const uint8_t[]){0, 0, 0, 0});
+    ip_from_v4(routes[1].prefix, (const uint8_t[]){127, 0, 0, 0});
+    if (how & 1)
+        bw_set_routes(w->st, routes, how >> 1 & 1);
+    else
+        set_tables(w);
+}
+
+static void call_counters(struct world *w)
+{
+    for (int i = -1; i <= bw_counter_count(); i++)
+        MUST(bw_counter(w->st, i) < UINT64_MAX / 2 && bw_counter_name(i));
+    MUST(bw_cc_name(bw_cc_count())[0] == 0 && bw_cc_name(0)[0]);
+    for (int i = 0; i < 5; i++)
+        bw_memory_used(w->st, i);
+    bw_draining(w->st);
+    bw_has_output(w->st);
+    bw_punt_pending(w->st);
+    bw_take_unfinished(w->st);
+    struct netdev_arm arm;
+    bw_loopback(w->st)->arm(bw_loopback(w->st), w->st->now, 0, &arm);
+    MUST(bw_if_count(w->st) == OUTSIDE);
+}
+
+/* One socket writes, another reads, the far end acknowledges and Python answers, a delay apart. */
+void call_conversation(struct world *w)
+{
+    static const int64_t delays[] = {0, MS, 20 * MS, 300 * MS};
+    uint8_t who = take8(&w->in), how = take8(&w->in), rounds = take8(&w->in) % 32;
+    size_t len = (size_t)1 << (2 + (how & 15));
+    for (int i = 0; i <= rounds; i++) {
+        struct bw_sock *from = w->sock[who % WORLD_SOCKS], *to = w->sock[who / 8 % WORLD_SOCKS];
+        if (from)
+            bw_send(from, w->buffer, len < sizeof w->buffer ? len : sizeof w->buffer,
+                    how & 128 ? BW_MSG_OOB : 0);
+        pump(w);
+        advance(w, delays[how >> 4 & 3]);
+        if (to && (how & 128))
+            bw_recv(to, w->buffer, 1, BW_MSG_OOB);
+        if (to)
+            bw_recv(to, w->buffer, sizeof w->buffer, 0);
+        if (w->flows && (how & 64))
+            far_acknowledges(w);
+        punts(w);
+    }
+}
+
+/* Two sockets end, in one of several ways each; there is time in between. */
+void call_farewell(struct world *w)
+{
+    for (int i = 0; i < 2; i++) {
+        uint8_t who = take8(&w->in) % WORLD_SOCKS, how = take8(&w->in);
+        struct bw_sock *s = w->sock[who];
+        if (!s)
+            continue;
+        if (how & 1)
+            bw_shutdown(s, how >> 1 & 3 ? 1 : 2);
+        if (how & 8) {
+            w->sock[who] = NULL;
+            how & 16 ? bw_abort(s) : bw_close(s);
+        }
+        pump(w);
+        if (w->flows && (how & 32))
+            far_acknowledges(w);
+        advance(w, how & 64 ? 50 * MS : 0);
+    }
+}
+
 void call_control(struct world *w)
 {
     static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
     struct bw_neigh_info info;
     uint8_t source[16];
     struct bw_trace_record records[4];
-    switch (take8(&w->in) % 10) {
+    switch (take8(&w->in) % 18) {
     case 0: bw_neigh_set(w->st, OUTSIDE, world_peer, mac); break;
     case 1: bw_neigh_del(w->st, OUTSIDE, world_peer); break;
     case 2: bw_neigh_get(w->st, OUTSIDE, world_peer, &info); break;
@@ -145,6 +265,17 @@ void call_control(struct world *w)
     case 6: punts(w); break;
     case 7: bw_select_source(w->st, take8(&w->in) & 1 ? world_peer : world_far, source); break;
     case 8: bw_trace_all(w->st, take8(&w->in) & 1); break;
-    default: bw_trace_pop(w->st, records, 4);
+    case 9: bw_trace_pop(w->st, records, 4); break;
+    case 10: bw_neigh_ask(w->st, OUTSIDE, take8(&w->in) & 1 ? world_peer : world_far); break;
+    case 11: bw_echo_open(w->st, world_peer, 7); break;
+    case 12: bw_echo_close(w->st, world_peer, 7); break;
+    case 13: call_send_frame(w); break;
+    case 14: call_routes(w); break;
+    case 15: call_counters(w); break;
+    case 16:
+        if (take8(&w->in) > 200)
+            bw_abort_all(w->st);
+        break;
+    default: call_send_packet(w);
     }
 }

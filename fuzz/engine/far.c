@@ -5,7 +5,8 @@
 
 const uint8_t world_us[16] = {[10] = 0xff, 0xff, 198, 18, 0, 2},
               world_peer[16] = {[10] = 0xff, 0xff, 198, 18, 0, 1},
-              world_far[16] = {[10] = 0xff, 0xff, 192, 0, 2, 7};
+              world_far[16] = {[10] = 0xff, 0xff, 192, 0, 2, 7},
+              world_all[16] = {[10] = 0xff, 0xff, 198, 18, 0, 255};
 
 static const uint16_t ports[] = {80, 7, 2000, 2001};
 
@@ -179,11 +180,76 @@ void far_answers(struct world *w, int syn, int rich)
     deliver(w, ip, build_segment(f, ip, flags, f->snd, f->rcv, options, 0), 0, BW_CSUM_UNKNOWN);
 }
 
+/* What a right receiver would say now of the flow that the input names; with data, or the end of them. */
+void far_acknowledges(struct world *w)
+{
+    static const uint8_t usual[] = {0x10, 0x10, 0x10, 0x10, 0x18, 0x18, 0x11, 0x50, 0x30, 0x30};
+    uint8_t ip[700], *options = ip + 40, more = take8(&w->in), flags = usual[more % 10];
+    struct flow *f = some_flow(w);
+    uint32_t len = f->stamped ? timestamp(w, f, options) : 0, data = flags & 0x28 ? 1 + more / 10 * 20u : 0;
+    if (f->hole != f->sacked) {
+        memcpy(options + len, "\1\1\5\x0a", 4);
+        put32(options + len + 4, f->hole);
+        put32(options + len + 8, f->sacked);
+        len += 12;
+    }
+    uint32_t total = build_segment(f, ip, flags, f->snd, f->rcv, len, data);
+    if (flags & 0x20) { /* the urgent byte is the last one, or far ahead */
+        put16(ip + 38, (uint16_t)(more & 1 ? data : 1000));
+        total = finish(ip, 6, world_peer, total - 20, 16);
+    }
+    deliver(w, ip, total, 0, BW_CSUM_UNKNOWN);
+}
+
+/* SYNs from many ports in one burst, some of them again: more than the stack answers at first sight. */
+void far_floods(struct world *w)
+{
+    uint8_t packet[24][64];
+    struct rx_frame frames[24];
+    uint8_t first = take8(&w->in);
+    uint32_t head = w->dev.layer == 2 ? 14 : 0;
+    for (int i = 0; i < 24; i++) {
+        struct flow f = {.ours = 80, .theirs = (uint16_t)(5000 + (first + i) % 64), .snd = 77};
+        if (head) {
+            memcpy(packet[i], w->dev.mac, 6);
+            memcpy(packet[i] + 6, "\2\0\0\0\0\1\x08\0", 8);
+        }
+        uint32_t len = build_segment(&f, packet[i] + head, 0x02, f.snd, 0, 0, 0);
+        frames[i] = (struct rx_frame){.data = packet[i], .len = head + len, .csum = BW_CSUM_VALID};
+    }
+    bw_input(w->st, OUTSIDE, frames, 24);
+}
+
+void far_sends_arp(struct world *w)
+{
+    uint8_t arp[14 + 28] = {2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0},
+                     how = take8(&w->in);
+    const uint8_t *sender[] = {world_peer, world_us, world_far, world_all};
+    static const uint16_t types[] = {0x0806, 0x0806, 0x0806, 0x0806, 0x8100, 0x88a8, 0x86dd, 0x0800};
+    if (how & 1)
+        memset(arp, 0xff, 6);
+    put16(arp + 12, types[take8(&w->in) % 8]);
+    put16(arp + 20, 1 + (how >> 1 & 1));
+    memcpy(arp + 22, "\2\0\0\0\0", 5);
+    arp[27] = 1 + (how >> 2 & 3);
+    memcpy(arp + 28, sender[how >> 4 & 3] + 12, 4);
+    memcpy(arp + 38, (how & 64 ? world_us : world_peer) + 12, 4);
+    if (how >> 7)
+        arp[14 + take8(&w->in) % 28] ^= take8(&w->in);
+    uint32_t len = take8(&w->in) < 250 ? sizeof arp : take8(&w->in) % sizeof arp;
+    uint8_t *exact = malloc(len ? len : 1);
+    if (!exact)
+        return;
+    memcpy(exact, arp, len);
+    bw_input(w->st, OUTSIDE, &(struct rx_frame){.data = exact, .len = len}, 1);
+    free(exact);
+}
+
 void far_sends_segment(struct world *w)
 {
     uint8_t ip[1600];
     uint32_t len = put_segment(w, ip);
-    deliver(w, ip, len, 0, BW_CSUM_UNKNOWN);
+    deliver(w, ip, len, 0, w->csum);
 }
 
 /* Segments of one burst: they may be merged. */
@@ -209,11 +275,17 @@ void far_sends_datagram(struct world *w)
     uint8_t ip[1600];
     uint32_t len = take_near(&w->in) % 1473;
     put16(ip + 20, ports[take8(&w->in) % 4]);
-    put16(ip + 22, ports[take8(&w->in) % 4]);
+    uint8_t port = take8(&w->in);
+    put16(ip + 22, ports[port < 128 ? 0 : port % 4]);
     put16(ip + 24, (uint16_t)(take8(&w->in) < 240 ? 8 + len : take16(&w->in)));
     memset(ip + 28, 0x55, len);
-    uint32_t total = finish(ip, 17, take8(&w->in) & 1 ? world_far : world_peer, 8 + len, 6);
-    deliver(w, ip, total, take8(&w->in) < 250 ? 0 : 100, BW_CSUM_VALID);
+    uint8_t from = take8(&w->in);
+    uint32_t total = finish(ip, 17, from & 1 ? world_far : world_peer, 8 + len, 6);
+    if (from >= 192) { /* to all */
+        memcpy(ip + 16, world_all + 12, 4);
+        sum_header(ip);
+    }
+    deliver(w, ip, total, take8(&w->in) < 240 ? 0 : 100, from & 32 ? w->csum : BW_CSUM_VALID);
 }
 
 /* An ICMP error about the stack's last packet, as it was or a little wrong. */
@@ -233,13 +305,57 @@ void far_sends_error(struct world *w)
     deliver(w, ip, total, 0, BW_CSUM_UNKNOWN);
 }
 
+/* Options between the header of an IP packet and its data; the new length. */
+static uint32_t add_ip_options(struct world *w, uint8_t *ip, uint32_t total)
+{
+    static const uint8_t usual[][12] = {{7, 11, 4},
+                                        {7, 7, 8, 1, 2, 3, 4},
+                                        {68, 12, 5, 0},
+                                        {68, 12, 5, 1},
+                                        {68, 12, 5, 3, 198, 18, 0, 2},
+                                        {68, 12, 13, 0xf0},
+                                        {131, 7, 4, 198, 18, 0, 1},
+                                        {137, 7, 8, 198, 18, 0, 1},
+                                        {148, 4, 0, 0},
+                                        {7, 3, 2},
+                                        {1, 1, 7, 39, 4}};
+    uint8_t options[40] = {0}, which = take8(&w->in);
+    uint32_t len = 12;
+    if (which < 200)
+        memcpy(options, usual[which % 11], 12);
+    else
+        len = (take_bytes(&w->in, options, which % 41) + 3) & ~3u;
+    if (which >= 100 && which < 200) { /* two of them */
+        memcpy(options + 12, usual[take8(&w->in) % 11], 12);
+        len = 24;
+    }
+    if (total + len > 1600)
+        return total;
+    memmove(ip + 20 + len, ip + 20, total - 20);
+    memcpy(ip + 20, options, len);
+    ip[0] = (uint8_t)(0x45 + len / 4);
+    put16(ip + 2, (uint16_t)(total + len));
+    memset(ip + 10, 0, 2);
+    uint16_t field = bw_sum_fold(bw_sum(ip, 20 + len, 0));
+    memcpy(ip + 10, &field, 2);
+    return total + len;
+}
+
 void far_sends_ping(struct world *w)
 {
     uint8_t ip[1600];
     uint32_t len = take_near(&w->in) % 1473;
     memset(ip + 20, 0, 8 + len);
     ip[20] = take8(&w->in) < 200 ? 8 : take8(&w->in);
+    put16(ip + 24, take8(&w->in) & 1 ? 7 : 0);
     uint32_t total = finish(ip, 1, world_peer, 8 + len, 2);
+    uint8_t odd = take8(&w->in);
+    if (odd >= 160) {
+        total = add_ip_options(w, ip, total);
+    } else if (odd >= 128) { /* another protocol, source or destination */
+        ip[9 + take8(&w->in) % 11] ^= take8(&w->in);
+        sum_header(ip);
+    }
     deliver(w, ip, total, 0, BW_CSUM_UNKNOWN);
 }
 
@@ -257,6 +373,24 @@ void far_sends_fragment(struct world *w)
                              (take8(&w->in) < 250 ? take8(&w->in) % 64 * 23 : take16(&w->in) % 8192)));
     sum_header(ip);
     deliver(w, ip, total, 0, BW_CSUM_UNKNOWN);
+}
+
+static void hears_data(struct flow *f, uint32_t seq, uint32_t end, int first)
+{
+    if (first)
+        f->rcv = f->hole = f->sacked = end;
+    if ((int32_t)(seq - f->rcv) > 0) { /* behind a gap */
+        f->hole = f->hole == f->sacked || (int32_t)(f->hole - seq) > 0 ? seq : f->hole;
+        f->sacked = f->hole == seq || (int32_t)(end - f->sacked) > 0 ? end : f->sacked;
+        return;
+    }
+    if ((int32_t)(end - f->rcv) > 0)
+        f->rcv = end;
+    if ((int32_t)(f->rcv - f->hole) >= 0) {
+        if ((int32_t)(f->sacked - f->rcv) > 0)
+            f->rcv = f->sacked;
+        f->hole = f->sacked = f->rcv;
+    }
 }
 
 /* What the far end learns of a frame of the stack's. */
@@ -282,9 +416,11 @@ void far_hears(struct world *w, const struct tx_frame *frame)
     }
     if (!f)
         return;
-    uint32_t header = (uint32_t)(tcp[12] >> 4) * 4, total = get16(w->last + 2);
-    f->rcv = get32(tcp + 4) + (frame->gso_size ? w->last_len - 20 - header : total - 20 - header) +
-             (tcp[13] & 1) + (tcp[13] >> 1 & 1);
+    uint32_t header = (uint32_t)(tcp[12] >> 4) * 4, total = get16(w->last + 2), seq = get32(tcp + 4);
+    uint32_t data = frame->gso_size ? w->last_len - 20 - header : total - 20 - header;
+    if ((w->faults.lose & (1u << (w->faults.turn++ & 15))) && data)
+        return;
+    hears_data(f, seq, seq + data + (tcp[13] & 1) + (tcp[13] >> 1 & 1), tcp[13] & 2);
     for (uint32_t o = 20; o + 10 <= header; o += tcp[o] == 1 ? 1 : tcp[o + 1] > 1 ? tcp[o + 1] : 40)
         if (tcp[o] == 8) {
             f->stamp = get32(tcp + o + 2);

@@ -4,7 +4,7 @@
  * super-segments. Its memory is the stack's, so close() only empties it. */
 #include "../stack.h"
 
-enum { LOOP_RING = 1 << 20, LOOP_TSO_MAX = 60000, LOOP_MTU = 65535 };
+enum { LOOP_RING = BW_LOOP_RING, LOOP_TSO_MAX = 60000, LOOP_MTU = 65535 };
 
 /* Each frame in the ring: this, then its bytes, 8-byte aligned; never across the ring's end. */
 struct loop_head {

@@ -6,9 +6,9 @@
 #include "../stack.h"
 
 enum {
-    FRAG_DATAGRAMS = 256, /* incomplete at once; over it the oldest goes */
-    FRAG_PER_SOURCE = 64, /* of them, from one source */
-    FRAG_PIECES = 128,    /* a datagram; enough for 64 KB over an MTU of 576 */
+    FRAG_DATAGRAMS = BW_FRAG_DATAGRAMS,   /* incomplete at once; over it the oldest goes */
+    FRAG_PER_SOURCE = BW_FRAG_PER_SOURCE, /* of them, from one source */
+    FRAG_PIECES = 128,                    /* a datagram; enough for 64 KB over an MTU of 576 */
     FRAG_BUCKETS = 256,
     FRAG_HEAD = 64, /* room for the first fragment's header, right before the payload */
     FRAG_ROOM = FRAG_HEAD + 65536,

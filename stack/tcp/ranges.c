@@ -27,6 +27,8 @@ static int ranges_room(struct ranges *set)
 
 static void ranges_remove(struct ranges *set, int at, int n)
 {
+    if (!n) /* of a set that has no memory, it may be */
+        return;
     memmove(&set->r[at], &set->r[at + n], (size_t)(set->n - at - n) * sizeof *set->r);
     set->n = (uint16_t)(set->n - n);
 }

@@ -4,7 +4,10 @@
  * meanwhile, and counted. */
 #include "udp.h"
 
-enum { BROADCAST_TURN = 256, BROADCAST_LOOKS = 4096 /* sockets of all sorts passed over in one pass */ };
+enum {
+    BROADCAST_TURN = BW_BROADCAST_TURN,
+    BROADCAST_LOOKS = 4096 /* sockets of all sorts passed over in one pass */
+};
 
 static int hears(const struct bw_sock *s, const struct packet *pkt, uint16_t sport, uint16_t dport)
 {

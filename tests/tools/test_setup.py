@@ -112,3 +112,32 @@ def test_root_installs_without_sudo(machine: Machine) -> None:
     assert done.returncode == 0, done.stderr
     assert "sudo" not in machine.log.read_text()
     assert "apt-get install" in machine.log.read_text()
+
+
+def test_the_fuzzer_is_that_of_the_clang_that_is_there(machine: Machine) -> None:
+    """Its run-time library is a package by itself, one for each clang."""
+    (machine.folder / "sed").symlink_to(shutil.which("sed") or "")
+    machine.program("clang", '[ "$1" = -dumpversion ] && echo 19.1.7')
+    machine.sudo(asks=False)
+    assert machine.set_up("fuzz").returncode == 0
+    assert "install -y -qq --no-install-recommends libclang-rt-19-dev\n" in machine.log.read_text()
+
+
+def test_without_a_clang_both_come_from_the_same_release(machine: Machine) -> None:
+    (machine.folder / "sed").symlink_to(shutil.which("sed") or "")
+    (machine.folder / "clang").unlink()
+    machine.program("apt-cache", "echo Package: clang; echo Version: 1:14.0-55.7~deb12u1")
+    machine.sudo(asks=False)
+    assert machine.set_up("fuzz").returncode == 0
+    assert "--no-install-recommends clang libclang-rt-14-dev\n" in machine.log.read_text()
+
+
+def test_fuzz_coverage_needs_llvm(machine: Machine) -> None:
+    machine.sudo(asks=False)
+    assert machine.set_up("fuzz-coverage").returncode == 0
+    assert "--no-install-recommends llvm\n" in machine.log.read_text()
+    machine.program("llvm-cov", "exit 0")
+    machine.program("llvm-profdata", "exit 0")
+    machine.log.write_text("")
+    assert machine.set_up("fuzz-coverage").returncode == 0
+    assert machine.log.read_text() == ""

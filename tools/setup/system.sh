@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs the system packages that are missing, and says in one sentence what to do where it cannot.
 # Usage: system.sh PYTHON GROUP...   groups: build (compiler, headers, venv), demo (ping),
-#        test (curl, ip and tc, tshark), lint (clang), root (debootstrap), drivers (the libraries of some:
-#        without them those are left out)
+#        test (curl, ip and tc, tshark), lint (clang), fuzz (clang and its libFuzzer), fuzz-coverage (LLVM's
+#        tools), root (debootstrap), drivers (the libraries of some: without them those are left out)
 set -eu
 PATH="$PATH:/usr/sbin:/sbin" # where Debian has ip, tc and debootstrap, and users have no path to
 
@@ -29,6 +29,16 @@ compiles() {
     echo 'int main(void) { return 0; }' | gcc -include stdlib.h -x c -o /dev/null -
 }
 
+clang_version() { # clang's major version, or that of the one which apt-get would install
+    { clang -dumpversion || apt-cache show clang | sed -n 's/^Version: [0-9]*://p'; } 2>/dev/null |
+        sed -n '1s/[^0-9].*//p'
+}
+
+links_fuzzer() {
+    echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' |
+        clang -fsanitize=fuzzer,address,undefined -x c -o /dev/null -
+}
+
 die() {
     echo "barewire: $*" >&2
     exit 1
@@ -50,6 +60,11 @@ for group in "$@"; do
         need tshark command -v tshark
         ;;
     lint) need clang command -v clang ;;
+    fuzz)
+        need clang command -v clang
+        need "libclang-rt-$(clang_version)-dev" links_fuzzer
+        ;;
+    fuzz-coverage) need llvm sh -c "command -v llvm-cov && command -v llvm-profdata" ;;
     root)
         need debootstrap command -v debootstrap
         need debian-archive-keyring test -e /usr/share/keyrings/debian-archive-keyring.gpg

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* The sizes of stack/sizes.h, small. */
+#ifndef BW_FUZZ_SMALL_H
+#define BW_FUZZ_SMALL_H
+
+#define BW_SLOTS 256
+#define BW_PUNT_QUEUE (8 * 1024)
+#define BW_LOOP_RING (256 * 1024)
+#define BW_FRAG_DATAGRAMS 8
+#define BW_FRAG_PER_SOURCE 4
+#define BW_BROADCAST_TURN 2
+
+#endif
