@@ -41,10 +41,11 @@ static inline int gso_begin(struct gso_cut *c, const uint8_t *frame, uint32_t le
         return 0;
     c->l4 = c->l3 + (frame[c->l3] & 15u) * 4;
     c->proto = frame[c->l3 + 9];
-    if (c->l4 < c->l3 + 20 || len < c->l4 + 8 || (c->proto == 6 && len < c->l4 + 20))
+    uint32_t least = c->proto == 6 ? 20 : 8;
+    if (c->l4 < c->l3 + 20 || len < c->l4 + least)
         return 0;
     c->headers = c->l4 + (c->proto == 6 ? (frame[c->l4 + 12] >> 4) * 4u : 8u);
-    return (c->proto == 6 || c->proto == 17) && c->headers >= c->l4 + 8 && c->headers < len;
+    return (c->proto == 6 || c->proto == 17) && c->headers >= c->l4 + least && c->headers < len;
 }
 
 static inline void gso_ip(struct gso_cut *c, uint32_t n)
