@@ -96,9 +96,9 @@ def _compare(options: argparse.Namespace) -> int:
         differential = Differential(ours, kernel)
         seed = first
         while seed < last or time.monotonic() < end:
-            found = differential.compare(conversation(seed))
+            found = differential.compare(conversation(seed), report)
             if found is not None and report.add(found):
-                shortest = differential.shrink(found)
+                shortest = differential.shrink(found, ACCEPTED)
                 print(f"seed {seed}:\n{shortest}", flush=True)
                 if options.keep:
                     folder = Path(options.keep)

@@ -82,15 +82,24 @@ class Step:
 
 @dataclass(slots=True)
 class Answer:
-    """What a target did in answer to a step: the `result` of a call, its `frames`, what each socket says."""
+    """What a target did in answer to a step: the `result` of a call, its `frames`, what each socket says.
+
+    `acks` are the bare ACKs of what came in order, which each stack sends when it likes (RFC 9293 3.8.6.3).
+    """
 
     result: str = ""
     frames: list[str] = field(default_factory=list)
     sockets: list[str] = field(default_factory=list)
+    acks: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         found = [f"call: {self.result}"] if self.result else []
         return found + [f"sends: {f}" for f in self.frames] + [f"has: {s}" for s in self.sockets]
+
+    def beside(self, other: Answer) -> list[str]:
+        """Its lines, without those that the other may have said in an ACK of its own time."""
+        early = {f"sends: {ack}" for ack in other.acks}
+        return [line for line in self.lines() if line not in early]
 
 
 @dataclass(slots=True)
@@ -111,6 +120,7 @@ class Player:
         self.kinds: list[str] = []
         self.flows: list[Flow] = []
         self._last_ack: dict[tuple[int, int], int] = {}
+        self._is_usual_ack = False  # of the frame described last
         self._sent: dict[int, int] = {}  # bytes that each socket's stream has taken
 
     def play(self, step: Step) -> Answer:
@@ -129,7 +139,10 @@ class Player:
             answer.result = type(error).__name__
         frames += self.peer.settle()
         self._learn_flows()
-        answer.frames = [text for frame in frames if (text := self._describe(frame))]
+        for frame in frames:
+            text = self._describe(frame)
+            if text:
+                (answer.acks if self._is_usual_ack else answer.frames).append(text)
         answer.sockets = [self._state(i) for i in range(len(self.sockets)) if self.sockets[i]]
         return answer
 
@@ -229,10 +242,12 @@ class Player:
         theirs = self._their_port(which)
         flow = Flow(self.place.port, theirs, self.place.address, SYN_OPTIONS[options])
         before = self.peer.flows.get((flow.ours, flow.theirs))
-        if before is not None:
-            flow.first, flow.synced = before.first, before.synced
         self.peer.flows[flow.ours, flow.theirs] = flow
-        self._learn_flows()
+        if before is None:
+            self.flows.append(flow)
+        else:
+            flow.first, flow.synced = before.first, before.synced
+            self.flows = [flow if known is before else known for known in self.flows]
         return self.peer.say(flow, PeerStep(Flags.SYN, options=flow.options))
 
     def on_answer(self, f: int, options: int) -> list[bytes]:
@@ -355,6 +370,7 @@ class Player:
         return " ".join(words)
 
     def _describe(self, data: bytes) -> str | None:
+        self._is_usual_ack = False
         ethernet = Ethernet.parse(data)
         if ethernet.ethertype != ETH_P_IP:
             return None
@@ -365,18 +381,17 @@ class Player:
         if ip.is_fragment:
             return f"fragment at {ip.offset} of {len(ip.payload)}{mark}"
         if ip.proto == PROTO_TCP:
-            text = self._describe_segment(Segment.parse(ip.payload, ip.src, ip.dst))
-            return text and text + mark
+            return self._describe_segment(Segment.parse(ip.payload, ip.src, ip.dst)) + mark
         if ip.proto == PROTO_UDP:
             udp = Udp.parse(ip.payload, ip.src, ip.dst)
             return f"UDP {udp.sport} > {udp.dport} of {len(udp.payload)}{mark}"
         if ip.proto == PROTO_ICMP:
             kind, code = ip.payload[0], ip.payload[1]
-            return f"ICMP {kind}/{code} of {len(ip.payload)} options {ip.options.hex()}{mark}"
+            options = _without_times(ip.options).hex()
+            return f"ICMP {kind}/{code} of {len(ip.payload)} options {options}{mark}"
         return f"protocol {ip.proto} of {len(ip.payload)}{mark}"
 
-    def _describe_segment(self, s: Segment) -> str | None:
-        """None: an ACK of what came in order, which each stack sends when it likes (RFC 9293 3.8.6.3)."""
+    def _describe_segment(self, s: Segment) -> str:
         flow = self.peer.flows.get((s.sport, s.dport))
         flags = Flags(s.flags & ~Flags.PSH)
         first = flow.first if flow else 0
@@ -384,9 +399,9 @@ class Player:
         key = (s.sport, s.dport)
         new = ack != self._last_ack.get(key)
         self._last_ack[key] = ack
-        if flags == Flags.ACK and not s.payload and not s.sack and new:
-            return None
-        seq = (s.seq - first) % SEQ if flow and flow.synced else s.seq
+        self._is_usual_ack = flags == Flags.ACK and not s.payload and not s.sack and new
+        relative = flow and flow.synced and not (flags & Flags.RST and s.seq == 0)
+        seq = (s.seq - first) % SEQ if relative else s.seq
         words = ["".join(c for n, c in enumerate(LETTERS) if flags >> n & 1) or "none"]
         words += [f"seq {seq}", f"ack {ack}", f"of {len(s.payload)}"]
         if s.window == 0 and not flags & Flags.RST:
@@ -396,6 +411,13 @@ class Player:
             words.append(f"ts {s.timestamps is not None}")
         words += [f"sack {(a - PEER_ISS) % SEQ}-{(b - PEER_ISS) % SEQ}" for a, b in s.sack]
         return " ".join(words)
+
+
+def _without_times(options: bytes) -> bytes:
+    """IP options, the times in a timestamp option left out: a target's clock is its own."""
+    if options[:1] != b"\x44" or len(options) < 4:
+        return options
+    return options[:4] + bytes(options[1] - 4) + options[options[1] :]
 
 
 def _event_names(bits: int) -> list[str]:

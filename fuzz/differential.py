@@ -10,13 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Network
 
 from .conversation import Answer, Place, Player, Step
 from .peer import Peer
 from .targets import Target
 
-NETWORKS = ("192.0.2.0", "198.51.100.0", "203.0.113.0")  # of the peers, behind the gateway
+NETWORK = IPv4Network("198.19.0.0/16")  # of the peers, behind the gateway
 FIRST_PORT, LAST_PORT = 2000, 40_000
 
 
@@ -33,10 +33,14 @@ class Difference:
     def step(self) -> Step:
         return self.steps[self.at]
 
+    def lines(self, which: int) -> list[str]:
+        """One answer, without what the other said at another time."""
+        return self.answers[which].beside(self.answers[1 - which])
+
     def only(self, which: int) -> list[str]:
         """The lines of one answer that the other has not."""
-        mine, other = self.answers[which].lines(), self.answers[1 - which].lines()
-        return [line for line in mine if line not in other]
+        other = self.lines(1 - which)
+        return [line for line in self.lines(which) if line not in other]
 
     @property
     def kind(self) -> str:
@@ -46,17 +50,19 @@ class Difference:
     def __str__(self) -> str:
         lines = [f"  {i}. {step}" for i, step in enumerate(self.steps[: self.at + 1])]
         for which, name in enumerate(self.names):
-            lines += [f"  {name}:", *(f"    {line}" for line in self.answers[which].lines())]
+            lines += [f"  {name}:", *(f"    {line}" for line in self.lines(which))]
         return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A difference that is known, and why it may be."""
+    """A difference that is known, and why it may be. `ends`: the two stand differently after it, and the
+    rest of the conversation says nothing; otherwise it goes on."""
 
     name: str
     why: str
     matches: Callable[[Difference], bool]
+    ends: bool = True
 
 
 class Differential:
@@ -67,29 +73,37 @@ class Differential:
         self.peers = (Peer(ours), Peer(reference))
         self.played = 0
 
-    def compare(self, steps: Sequence[Step]) -> Difference | None:
+    def compare(self, steps: Sequence[Step], report: Report | None = None) -> Difference | None:
+        """The first difference that `report` does not accept."""
+        report = report or Report(())
         place = self._next_place()
         players = [Player(t, p, place) for t, p in zip(self.targets, self.peers, strict=True)]
         try:
             for at, step in enumerate(steps):
                 ours, theirs = (player.play(step) for player in players)
-                if ours.lines() != theirs.lines():
-                    names = (self.targets[0].name, self.targets[1].name)
-                    return Difference(tuple(steps), at, (ours, theirs), names)
+                if ours.beside(theirs) == theirs.beside(ours):
+                    continue
+                names = (self.targets[0].name, self.targets[1].name)
+                found = Difference(tuple(steps), at, (ours, theirs), names)
+                known = report.accepts(found)
+                if known is None:
+                    return found
+                if known.ends:
+                    break
             return None
         finally:
             for player in players:
                 player.end()
                 player.target.forget()
 
-    def shrink(self, difference: Difference) -> Difference:
+    def shrink(self, difference: Difference, accepted: Sequence[Accepted] = ()) -> Difference:
         """The same kind of difference with as few steps as dropping them one by one leaves."""
         steps = list(difference.steps[: difference.at + 1])
         best = difference
         at = len(steps) - 2
         while at >= 0:
             tried = steps[:at] + steps[at + 1 :]
-            found = self.compare(tried)
+            found = self.compare(tried, Report(accepted))
             if found is not None and found.step == best.step and found.at == len(tried) - 1:
                 steps, best = tried, found
             at -= 1
@@ -99,25 +113,28 @@ class Differential:
         """A new port each time, and a new peer, for what a host remembers of one (its path MTU)."""
         n = self.played
         self.played += 1
-        network = int(IPv4Address(NETWORKS[n % len(NETWORKS)]))
-        address = IPv4Address(network + 1 + n // len(NETWORKS) % 254)
+        address = NETWORK.network_address + 1 + n % (NETWORK.num_addresses - 2)
         return Place(address, FIRST_PORT + 5 * n % (LAST_PORT - FIRST_PORT))
 
 
 class Report:
-    """Counts differences: `known` ones by their name, `new` kinds that no `Accepted` matches."""
+    """Counts differences: `known` ones by their name, `new` kinds that no `Accepted` matched."""
 
     def __init__(self, accepted: Sequence[Accepted]) -> None:
         self._accepted = accepted
         self.known: Counter[str] = Counter()
         self.new: Counter[str] = Counter()
 
-    def add(self, difference: Difference) -> bool:
-        """True: a new kind, seen for the first time."""
+    def accepts(self, difference: Difference) -> Accepted | None:
+        """The first entry that matches, and counts it."""
         for one in self._accepted:
             if one.matches(difference):
                 self.known[one.name] += 1
-                return False
+                return one
+        return None
+
+    def add(self, difference: Difference) -> bool:
+        """True: a new kind, seen for the first time."""
         self.new[difference.kind] += 1
         return self.new[difference.kind] == 1
 

@@ -24,6 +24,12 @@ static int lone_fin(const struct tcb *t)
     return t->ooo_fin;
 }
 
+/* Where ends what has arrived out of order. */
+uint32_t tcp_sack_edge(const struct tcb *t)
+{
+    return with_fin(t, ranges_end(&t->ooo, t->rcv_nxt));
+}
+
 static uint32_t sack_blocks(const struct tcb *t)
 {
     return t->ooo.n + (t->dsack_start != t->dsack_end) + (uint32_t)lone_fin(t);

@@ -10,7 +10,7 @@
 void tcp_want_output(struct tcb *t)
 {
     struct tcp_globals *g = t->base.st->tcp;
-    if (t->on_ready || t->state == BW_TCP_CLOSED)
+    if (t->on_ready || t->state == BW_TCP_CLOSED || t->state == BW_TCP_LISTEN)
         return;
     t->on_ready = 1;
     t->ready_next = NULL;

@@ -185,6 +185,14 @@ int ranges_cover(const struct ranges *set, uint32_t seq, uint32_t *end)
     return 0;
 }
 
+/* The highest range end, at least seq. */
+uint32_t ranges_end(const struct ranges *set, uint32_t seq)
+{
+    for (int i = 0; i < set->n; i++)
+        seq = seq_max(seq, set->r[i].end);
+    return seq;
+}
+
 /* The lowest range start at or after seq, at most limit. */
 uint32_t ranges_next(const struct ranges *set, uint32_t seq, uint32_t limit)
 {

@@ -188,6 +188,13 @@ static int nobody_reads(const struct tcb *t)
     return !t->listener && (!(t->base.flags & SOCK_OPEN) || (t->base.flags & both) == both);
 }
 
+/* The stream ends at `end`: out-of-order data from there on was never part of it. */
+static void nothing_behind(struct tcb *t, uint32_t end)
+{
+    if (seq_gt(ranges_end(&t->ooo, end), end))
+        tcp_ooo_forget(t);
+}
+
 /* seg lies inside the window (tcp_trim) and has payload. */
 void tcp_deliver(struct tcb *t, struct tcp_seg *seg)
 {
@@ -207,6 +214,8 @@ void tcp_deliver(struct tcb *t, struct tcp_seg *seg)
     t->stats.last_data_received = st->now;
     if (unlikely(seg->seq != t->rcv_nxt))
         t->stats.ooo_segs += seg->segments;
+    else if (seg->flags & TCP_FIN)
+        nothing_behind(t, seg->seq + seg->len);
     uint32_t before = t->rcv_nxt;
     int had_gap = t->ooo.n > 0;
     if (seg->seq == t->rcv_nxt && !had_gap)
@@ -230,6 +239,7 @@ void tcp_check_fin(struct tcb *t, const struct tcp_seg *seg)
             tcp_send_ack(t);
         return;
     }
+    nothing_behind(t, t->rcv_nxt);
     t->ooo_fin = 0;
     t->fin_received = 1;
     t->rcv_nxt++;

@@ -109,7 +109,7 @@ static enum verdict check_sequence(struct tcb *t, struct tcp_seg *seg)
         tcp_time_wait(t); /* the last ACK was lost: again, and wait anew */
         tcp_send_ack(t);
     } else if (seg->len || (seg->flags & TCP_FIN)) {
-        tcp_saw_again(t, seg->seq, seq_min(seg->seq + seg->len, t->rcv_nxt));
+        tcp_saw_again(t, seg->seq, seq_min(seg_end(seg), t->rcv_nxt));
         tcp_send_ack(t);
     } else {
         accecn_on_synack_again(t, seg);
@@ -130,13 +130,24 @@ static void on_reset(struct tcb *t)
     }
 }
 
-/* RFC 5961 section 3: only the exact next sequence number resets, or a FIN's own; RFC 1337: TIME-WAIT is
- * not assassinated. */
+/* As Linux: what the peer sent last may be out of order here, and its reset follows that. */
+static int resets_behind_gap(const struct tcb *t, const struct tcp_seg *seg)
+{
+    return t->use_sack && t->ooo.n && seg->seq == tcp_sack_edge(t);
+}
+
+static int is_exact(const struct tcb *t, const struct tcp_seg *seg)
+{
+    return seg->seq == t->rcv_nxt || resets_at_fin(t, seg) || resets_behind_gap(t, seg);
+}
+
+/* RFC 5961 section 3: only the exact next sequence number resets, or a FIN's own, or that behind the last
+ * SACK block; RFC 1337: TIME-WAIT is not assassinated. */
 static enum verdict check_rst(struct tcb *t, const struct tcp_seg *seg)
 {
     if (!(seg->flags & TCP_RST))
         return GO_ON;
-    if ((seg->seq != t->rcv_nxt && !resets_at_fin(t, seg)) || t->state == BW_TCP_TIME_WAIT) {
+    if (!is_exact(t, seg) || t->state == BW_TCP_TIME_WAIT) {
         drop(t->base.st, DROP_TCP_RST, 0);
         if (t->state != BW_TCP_TIME_WAIT)
             tcp_challenge_ack(t);

@@ -353,6 +353,7 @@ int ranges_add_sorted(struct ranges *set, uint32_t start, uint32_t end, uint32_t
 void ranges_cut(struct ranges *set, uint32_t below);
 int ranges_add_recent(struct ranges *set, uint32_t start, uint32_t end);
 int ranges_cover(const struct ranges *set, uint32_t seq, uint32_t *end);
+uint32_t ranges_end(const struct ranges *set, uint32_t seq);
 uint32_t ranges_next(const struct ranges *set, uint32_t seq, uint32_t limit);
 void ranges_subtract(struct ranges *set, uint32_t start, uint32_t end);
 int ranges_takes(const struct ranges *set, uint32_t start, uint32_t end);
@@ -508,6 +509,7 @@ struct tcp_emit {
 };
 int tcp_emit(struct tcb *t, const struct tcp_emit *e);
 int tcp_has_sack(const struct tcb *t);
+uint32_t tcp_sack_edge(const struct tcb *t);
 
 /* ---- stateless.c ---- */
 struct tcp_bare {

@@ -56,8 +56,8 @@ void tcp_check_urg(struct tcb *t, const struct tcp_seg *seg)
 {
     if (t->state != BW_TCP_ESTABLISHED && t->state != BW_TCP_FIN_WAIT_1 && t->state != BW_TCP_FIN_WAIT_2)
         return;
-    if ((seg->flags & TCP_URG) && seg->urg)
-        new_mark(t, seg->seq + seg->urg - 1);
+    if (seg->flags & TCP_URG) /* 0 names no byte before it: as 1, as on Linux */
+        new_mark(t, seg->seq + (seg->urg ? seg->urg - 1u : 0));
     if (t->urg_data != URG_NOTYET || t->urg_seq - seg->seq >= seg->len)
         return;
     t->urg_data = URG_VALID | byte_at(seg, t->urg_seq - seg->seq);

@@ -363,6 +363,8 @@ uint32_t tcp_readiness(struct bw_sock *s)
         return BW_DRAINED | (listener_of(s)->accept_len ? BW_IN : 0);
     uint32_t ready = (s->so_error ? BW_ERR : 0) | (t->fin_queued && tcp_draining(t) ? 0 : BW_DRAINED);
     int rcv_done = t->fin_received || (s->flags & SOCK_SHUT_RD), snd_done = (s->flags & SOCK_SHUT_WR) != 0;
+    if (unlikely(t->urg_data & URG_VALID)) /* a reset takes it from nobody */
+        ready |= BW_PRI;
     if (t->state == BW_TCP_CLOSED)
         return ready | BW_OUT | BW_HUP | (t->ss || (s->flags & SOCK_SHUT_RD) ? BW_IN | BW_RDHUP : 0);
     if (rcv_done && snd_done)
@@ -375,8 +377,6 @@ uint32_t tcp_readiness(struct bw_sock *s)
         return ready;
     if (t->rcvq.len && (likely(!t->urg_data) || tcp_readable(t)))
         ready |= BW_IN;
-    if (unlikely(t->urg_data & URG_VALID))
-        ready |= BW_PRI;
     uint32_t room = tcp_send_room(t);
     if (snd_done || (room && (room >= t->sndq.len / 2 || room >= CHUNK_SIZE)))
         ready |= BW_OUT;

@@ -97,7 +97,7 @@ int64_t udp_send_run(struct udp_sock *u, const struct bw_batch *b, uint32_t firs
     }
     if (rows.count == 1)
         return 0;
-    int err = udp_begin(u, to, dst);
+    int err = udp_begin(u, to, 0, dst);
     if (err)
         return err;
     if (udp_way(u, dst, size, &way) || !super_fits(s->st, &way, &rows))

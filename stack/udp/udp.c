@@ -311,7 +311,7 @@ int udp_transmit(struct udp_sock *u, const uint8_t *dst, uint16_t dport, const v
     return err;
 }
 
-int udp_begin(struct udp_sock *u, const struct bw_addr *to, uint8_t *dst)
+int udp_begin(struct udp_sock *u, const struct bw_addr *to, size_t len, uint8_t *dst)
 {
     struct bw_sock *s = &u->base;
     if (to && to->port == 0)
@@ -319,12 +319,14 @@ int udp_begin(struct udp_sock *u, const struct bw_addr *to, uint8_t *dst)
     if (!to && !(s->flags & SOCK_CONNECTED))
         return -EDESTADDRREQ;
     int err = udp_target(dst, to ? to->ip : s->raddr);
+    if (!err)
+        err = udp_path(u, dst);
+    if (!err && len > UDP_MAX)
+        err = -EMSGSIZE;
     if (!err && s->so_error)
         err = -udp_take_error(s);
     if (!err && (s->flags & SOCK_SHUT_WR))
         err = -EPIPE;
-    if (!err)
-        err = udp_path(u, dst);
     if (!err && !(s->flags & SOCK_BOUND))
         err = bind_add(s, 0) ? -BW_NO_PORT : 0;
     return err;
@@ -338,9 +340,7 @@ int64_t udp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, co
         return -EMSGSIZE;
     if (flags & BW_MSG_MORE)
         return -EOPNOTSUPP;
-    int err = udp_begin(u, to, dst);
-    if (!err && len > UDP_MAX)
-        err = -EMSGSIZE;
+    int err = udp_begin(u, to, len, dst);
     if (err)
         return err;
     uint16_t port = to ? to->port : s->rport;
@@ -358,8 +358,8 @@ int64_t udp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, co
 int udp_setopt(struct bw_sock *s, int opt, int64_t value)
 {
     switch (opt) {
-    case BW_OPT_KEEPALIVE:
-    case BW_OPT_OOBINLINE: return 0;
+    case BW_OPT_KEEPALIVE: udp_of(s)->keepalive = value != 0; return 0;
+    case BW_OPT_OOBINLINE: udp_of(s)->oobinline = value != 0; return 0;
     case BW_OPT_UDP_SEGMENT:
         if (value < 0 || value > UINT16_MAX)
             return -EINVAL;
@@ -373,8 +373,8 @@ int udp_getopt(const struct bw_sock *s, int opt, int64_t *value)
 {
     const struct udp_sock *u = container_of(s, const struct udp_sock, base);
     switch (opt) {
-    case BW_OPT_KEEPALIVE:
-    case BW_OPT_OOBINLINE:
+    case BW_OPT_KEEPALIVE: *value = u->keepalive; return 0;
+    case BW_OPT_OOBINLINE: *value = u->oobinline; return 0;
     case BW_OPT_ATMARK:
     case BW_OPT_ACCEPTCONN: *value = 0; return 0;
     case BW_OPT_UDP_SEGMENT: *value = u->segment; return 0;

@@ -20,6 +20,7 @@ struct udp_sock {
     uint32_t rcv_used; /* bytes that count against rcvbuf, overhead included */
     uint32_t path_if;  /* base.path leads to path_dst, restricted to this bound_if */
     uint8_t path_dst[16];
+    uint8_t keepalive, oobinline; /* kept to be read, as on Linux */
     uint16_t segment; /* BW_OPT_UDP_SEGMENT: longer messages are several datagrams of so many bytes; 0: one */
     struct udp_sock *wait_next, **wait_prev; /* on st->udp_waiting; wait_prev NULL: not */
 };
@@ -64,7 +65,7 @@ struct udp_way {
 };
 
 /* What sending begins with: dst (of 16 bytes) is to's, or the peer's (to NULL), and base.path leads there. */
-int udp_begin(struct udp_sock *u, const struct bw_addr *to, uint8_t *dst);
+int udp_begin(struct udp_sock *u, const struct bw_addr *to, size_t len, uint8_t *dst);
 /* The way of datagrams of up to len bytes along base.path. 0, -EINVAL, -EAGAIN (transmit queue full). */
 int udp_way(struct udp_sock *u, const uint8_t *dst, uint32_t len, struct udp_way *way);
 /* A received datagram of len bytes of data waits for its reader, if there is room. */

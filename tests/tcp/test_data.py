@@ -165,6 +165,29 @@ def test_data_after_a_fin_is_not_delivered(tcp: Tcp, peer: TcpPeer) -> None:
     assert sock.state == "CLOSE_WAIT"
 
 
+@pytest.mark.parametrize("size", [0, 100])
+def test_what_waited_behind_the_fin_goes(tcp: Tcp, peer: TcpPeer, size: int) -> None:
+    """It was never part of the stream: no SACK block tells of it (as Linux)."""
+    sock = tcp.established(sack=True)
+    peer.sends(seq=1001, len=500)
+    tcp.expects("A", ack=1, sack=[(1001, 1501)])
+    peer.sends("FA", seq=1, len=size)
+    tcp.expects("A", ack=size + 2, sack=[])
+    assert sock.state == "CLOSE_WAIT"
+    tcp.reads(sock, size)
+    assert sock.recv() == b""
+
+
+def test_data_in_the_place_of_a_fin_does_not_hide_it(tcp: Tcp, peer: TcpPeer) -> None:
+    sock = tcp.established()
+    peer.sends(seq=101, len=1)
+    peer.sends("FA", seq=1, len=100)
+    tcp.drain()
+    assert sock.state == "CLOSE_WAIT"
+    tcp.reads(sock, 100)
+    assert sock.recv() == b""
+
+
 def test_a_fin_that_comes_twice_counts_once(tcp: Tcp, peer: TcpPeer) -> None:
     sock = tcp.established()
     peer.sends("FA", len=100)

@@ -115,3 +115,12 @@ def test_a_segment_with_data_is_preceded_by_the_blocks(tcp: Tcp, peer: TcpPeer) 
     tcp.sends(sock, 1000)
     tcp.expects("A", ack=1, len=0, sack=[(2001, 2101), (1001, 1101)])
     tcp.expects(seq=1001, len=1000, sack=[])
+
+
+def test_a_fin_that_came_twice(tcp: Tcp, peer: TcpPeer) -> None:
+    """As Linux: the peer's probe of the tail may be its FIN alone, and it learns that both arrived."""
+    tcp.established(sack=True)
+    peer.sends("FA", seq=1)
+    tcp.expects("A", ack=2, sack=[])
+    peer.sends("FA", seq=1)
+    tcp.expects("A", ack=2, sack=[(1, 2)])

@@ -149,3 +149,13 @@ def test_a_time_wait_is_not_ended_by_syn_and_fin(tcp: Tcp, peer: TcpPeer) -> Non
     tcp.drain()
     peer.sends("SF", seq=100_000)
     assert sock.state == "TIME_WAIT"
+
+
+@pytest.mark.parametrize("option", ["nodelay", "cork"])
+def test_options_of_the_stream_send_nothing(tcp: Tcp, option: str) -> None:
+    """They are for the connections to come: the listener has no peer, and no error."""
+    server = tcp.listens()
+    server.set(**{option: 1})
+    server.set(**{option: 0})
+    tcp.expects_nothing("1s")
+    assert server.take_error() == 0

@@ -33,6 +33,20 @@ def test_a_reset_in_the_window_is_challenged(tcp: Tcp, peer: TcpPeer) -> None:
     assert sock.state == "ESTABLISHED"
 
 
+def test_a_reset_behind_the_last_sack_block_is_exact(tcp: Tcp, peer: TcpPeer) -> None:
+    """The peer sent it behind its data, of which some was lost (as Linux)."""
+    sock = tcp.established(sack=True)
+    peer.sends(seq=3001, len=500)
+    peer.sends(seq=1001, len=500)
+    tcp.drain()
+    with tcp.counts("drop_tcp_rst_not_exact"):
+        peer.sends("R", seq=1501)
+    assert sock.state == "ESTABLISHED"
+    with tcp.counts("tcp_resets_received"):
+        peer.sends("R", seq=3501)
+    assert sock.state == "CLOSED"
+
+
 @pytest.mark.parametrize("seq", [0, 70_000, 0x8000_0000])
 def test_a_reset_outside_the_window_is_dropped(tcp: Tcp, peer: TcpPeer, seq: int) -> None:
     sock = tcp.established()

@@ -165,8 +165,24 @@ def test_there_is_none_without_urg(tcp: Tcp, peer: TcpPeer) -> None:
     peer.sends("AP", data=b"abc", urgent=2)
     assert refused(sock.recv, 1, OOB) == errno.EINVAL
     assert not sock.ready & PRI
-    peer.sends("UA", len=10, urgent=0)
-    assert refused(sock.recv, 1, OOB) == errno.EINVAL, "Linux: a pointer of 0 means nothing"
+
+
+def test_a_pointer_of_0_names_the_first_byte(tcp: Tcp, peer: TcpPeer) -> None:
+    """As Linux, measured by barewire.fuzz."""
+    sock = tcp.established()
+    peer.sends("UA", data=b"Xbc", urgent=0)
+    assert sock.ready & PRI
+    assert sock.recv(1, OOB) == b"X"
+    assert sock.recv(10) == b"bc"
+
+
+def test_a_reset_leaves_it_to_the_reader(tcp: Tcp, peer: TcpPeer) -> None:
+    sock = tcp.established()
+    peer.sends("UAP", data=b"X", urgent=1)
+    peer.sends("R", seq=2)
+    assert sock.state == "CLOSED"
+    assert sock.ready & PRI
+    assert sock.recv(1, OOB) == b"X"
 
 
 def test_announced_before_it_comes(tcp: Tcp, peer: TcpPeer) -> None:

@@ -429,6 +429,26 @@ def test_shutdown(wire: Wire) -> None:
     assert sock.recv() == b""
 
 
+def test_too_long_is_said_before_shut_and_before_an_error(wire: Wire) -> None:
+    """As Linux: what the call got wrong comes first, and the error stays."""
+    sock = wire.udp(7).connect(PEER, 5000)
+    sock.shutdown(1)
+    for _ in range(2):
+        with pytest.raises(OSError) as caught:
+            sock.send(bytes(65508))
+        assert caught.value.errno == errno.EMSGSIZE
+
+
+@pytest.mark.parametrize("option", ["keepalive", "oobinline"])
+def test_options_without_a_meaning_here_read_as_set(wire: Wire, option: str) -> None:
+    sock = wire.udp(7)
+    assert sock.get(option) == 0
+    sock.set(**{option: 5})
+    assert sock.get(option) == 1
+    sock.set(**{option: 0})
+    assert sock.get(option) == 0
+
+
 def test_close_gives_all_memory_back(wire: Wire) -> None:
     sock = wire.udp(7)
     for _ in range(50):
