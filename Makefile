@@ -26,8 +26,8 @@ PYTEST_ARGS ?=
 ARGS ?=
 
 PACKAGES := sockets_api stack l2 nic_drivers tools fuzz
-# Folders stand here too, so that a deleted file is noticed.
-SOURCES := pyproject.toml setup.py README.md $(shell find $(PACKAGES) \( -name __pycache__ -prune \) -o \
+# Folders stand here too, so that a deleted file is noticed (as fuzz/., for fuzz is a command).
+SOURCES := pyproject.toml setup.py README.md $(shell find $(PACKAGES:%=%/.) \( -name __pycache__ -prune \) -o \
 	\( -type d -o -name '*.py' -o -name '*.[ch]' -o -name py.typed \) -print)
 C_SOURCES := $(shell find $(PACKAGES) -name '*.[ch]')
 # What is compiled: the engine is one translation unit that includes its other files.
