@@ -209,7 +209,7 @@ static void call_counters(struct world *w)
 void call_conversation(struct world *w)
 {
     static const int64_t delays[] = {0, MS, 20 * MS, 300 * MS};
-    uint8_t who = take8(&w->in), how = take8(&w->in), rounds = take8(&w->in) % 32;
+    uint8_t who = take8(&w->in), how = take8(&w->in), more = take8(&w->in), rounds = more % 32;
     size_t len = (size_t)1 << (2 + (how & 15));
     for (int i = 0; i <= rounds; i++) {
         struct bw_sock *from = w->sock[who % WORLD_SOCKS], *to = w->sock[who / 8 % WORLD_SOCKS];
@@ -217,7 +217,7 @@ void call_conversation(struct world *w)
             bw_send(from, w->buffer, len < sizeof w->buffer ? len : sizeof w->buffer,
                     how & 128 ? BW_MSG_OOB : 0);
         pump(w);
-        advance(w, delays[how >> 4 & 3]);
+        advance(w, delays[how >> 4 & 3] + (more & 32 ? i * 8 * MS : 0));
         if (to && (how & 128))
             bw_recv(to, w->buffer, 1, BW_MSG_OOB);
         if (to)

@@ -32,13 +32,30 @@ static int pump_out(struct world *w)
     return 1;
 }
 
-/* What marks_ce in a router does: the header says that there was congestion. */
+/* What a router does: the header says that there was congestion. */
 static void mark_ce(uint8_t *ip)
 {
     if (ip[1] & 3) {
         ip[1] |= 3;
         sum_header(ip);
     }
+}
+
+/* A middlebox that knows no ECN: other codepoints, other bits of ACE, an option that says something else. */
+static void mangle_ecn(struct world *w, uint8_t *ip, uint32_t len)
+{
+    uint8_t how = w->faults.turn, *tcp = ip + 20;
+    ip[1] = (uint8_t)((ip[1] & ~3) | (how & 3));
+    sum_header(ip);
+    if (len < 40 || ip[9] != 6)
+        return;
+    if (how & 4)
+        tcp[13] ^= (uint8_t)(how << 3 & 0xc0);
+    if (how & 8)
+        tcp[12] ^= 1;
+    for (uint32_t at = 20; how & 16 && at + 11 <= (uint32_t)(tcp[12] >> 4) * 4 && at + 31 <= len; at++)
+        if (tcp[at] == 172 || tcp[at] == 174)
+            memset(tcp + at + 2, how & 32 ? 0 : 0xff, 9);
 }
 
 static void deliver_held(struct world *w)
@@ -59,6 +76,8 @@ static void carry(struct world *w, const struct rx_frame *frame)
         return;
     if (f->mark & bit)
         mark_ce(frame->data);
+    if (f->mangle & bit)
+        mangle_ecn(w, frame->data, frame->len);
     struct rx_frame copy = *frame;
     if ((f->twice | f->late) & bit && (copy.data = malloc(frame->len)))
         memcpy(copy.data, frame->data, frame->len);
@@ -81,7 +100,7 @@ static int loopback_delivers(struct world *w)
     struct netdev *lo = bw_loopback(w->st);
     struct rx_frame in[16];
     const struct faults *f = &w->faults;
-    int n, faulty = f->lose || f->mark || f->twice || f->late, moved = 0;
+    int n, faulty = f->lose || f->mark || f->mangle || f->twice || f->late, moved = 0;
     while ((n = lo->rx_burst(lo, w->st->now, in, 16)) > 0) {
         moved = 1;
         if (!faulty)
@@ -140,7 +159,7 @@ void call_faults(struct world *w)
     switch (what % 8) {
     case 0:
     case 1: f->lose = bits; break;
-    case 2: f->mark = bits; break;
+    case 2: *(what & 8 ? &f->mangle : &f->mark) = bits; break;
     case 3: f->twice = bits; break;
     case 4: f->late = bits; break;
     case 5:

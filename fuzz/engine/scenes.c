@@ -154,6 +154,8 @@ static void begin_fast(struct world *w)
         return;
     for (int i = 2; i < 4; i++) {
         struct bw_sock *s = ready_sock(w, i, BW_SOCK_TCP);
+        if (s && (w->profile & 32))
+            bw_setopt(s, BW_OPT_FASTOPEN_NO_COOKIE, i == 3);
         if (s)
             bw_sendto(s, w->buffer, 100 * (size_t)(i - 2), BW_MSG_FASTOPEN, &there);
         pump(w);

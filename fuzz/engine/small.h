@@ -5,7 +5,7 @@
 
 #define BW_SLOTS 256
 #define BW_PUNT_QUEUE (8 * 1024)
-#define BW_LOOP_RING (256 * 1024)
+#define BW_LOOP_RING (128 * 1024)
 #define BW_FRAG_DATAGRAMS 8
 #define BW_FRAG_PER_SOURCE 4
 #define BW_BROADCAST_TURN 2

@@ -25,7 +25,7 @@ struct flow {
 
 /* What the networks do to frames: bits by turns, one frame each. */
 struct faults {
-    uint16_t lose, mark, twice, late;
+    uint16_t lose, mark, mangle, twice, late;
     uint8_t turn;
     uint8_t slow;  /* the loopback delivers when time has passed, not at once */
     uint8_t stuck; /* the device takes nothing */
