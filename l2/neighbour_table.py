@@ -22,7 +22,7 @@ from .deadlines import SECOND
 from .mac import Mac
 from .port import Address, LinkPort
 
-IN_USE = 5 * SECOND  # since the last transmit (Linux's forced collection spares so long, too)
+IN_USE = 5 * SECOND  # since the last transmit
 FULL_TIME = 1 * SECOND  # no third look after one that found all of them in use
 
 Key = tuple[int, Address]

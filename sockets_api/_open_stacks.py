@@ -21,7 +21,7 @@ _forking = threading.local()
 
 @atexit.register
 def _close_all() -> None:
-    """Before the interpreter is torn down: what was sent arrives, as on the kernel."""
+    """Before the interpreter is torn down: what was sent arrives."""
     _errors.interpreter_ends()
     for stack in list(stacks):
         stack.close()

@@ -46,9 +46,8 @@ class Stack:
         device's name says (`spin=`, in microseconds), else 200 us.
     exit_linger: seconds that close() and interpreter exit give closed sockets' data to arrive.
     buffer_bytes: bound of what all send and receive queues hold together (committed when used).
-    receive_buffer, send_buffer: (min, default, max) bytes of a TCP connection's queues, as Linux's
-        tcp_rmem and tcp_wmem: they grow by themselves from default to max; SO_RCVBUF and SO_SNDBUF
-        fix them between min and max.
+    receive_buffer, send_buffer: (min, default, max) bytes of a TCP connection's queues: they
+        grow by themselves from default to max; SO_RCVBUF and SO_SNDBUF fix them between min and max.
     max_orphans: connections at most that go on after their close() until all is delivered; one more
         is reset. None: half of max_sockets.
     ports: ephemeral range, inclusive; None: 32768 to 60999, or what the device leaves.
@@ -57,14 +56,14 @@ class Stack:
     ecn: "passive" answers a peer that asks for Explicit Congestion Notification (RFC 3168), "on" asks
         for it too, "off" does neither; "accecn" and "accecn-passive" do so with accurate feedback
         (RFC 9768) where the peer can; as Linux's tcp_ecn. DCTCP asks whatever this says.
-    mtu_probing: as Linux's tcp_mtu_probing (RFC 4821): 1 looks for the path MTU with probes when large
+    mtu_probing (RFC 4821): 1 looks for the path MTU with probes when large
         segments vanish without a word of ICMP, 2 on every connection, 0 never.
     probe_addresses: RFC 5227: addresses are probed for some seconds before they are used.
     punt_rates: {"arp": (rate, burst)}: pieces of work for Python a second, and at once, of a class
         (barewire.stack.punt.PuntClass, in small letters; RATES has the others' and the defaults).
         What comes faster is dropped and counted: `drop_punt_arp_rate`.
-    syn_cookies: as Linux's tcp_syncookies: 0 never, 1 while the half-open connections are at their
-        bound, 2 for every SYN. fast_open: as its tcp_fastopen: 1 for clients, 2 for listeners with
+    syn_cookies: 0 never, 1 while the half-open connections are at their
+        bound, 2 for every SYN. fast_open: 1 for clients, 2 for listeners with
         TCP_FASTOPEN, 3 for both, 0 not at all.
     trace: every connection and drop is recorded (`trace()`); trace_records: how many records are
         kept until they are taken, the newest (80 bytes each, committed when used).

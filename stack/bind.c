@@ -5,7 +5,7 @@
 #include "stack.h"
 #include "tcp/tcp.h"
 
-#define PORT_PERIOD 10000000000ll /* ns; Linux's EPHEMERAL_PORT_SHUFFLE_PERIOD */
+#define PORT_PERIOD 10000000000ll /* ns */
 
 static struct bw_sock **bind_chain(struct bw_stack *st, uint8_t proto, uint16_t lport)
 {
@@ -277,7 +277,7 @@ static int port_free_towards(const struct bw_sock *s, uint16_t port)
 }
 
 /* RFC 6056 section 3.3.4 (algorithm 4): the start depends on the peer, and so does which counter moves
- * it on, so that no peer can count what others are sent. As on Linux all of it changes now and then. */
+ * it on, so that no peer can count what others are sent. All of it changes now and then. */
 uint16_t port_choose(struct bw_stack *st, struct bw_sock *s)
 {
     struct {

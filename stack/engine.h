@@ -34,7 +34,7 @@ struct bw_batch {
     uint32_t size, count;
 };
 
-/* What one connection's queue may hold, in bytes, as Linux's tcp_rmem and tcp_wmem: it begins with
+/* What one connection's queue may hold, in bytes: it begins with
  * `standard` and grows by itself up to `max`; SO_RCVBUF or SO_SNDBUF fix it between `min` and `max`. */
 enum { BW_BUFFER_MAX = 65535 << 14 }; /* the largest window, RFC 7323 2.3 */
 struct bw_bounds {
@@ -56,7 +56,7 @@ struct bw_punt_rate {
 };
 
 enum { BW_FASTOPEN_CLIENT = 1, BW_FASTOPEN_SERVER = 2 };
-/* Path MTU discovery by probes, as Linux's tcp_mtu_probing: never, after a black hole, always. */
+/* Path MTU discovery by probes: never, after a black hole, always. */
 enum { BW_MTU_PROBING_OFF, BW_MTU_PROBING_BLACK_HOLE, BW_MTU_PROBING_ALWAYS };
 struct bw_config {
     uint8_t seed[32];                /* every key and random number comes from here */
@@ -132,7 +132,7 @@ enum { BW_SOCK_TCP = 1, BW_SOCK_UDP = 2 };
 enum { BW_IN = 0x001, BW_PRI = 0x002, BW_OUT = 0x004, BW_ERR = 0x008, BW_HUP = 0x010, BW_RDHUP = 0x2000 };
 enum { BW_POLL_EVENTS = 0xffff, BW_DRAINED = 0x10000 };
 
-/* Message flags, in Linux's numbers. Asked with BW_MSG_TRUNC, recvfrom returns the datagram's full length.
+/* Message flags, in the numbers of recv(2). Asked with BW_MSG_TRUNC, recvfrom returns the datagram's full length.
  * BW_MSG_BEGUN is ours: earlier parts of the same call have moved bytes, so a pending error is left for the
  * next call, and the answer is 0. Whoever does not deliver an error must not ask for it. */
 enum {
@@ -198,7 +198,7 @@ enum {
 
 enum { BW_TIMESTAMP_OFF, BW_TIMESTAMP_US, BW_TIMESTAMP_NS };
 
-/* Explicit Congestion Notification, in the numbers of Linux's tcp_ecn. */
+/* Explicit Congestion Notification; off, on and passive in the numbers of Linux's tcp_ecn. */
 enum {
     BW_ECN_OFF = 0,
     BW_ECN_ON = 1,      /* asked for and answered (RFC 3168) */

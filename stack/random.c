@@ -5,7 +5,7 @@
  * first 32 bytes of what a key makes are the next key, the others are given out, and erased as they
  * are. No output tells of another, and memory read later tells of none that was given out.
  * siphash (SipHash-2-4) is for values that a peer sees, hsiphash (SipHash-1-3) for places in our own
- * tables, which a peer must not be able to choose; the names are Linux's. */
+ * tables, which a peer must not be able to choose. */
 #include "stack.h"
 
 static uint64_t rotl(uint64_t x, int n)

@@ -252,7 +252,7 @@ static int set_time(int64_t ms, uint32_t *field)
     return 0;
 }
 
-/* As Linux, the type of service says what is urgent (its rt_tos2priority). */
+/* As Linux, the type of service says what is urgent. */
 static int set_tos(struct bw_sock *s, int64_t value)
 {
     static const uint8_t priority[] = {0, 2, 6, 4};

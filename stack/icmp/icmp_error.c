@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ICMP errors out: when one is sent (RFC 1122 section 3.2.2, RFC 1812 section 4.3.2.7), and how many.
- * Each type has a rate, and so has each destination, as Linux's icmp_msgs_per_sec and icmp_ratelimit. What
+ * Each type has a rate, and so has each destination, in Linux's numbers. What
  * an error costs its type is random: a number one can count is a side channel (CVE-2020-25705). */
 #include "icmp.h"
 

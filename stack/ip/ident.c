@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The identification of packets that may be fragmented (RFC 791, RFC 6864): a counter for some destinations
- * each, chosen by a keyed hash of source, destination and protocol, as Linux's ip_idents. It goes on by a
+ * each, chosen by a keyed hash of source, destination and protocol. It goes on by a
  * random number of what time has passed, so that it tells nobody how much is sent to others. */
 #include "../stack.h"
 

@@ -64,7 +64,7 @@ class RoutePort(Protocol):
 
 class RouteTable:
     """What is configured. Nothing reaches C before `publish`. Raises OSError as Linux's netlink
-    does: EEXIST, ESRCH, EADDRNOTAVAIL, ENETUNREACH, ENOSPC."""
+    does: EEXIST, ESRCH, EADDRNOTAVAIL, ENETUNREACH; and ENOSPC."""
 
     def __init__(self) -> None:
         self._addrs: list[IfAddr] = []

@@ -2,9 +2,9 @@
 /* How much a connection may hold: the window it announces, the room its program has to write, and how
  * both grow with what the path carries, between the bounds of the configuration.
  *
- * Receiving is dynamic right-sizing (Fisk and Feng; Linux's tcp_rcv_space_adjust): what the program
+ * Receiving is dynamic right-sizing (Fisk and Feng, as in Linux): what the program
  * read in one round trip, doubled, is what the next may bring, and more while a sender still speeds up.
- * Sending follows the congestion window (Linux's tcp_sndbuf_expand): twice of it, one half in flight
+ * Sending follows the congestion window: twice of it, one half in flight
  * and one half waiting to be. SO_RCVBUF and SO_SNDBUF fix a size. From AUTOTUNE_PRESSURE percent of the
  * common pool on nothing grows by itself, and what only the congestion window allowed is not refilled;
  * from 75 % on windows and writers are left with their guaranteed chunk. */
@@ -107,7 +107,7 @@ void tcp_tuning_begin(struct tcb *t)
 }
 
 /* A round trip as the receiver sees it. Each sample is an upper bound, because the sender may have
- * waited: the smallest counts, and one that is larger pulls slowly (Linux's tcp_rcv_rtt_update). */
+ * waited: the smallest counts, and one that is larger pulls slowly. */
 static void rtt_seen(struct rcv_tuning *r, int64_t rtt)
 {
     if (rtt < MS) /* timestamps tick in milliseconds */

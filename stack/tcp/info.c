@@ -7,7 +7,7 @@
  * keep no figure of is 0: tcpi_fackets, tcpi_last_ack_sent, tcpi_rehash. */
 #include "tcp.h"
 
-/* ---- what limits the sender (Linux's tcp_chrono) ------------------------------------------------------- */
+/* ---- what limits the sender ------------------------------------------------------------------------- */
 
 void tcp_chrono(struct tcb *t, enum tcp_limit limit)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Packetization layer path MTU discovery (RFC 4821, RFC 8899), as Linux's tcp_mtu_probing: off, after
+/* Packetization layer path MTU discovery (RFC 4821, RFC 8899): off, after
  * a black hole (when time-outs in a row say that large segments vanish without a word of ICMP), or always.
  *
  * Sizes here are segments without IP and TCP headers, options included: path MTU less 40. `low` is known

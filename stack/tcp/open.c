@@ -212,8 +212,8 @@ void tcp_child_established(struct tcb *child)
     sock_changed(&l->tmpl.base);
 }
 
-/* Every child nobody has accepted is reset (RFC 9293 3.10.4 for LISTEN, Linux's behaviour). */
-/* What waits to be accepted is reset; what is half open hears so when it speaks again, as on Linux. */
+/* RFC 9293 3.10.4. What waits to be accepted is reset; what is half open hears so when it speaks again, as on
+ * Linux. */
 void tcp_listener_close(struct listener *l)
 {
     struct tcb *child;

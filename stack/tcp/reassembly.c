@@ -133,7 +133,7 @@ static void reassemble(struct tcb *t, const struct tcp_seg *seg)
 
 /* In-order data, nothing waiting: append. Out-of-order data of others makes room. What still does not fit
  * inside an announced window is dropped, and counted; and the window closes, so that the peer probes it and
- * does not give up (as Linux does without memory). */
+ * does not give up. */
 static void append(struct tcb *t, const struct tcp_seg *seg)
 {
     struct bw_stack *st = t->base.st;

@@ -310,8 +310,7 @@ void tcp_resend_all(struct tcb *t)
 /* RFC 5681 (4), RFC 6298 (5.4) to (5.6). */
 void tcp_recovery_timeout(struct tcb *t)
 {
-    if (!t->recovering &&
-        t->sacked.bytes >= TCP_DUP_THRESH * t->mss) /* overestimated (Linux's tcp_enter_loss) */
+    if (!t->recovering && t->sacked.bytes >= TCP_DUP_THRESH * t->mss) /* overestimated */
         t->reordering = TCP_DUP_THRESH;
     if (t->sacked.n && t->sacked.r[0].start == t->snd_una) /* the receiver took data back */
         ranges_free(&t->sacked);

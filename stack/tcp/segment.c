@@ -73,7 +73,7 @@ static int seg_repeats_syn(const struct tcb *t, const struct tcp_seg *seg)
     return t->state == BW_TCP_SYN_RCVD && seg->seq == t->irs && (seg->flags & (TCP_SYN | TCP_RST)) == TCP_SYN;
 }
 
-/* As Linux (tcp_reset_check): a peer that is gone after its FIN may reset with the FIN's own number. */
+/* As Linux: a peer that is gone after its FIN may reset with the FIN's own number. */
 static int resets_at_fin(const struct tcb *t, const struct tcp_seg *seg)
 {
     return (seg->flags & TCP_RST) && seg->seq + 1 == t->rcv_nxt && !seg->len &&

@@ -102,7 +102,7 @@ void bw_abort_all(struct bw_stack *st)
     }
 }
 
-/* As Linux's tcp_max_orphans: above it an orphan is reset at once instead of served to its end. */
+/* Above max_orphans an orphan is reset at once instead of served to its end. */
 void tcp_orphan(struct tcb *t)
 {
     struct bw_stack *st = t->base.st;
@@ -217,7 +217,7 @@ int tcp_recycle_time_wait(struct bw_stack *st)
     return 1;
 }
 
-/* As Linux's tcp_tw_reuse: with timestamps, after a second, old segments cannot be mistaken. */
+/* With timestamps, after a second, old segments cannot be mistaken (RFC 6191). */
 int tcp_name_reusable(const struct bw_sock *s)
 {
     const struct tcb *t = (const struct tcb *)s;

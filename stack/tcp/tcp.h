@@ -20,11 +20,11 @@
 #define TCP_RTO_MAX (60 * SECOND)       /* RFC 6298 (2.5): at least 60 s */
 #define TCP_DELACK (40 * MS)            /* RFC 9293 3.8.6.3: less than 0.5 s */
 #define TCP_QUICKACKS 16                /* segments acknowledged at once when the peer's window is small */
-#define TCP_MSL_2 (60 * SECOND)         /* Linux's TCP_TIMEWAIT_LEN */
+#define TCP_MSL_2 (60 * SECOND)         /* an MSL of 30 s, as Linux */
 #define TCP_PAWS_IDLE (24ll * 86400 * SECOND) /* RFC 7323 5.5 */
 enum {
     TCP_MIN_MSS = 88,          /* the least that TCP_MAXSEG takes, tcp(7) */
-    TCP_MIN_SND_MSS = 48,      /* a peer's smaller MSS is taken as this; options included (Linux's name) */
+    TCP_MIN_SND_MSS = 48,      /* a peer's smaller MSS is taken as this; options included */
     TCP_DEFAULT_MSS = 536,     /* RFC 9293 MUST-15 */
     TCP_INITIAL_SEGMENTS = 10, /* RFC 6928 */
     TCP_DUP_THRESH = 3,
@@ -34,7 +34,7 @@ enum {
     TCP_SYN_RETRIES = 7,      /* three minutes, RFC 9293 MUST-23 */
     TCP_SYNACK_RETRIES = 5,
     TCP_SYN_AGAIN = 2 * 1000000, /* ns: the SYN once more after an answer from an old connection */
-    TCP_ORPHAN_RETRIES = 8,      /* nobody waits for it: given up earlier, Linux's tcp_orphan_retries */
+    TCP_ORPHAN_RETRIES = 8,      /* nobody waits for it: given up earlier */
     TCP_MAX_RANGES = 512,        /* holes that a scoreboard or a reassembly queue remembers */
     TCP_CHALLENGES = 10,         /* challenge ACKs in 5 s and connection (RFC 5961 section 7) */
     TCP_CHALLENGES_ALL = 1000,   /* in a second and stack, about: the true limit is random */
@@ -140,7 +140,7 @@ enum tcp_timer { TIMER_PROBE, TIMER_REXMT, TIMER_PACE, TIMER_DELACK, TIMER_KEEP,
 struct tcb;
 struct listener;
 
-/* What only people ask for (info.c), in the words of RFC 4898 and of Linux. */
+/* What only people ask for (info.c), in the words of RFC 4898. */
 enum tcp_limit { LIMIT_IDLE, LIMIT_BUSY, LIMIT_RWND, LIMIT_SNDBUF, LIMITS = 3 };
 struct tcp_stats {
     uint64_t bytes_acked, bytes_received, bytes_sent, bytes_retrans;
@@ -280,7 +280,7 @@ struct tcb {
     int64_t challenge_start;
     uint8_t challenges;
 
-    uint8_t ss;            /* enum ss_state: what connect and listen go by (Linux's sock->state) */
+    uint8_t ss;            /* enum ss_state: what connect and listen go by */
     uint8_t was_connected; /* reached ESTABLISHED */
     uint8_t orphan;        /* its user has let go; counted */
     uint8_t on_ready;

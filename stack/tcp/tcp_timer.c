@@ -21,7 +21,7 @@ uint32_t tcp_ts_now(const struct tcb *t)
     return tcp_ts_then(t, t->base.st->now);
 }
 
-/* The variance, as Linux has it (tcp_rtt_estimator): a window's worth of samples in a round trip shall not
+/* The variance, as Linux has it: a window's worth of samples in a round trip shall not
  * make the estimate forget. It follows the smoothed deviation up at once, and down once a round trip,
  * towards the largest in it; a way that becomes shorter counts little. It is TCP_RTO_MIN / 4 at least. */
 static void variance_sample(struct tcb *t, int64_t delta)
@@ -169,8 +169,7 @@ static void on_rexmt(struct tcb *t)
 
 /* Zero window: a byte beyond it, or an old sequence number, makes the peer tell its window. The
  * connection stays open as long as the peer answers (RFC 9293 3.8.6.1), and its user: what a peer that
- * never opens its window can hold of an orphan ends with the eighth probe in a row (Linux's
- * tcp_orphan_retries). */
+ * never opens its window can hold of an orphan ends with the eighth probe in a row. */
 static void on_persist(struct tcb *t)
 {
     uint32_t flight = t->snd_nxt - t->snd_una;
@@ -196,7 +195,7 @@ static void on_persist(struct tcb *t)
     t->persisting = 1;
 }
 
-/* RFC 9293 3.8.4. The user's timeout stands in for the number of probes (Linux's tcp_keepalive_timer), and is
+/* RFC 9293 3.8.4. The user's timeout stands in for the number of probes (as on Linux), and is
  * not exceeded by what is left of an interval. */
 static void on_keepalive(struct tcb *t)
 {

@@ -136,6 +136,14 @@ def test_a_block_gives_a_round_trip(side: Side) -> None:
 # ---- sending ---------------------------------------------------------------------------------------
 
 
+def test_a_probe_of_a_shut_window_has_no_byte(side: Side) -> None:
+    sock, flow = side.accepted()
+    side.peer.say(flow, PeerStep(window=0))
+    sock.send(bytes(100))
+    (probe, *_) = segments(side.peer.advance(400 * MS))
+    assert (probe.payload, probe.seq) == (b"", (flow.rcv - 1) % (1 << 32))
+
+
 def test_a_short_segment_waits_only_for_a_short_one(side: Side) -> None:
     """Nagle's algorithm as Minshall refined it."""
     sock, flow = side.connected(rtt=100)
@@ -209,6 +217,16 @@ def test_blocks_of_an_ack_that_was_overtaken(side: Side) -> None:
     side.acks(flow, 2)
     side.acks(flow, 1, (4, 6))
     assert info(sock).tcpi_sacked == 2
+
+
+def test_a_window_grows_with_what_is_acknowledged(side: Side) -> None:
+    """RFC 5681 section 3.1, RFC 3042: SACK blocks alone let segments follow and no window grow."""
+    sock, flow = side.connected(rtt=30)
+    side.sends(sock, 10)
+    side.acks(flow, 0, (3, 5))
+    assert info(sock).tcpi_snd_cwnd == 10
+    side.acks(flow, 5)
+    assert info(sock).tcpi_snd_cwnd == 13, "what the blocks told of counts no second time"
 
 
 def test_slow_start_grows_when_more_than_half_was_used(side: Side) -> None:

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 from barewire import Stack
-from barewire.fuzz.strategies import PEER, PEER_MAC, US
+from barewire.fuzz.strategies import PEER, PEER_MAC, US, PeerStep
 from barewire.l2 import ETH_P_IP, Ethernet
 from barewire.stack.icmp import icmp
 from barewire.stack.ip.ipv4 import PROTO_ICMP, IPv4
+from barewire.stack.tcp.segment import Mss, SackPermitted
 from barewire.tools.netns import Namespace
 
 from tests.kit import frames
-from tests.netns.as_linux import Side
+from tests.netns.as_linux import Side, segments
 
 pytestmark = pytest.mark.netns
 
@@ -103,6 +104,25 @@ def test_the_default_buffers_of_a_datagram_socket(make_side: Any) -> None:
         )
     )
     assert ours == kernel
+
+
+@pytest.mark.parametrize("mtu", [68, 300, 551, 552, 600, 1200])
+def test_the_least_path_mtu(make_side: Any, mtu: int) -> None:
+    """How long the segments are that follow "fragmentation needed"."""
+    found = {name: _sizes_after(make_side(name), mtu) for name in ("kernel", "barewire")}
+    assert found["barewire"] == found["kernel"]
+
+
+def _sizes_after(side: Side, mtu: int) -> list[int]:
+    sock, flow = side.connected(options=(Mss(1460), SackPermitted()))
+    sock.send(bytes(1460))
+    (ip,) = [IPv4.parse(f[14:]) for f in side.peer.settle()]
+    error = icmp.Unreachable(icmp.UNREACH_FRAG_NEEDED, ip.build()[:576], mtu)
+    side.peer.put(side.peer.packet(error.build(), PROTO_ICMP))
+    again = side.peer.settle()
+    side.peer.say(flow, PeerStep())
+    sock.send(bytes(1460))
+    return sorted({len(s.payload) for s in segments(again + side.peer.settle())})
 
 
 # ---- addresses and routes ----------------------------------------------------------------------------

@@ -4,11 +4,10 @@
  * highest delivery rate of ten round trips) and its round-trip time (the lowest of ten seconds), says
  * how fast and how much to send. Loss is no sign of congestion here.
  *
- * Version 1, because that is what Linux ships as "bbr" and what users compare with: it holds its rate
- * under random loss, where versions 2 and 3 back off above 2 %. From Linux we take the room for
- * aggregated ACKs in the window, and the longer wait for the queue that probing makes. Against the
- * draft: no sampling for token-bucket policers (its later addition), and at least two segments a
- * quantum at every rate. Windows in bytes, rates in bytes a second, gains in 1/256. */
+ * Version 1, because it holds its rate under random loss, where versions 2 and 3 back off above 2 %.
+ * Beyond the draft there are the room for aggregated ACKs in the window and the longer wait for the
+ * queue that probing makes. Against it: no sampling for token-bucket policers (its later addition),
+ * and at least two segments a quantum at every rate. Windows in bytes, rates in bytes a second, gains in 1/256. */
 #include "../tcp.h"
 
 enum {
