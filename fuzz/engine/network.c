@@ -2,7 +2,7 @@
 /* Frames between the stack, its far end and its loopback, with faults on the way, and time. */
 #include "world.h"
 
-enum { ROUNDS = 100000, AGE = 2000 };
+enum { ROUNDS = 100000, AGE = 2000, SLOW_BURSTS = 2 };
 
 /* Gives back the n oldest frames that the device still reads. */
 void reclaim(struct world *w, uint32_t n)
@@ -94,14 +94,16 @@ static void carry(struct world *w, const struct rx_frame *frame)
     deliver_held(w);
 }
 
-/* What the loopback holds comes in; more than one burst of it where it was slow. */
+/* What the loopback holds comes in; where it is slow, only so much of it. */
 static int loopback_delivers(struct world *w)
 {
     struct netdev *lo = bw_loopback(w->st);
     struct rx_frame in[16];
     const struct faults *f = &w->faults;
     int n, faulty = f->lose || f->mark || f->mangle || f->twice || f->late, moved = 0;
-    while ((n = lo->rx_burst(lo, w->st->now, in, 16)) > 0) {
+    for (int left = f->slow ? SLOW_BURSTS : ROUNDS; left > 0; left--) {
+        if ((n = lo->rx_burst(lo, w->st->now, in, 16)) <= 0)
+            break;
         moved = 1;
         if (!faulty)
             bw_input(w->st, IF_LOOPBACK, in, n);

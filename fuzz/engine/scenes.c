@@ -203,6 +203,11 @@ void begin(struct world *w)
 {
     uint8_t scene = take8(&w->in);
     w->profile = take8(&w->in);
+    if (scene & 64) { /* and the first packets have it hard */
+        w->faults.turn = take8(&w->in);
+        w->faults.lose = take8(&w->in);
+        w->faults.mangle = 0xffff;
+    }
     switch (scene % 16) {
     case 0: break;
     case 1: begin_datagrams(w, 1); break;
