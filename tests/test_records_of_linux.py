@@ -133,9 +133,13 @@ SHOWN = {
     },
     "stack/tcp/segment.c": {
         "As Linux: a peer that is gone": ANSWERS + "test_a_reset",
+        "As Linux: what the peer sent last": ANSWERS + "test_a_reset_behind_the_last_sack_block",
         "as on Linux, from before our first byte": ANSWERS + "test_an_ack_from_before_our_first_byte",
     },
-    "stack/tcp/urgent.c": {"and Linux does it": URGENT + "test_the_urgent_byte"},
+    "stack/tcp/urgent.c": {
+        "and Linux does it": URGENT + "test_the_urgent_byte",
+        "as 1, as on Linux": ANSWERS + "test_an_urgent_pointer_of_0_names_the_first_byte",
+    },
     "stack/tcp/tcp_input.c": {"counts, as on Linux": ANSWERS + "test_a_broken_option_list"},
     "stack/tcp/cc/cc.c": {
         "RFC 3042), as on Linux": LINUX + "test_a_window_grows_with_what_is_acknowledged",
@@ -158,7 +162,11 @@ SHOWN = {
         "The destination as Linux reads it": ARGUMENTS,
     },
     "stack/udp/segments.c": {"(Linux's UDP_SEGMENT, udp(7))": SEGMENTS},
-    "stack/udp/udp.h": {"with Linux's meaning": ARGUMENTS, "super-segment, as Linux": SEGMENTS},
+    "stack/udp/udp.h": {
+        "with Linux's meaning": ARGUMENTS,
+        "super-segment, as Linux": SEGMENTS,
+        "kept to be read, as on Linux": ARGUMENTS,
+    },
     "stack/bind.c": {"Linux's rules": REUSE},
     "stack/sock.c": {
         "As Linux, the type of service": ARGUMENTS,

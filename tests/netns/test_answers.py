@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import socket
 
 import pytest
 from barewire.stack.icmp import icmp
@@ -212,8 +213,32 @@ class Ends(Answers):
         else:
             assert (c.state, challenged, c.error) == (state, off == 1, "")
 
+    @pytest.mark.parametrize("at", [1, 501, 1001, 1500, 1501, 1502])
+    def test_a_reset_behind_the_last_sack_block(self, at: int) -> None:
+        c = self.accepted(sack_ok=True)
+        c.peer.sends(seq=1001, len=500)
+        c.told()
+        c.peer.sends("R", seq=at)
+        c.told()
+        assert c.state == ("CLOSED" if at in (1, 1501) else "ESTABLISHED")
+
+    def test_what_waited_behind_the_fin_goes(self) -> None:
+        c = self.accepted(sack_ok=True)
+        c.peer.sends(seq=1001, len=500)
+        c.told()
+        c.peer.sends("FA", seq=1, data=b"last")
+        (text, packet) = c.segments(1)[-1]
+        assert (text, packet.tcp and packet.tcp.sack) == ("A 1 ack 6", ())
+        assert [c.sock.recv(10), c.sock.recv(10)] == [b"last", b""]
+
 
 class Headers(Answers):
+    def test_an_urgent_pointer_of_0_names_the_first_byte(self) -> None:
+        c = self.accepted()
+        c.peer.sends("UA", data=b"Xbc", urgent=0)
+        c.told()
+        assert [c.sock.recv(1, socket.MSG_OOB), c.sock.recv(10)] == [b"X", b"bc"]
+
     @pytest.mark.parametrize("mss", [1, 47, 48, 49, 60, 88, 536, None])
     def test_the_peers_mss(self, mss: int | None) -> None:
         c = self.accepted(mss=mss)
