@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from socket import SO_OOBINLINE, SOL_SOCKET
+
 import pytest
 from barewire.fuzz import strategies as s
 from barewire.fuzz.peer import pattern
@@ -63,6 +65,7 @@ def test_any_script_is_survived_and_leaves_nothing(role: str, steps, options, si
     sock, flow = established(world, role, options)
     try:
         sock.setblocking(False)
+        sock.setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)  # urgent bytes are read where they stand
         sock.send(bytes(size))
         world.settle()
         play(world, sock, flow, steps)

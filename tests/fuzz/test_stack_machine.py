@@ -9,6 +9,7 @@ holds; when all is closed, nothing is left in memory.
 from __future__ import annotations
 
 import errno
+from socket import SO_OOBINLINE, SOL_SOCKET
 from typing import Any
 
 from barewire.fuzz import strategies as s
@@ -91,6 +92,7 @@ class StackMachine(RuleBasedStateMachine):
 
     def new(self, sock: Any, kind: int) -> Sock:
         sock.setblocking(False)
+        sock.setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)  # urgent bytes are read where they stand
         self.open.append(Sock(sock, kind))
         return self.open[-1]
 
