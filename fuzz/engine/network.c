@@ -2,7 +2,7 @@
 /* Frames between the stack, its far end and its loopback, with faults on the way, and time. */
 #include "world.h"
 
-enum { ROUNDS = 100000, AGE = 2000, SLOW_BURSTS = 2 };
+enum { ROUNDS = 100000, AGE = 2000, SLOW_FRAMES = 32 };
 
 /* Gives back the n oldest frames that the device still reads. */
 void reclaim(struct world *w, uint32_t n)
@@ -94,26 +94,7 @@ static void carry(struct world *w, const struct rx_frame *frame)
     deliver_held(w);
 }
 
-/* What the loopback holds comes in; where it is slow, only so much of it. */
-static int loopback_delivers(struct world *w)
-{
-    struct netdev *lo = bw_loopback(w->st);
-    struct rx_frame in[16];
-    const struct faults *f = &w->faults;
-    int n, faulty = f->lose || f->mark || f->mangle || f->twice || f->late, moved = 0;
-    for (int left = f->slow ? SLOW_BURSTS : ROUNDS; left > 0; left--) {
-        if ((n = lo->rx_burst(lo, w->st->now, in, 16)) <= 0)
-            break;
-        moved = 1;
-        if (!faulty)
-            bw_input(w->st, IF_LOOPBACK, in, n);
-        for (int i = 0; i < n && faulty; i++)
-            carry(w, &in[i]);
-    }
-    return moved;
-}
-
-static int pump_loopback(struct world *w)
+static int loopback_sends(struct world *w)
 {
     struct netdev *lo = bw_loopback(w->st);
     const struct tx_frame *out;
@@ -122,7 +103,39 @@ static int pump_loopback(struct world *w)
         moved = lo->tx_burst(lo, w->st->now, out, n);
         bw_transmitted(w->st, IF_LOOPBACK, moved);
     }
-    return (!w->faults.slow && loopback_delivers(w)) || moved > 0;
+    return moved > 0;
+}
+
+/* What the loopback holds now comes in; where it is slow, only so much of it. */
+static int loopback_delivers(struct world *w)
+{
+    struct netdev *lo = bw_loopback(w->st);
+    struct rx_frame in[16];
+    const struct faults *f = &w->faults;
+    int faulty = f->lose || f->mark || f->mangle || f->twice || f->late, moved = 0;
+    int left = (int)(lo->stats.tx_frames - lo->stats.rx_frames);
+    left = f->slow && left > SLOW_FRAMES ? SLOW_FRAMES : left;
+    while (left > 0) {
+        int n = lo->rx_burst(lo, w->st->now, in, left < 16 ? left : 16);
+        if (n <= 0)
+            break;
+        left -= n;
+        moved = 1;
+        if (!faulty)
+            bw_input(w->st, IF_LOOPBACK, in, n);
+        for (int i = 0; i < n && faulty; i++) { /* one by one: each is answered by itself */
+            carry(w, &in[i]);
+            loopback_sends(w);
+        }
+    }
+    lo->rx_burst(lo, w->st->now, in, 0); /* the last ones are its own again */
+    return moved;
+}
+
+static int pump_loopback(struct world *w)
+{
+    int sent = loopback_sends(w);
+    return (!w->faults.slow && loopback_delivers(w)) || sent;
 }
 
 void pump(struct world *w)
