@@ -178,8 +178,10 @@ class socket(Transfer, metaclass=SocketMeta):
         until = _waiting.deadline(self._stack, self._limit(OUT))
         if not _waiting.wait_one(self._stack, self._sock, OUT, until):
             return EAGAIN if self._timeout else answer  # by SO_SNDTIMEO: it goes on by itself
-        if self._timeout is None:  # as connect(2) waited: it tells of the end itself, once
-            return int(lib.host_connect(self._host, self._sock, addr))
+        if (
+            self._timeout is None
+        ):  # as connect(2) waited: it tells of the end itself, once, and begins none
+            return int(lib.host_connect(self._host, self._sock, NULL))
         failed: int = check(lib.host_take_error(self._host, self._sock))
         return -failed
 

@@ -350,7 +350,8 @@ int bw_socket(struct bw_stack *st, int type, struct bw_sock **out);
 int bw_bind(struct bw_sock *s, const struct bw_addr *addr);
 int bw_listen(struct bw_sock *s, int backlog);
 int bw_accept(struct bw_sock *s, struct bw_sock **out, struct bw_addr *peer);
-/* TCP: 0 (already done), -EINPROGRESS, -EALREADY, -EISCONN, -errno; UDP: 0 or -errno.
+/* TCP: 0 (already done), -EINPROGRESS, -EALREADY, -EISCONN, -errno. With addr NULL it begins none:
+ * it says how the one that the caller waited for has ended. UDP: 0 or -errno.
  * UDP with ip all zero and port 0: dissolves the association. */
 int bw_connect(struct bw_sock *s, const struct bw_addr *addr);
 /* Bytes taken or given, 0 at end of stream, -EAGAIN, -errno. */

@@ -95,6 +95,13 @@ static int connect_closed(struct tcb *t, const struct bw_addr *addr, int fast)
     return -EINPROGRESS;
 }
 
+/* Why it failed: a shutdown while it went on says ECONNRESET. */
+static int connect_ended(struct tcb *t)
+{
+    int err = take_error(&t->base);
+    return err ? err : -ECONNABORTED;
+}
+
 /* How the connect that was begun goes: 0 once, when it has succeeded, or its error, after which the socket
  * may connect anew. `deferred`: the answer while the SYN waits for the first data. */
 static int connect_begun(struct tcb *t, int deferred)
@@ -107,9 +114,9 @@ static int connect_begun(struct tcb *t, int deferred)
         t->ss = SS_CONNECTED;
         return 0;
     }
-    int err = take_error(&t->base);
+    int err = connect_ended(t);
     renew(t);
-    return err ? err : -ECONNABORTED;
+    return err;
 }
 
 int tcp_connect(struct bw_sock *s, const struct bw_addr *addr)
@@ -117,9 +124,9 @@ int tcp_connect(struct bw_sock *s, const struct bw_addr *addr)
     struct tcb *t = tcb_of(s);
     if (s->kind == KIND_LISTENER)
         return -EISCONN;
-    if (t->ss == SS_UNCONNECTED)
-        return connect_closed(t, addr, t->fast_open & FASTOPEN_CONNECT);
-    return connect_begun(t, -EISCONN);
+    if (t->ss != SS_UNCONNECTED)
+        return connect_begun(t, -EISCONN);
+    return addr ? connect_closed(t, addr, t->fast_open & FASTOPEN_CONNECT) : connect_ended(t);
 }
 
 int tcp_listen(struct bw_sock *s, int backlog)

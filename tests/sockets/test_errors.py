@@ -25,6 +25,7 @@ def told(number: int) -> object:
 
 RESET, BROKEN = told(errno.ECONNRESET), told(errno.EPIPE)
 ALL, TRUNC = socket.MSG_WAITALL, socket.MSG_TRUNC
+SYN_SENT, CLOSE = 2, 7  # of TCP_INFO
 
 
 def reset(sock: Any) -> None:
@@ -127,6 +128,32 @@ class Errors(Network):
             reset(other)
         assert heard == [RESET]
         assert outcome(lambda: one.sendall(b"more")) == BROKEN
+
+    @pytest.mark.parametrize("how", [socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR])
+    @pytest.mark.parametrize("timeout", [None, PATIENCE])
+    def test_a_connect_that_is_shut_down_meanwhile(self, timeout: float | None, how: int) -> None:
+        """It ends, and no other attempt begins."""
+        listener = self.listener(backlog=0)
+        self.stream().connect(
+            listener.getsockname()
+        )  # the queue is full: the next SYN has no answer
+        sock = self.stream()
+        sock.settimeout(timeout)
+        heard: list[object] = []
+
+        def state() -> int:
+            return int(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0])
+
+        with background(
+            lambda: heard.append(outcome(lambda: sock.connect(listener.getsockname())))
+        ):
+            while state() != SYN_SENT:
+                os.sched_yield()
+            sock.shutdown(how)
+        assert heard == [RESET]
+        assert state() == CLOSE
+        assert outcome(lambda: sock.send(b"x")) == BROKEN
+        assert outcome(lambda: sock.recv(1)) == told(errno.ENOTCONN)
 
     def test_asking_for_the_error_tells_it(self) -> None:
         sock = self.broken(b"12345")
