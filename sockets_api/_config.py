@@ -74,6 +74,8 @@ def host_config(
 
 
 def _punt_rates(given: Mapping[str, tuple[int, int]]) -> dict[PuntClass, Rate]:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"punt_rates must be a dict, not {type(given).__name__}")
     known = {cls.name.lower(): cls for cls in PuntClass}
     found = {}
     for name, value in given.items():

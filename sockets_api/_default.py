@@ -1,8 +1,9 @@
 """The default stack, and the one line of text that configures it.
 
-`BAREWIRE="tap:tap0 address=198.18.0.2/24 gateway=198.18.0.1"`: a device, then what Stack() takes
-by keyword; `address=` and `route=PREFIX,GATEWAY` may repeat. Without it the default stack has its
-loopback only. It is made at the first use of barewire.socket. See variable() for when it is ignored.
+`BAREWIRE="tap:tap0 address=198.18.0.2/24 gateway=198.18.0.1"`: a device, then numbers and names that
+Stack() takes by keyword, pairs and triples with commas; `address=` and `route=PREFIX,GATEWAY` may
+repeat. Without it the default stack has its loopback only. It is made at the first use of
+barewire.socket. See variable() for when it is ignored.
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ _ONE: dict[str, Callable[[str], Any]] = {
     "receive_buffer": _bounds,
     "send_buffer": _bounds,
     "max_sockets": int,
+    "max_orphans": int,
+    "ports": _bounds,
+    "mtu_probing": int,
+    "syn_cookies": int,
+    "fast_open": int,
 }
 _MANY: dict[str, tuple[str, Callable[[str], Any]]] = {
     "address": ("addresses", str),

@@ -37,7 +37,7 @@ def run_script(path: str, arguments: Sequence[str]) -> int:
         code = compile(sys.stdin.read(), "<stdin>", "exec", dont_inherit=True)
         return _execute(code, __file__="<stdin>")
     where = os.path.join(os.getcwd(), path)
-    if type(pkgutil.get_importer(where)) is not type(None):
+    if pkgutil.get_importer(where) is not None:
         _first_path(where, always=True)
         _begin()
         _as_main("__main__", False)

@@ -198,9 +198,12 @@ def _run(options: argparse.Namespace) -> int:
 def _without_device() -> str:
     from barewire.nic_drivers import available
 
+    from ._default import VARIABLE
+
     kinds = ", ".join(info.kind for info in available() if info.available)
+    ignored = f" ({VARIABLE} is ignored here)" if os.environ.get(VARIABLE) else ""
     return (
-        f"no device, so the stack has its loopback only; there are {kinds} here, for instance:"
+        f"no device{ignored}, so the stack has its loopback only; there are {kinds} here, for instance:"
         " --device 'tap:tap0?host=198.18.0.1/24' --address 198.18.0.2/24"
     )
 

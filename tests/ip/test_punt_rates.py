@@ -117,5 +117,7 @@ def test_arguments(world: World) -> None:
         Stack(punt_rates={"arp": (0, 1)})
     with pytest.raises(ValueError, match="burst 0"):
         Stack(punt_rates={"arp": (1, 0)})
+    with pytest.raises(TypeError, match="must be a dict"):
+        Stack(punt_rates=5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a second, at once"):
         Stack(punt_rates={"arp": 5})  # type: ignore[dict-item]

@@ -45,6 +45,15 @@ def test_parse() -> None:
         "receive_buffer": (4096, 65_536, 1 << 20),
     }
     assert _default.parse("") == {}
+    assert _default.parse(
+        "max_orphans=5 ports=40000,50000 mtu_probing=2 syn_cookies=0 fast_open=1"
+    ) == {
+        "max_orphans": 5,
+        "ports": (40_000, 50_000),
+        "mtu_probing": 2,
+        "syn_cookies": 0,
+        "fast_open": 1,
+    }
 
 
 @pytest.mark.parametrize(

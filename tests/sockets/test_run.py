@@ -110,6 +110,15 @@ def test_without_a_device_it_says_what_there_is(folder: Path) -> None:
     assert (
         "loopback only" in done.stderr and "pipe" in done.stderr and "--device 'tap" in done.stderr
     )
+    assert "BAREWIRE" not in done.stderr
+
+
+def test_it_says_that_the_variable_is_ignored(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", "barewire", "run", "program.py"], cwd=folder, text=True,
+        env=WHERE | {"BAREWIRE": "pipe:ignored"}, capture_output=True, timeout=PATIENCE * 2,
+    )  # fmt: skip
+    assert "no device (BAREWIRE is ignored here), so the stack has its loopback" in done.stderr
 
 
 # ---- what does not work yet ----------------------------------------------------------------------
