@@ -96,7 +96,7 @@ def _compare(options: argparse.Namespace) -> int:
         differential = Differential(ours, kernel)
         seed = first
         while seed < last or time.monotonic() < end:
-            found = differential.compare(conversation(seed), report)
+            found = differential.confirmed(conversation(seed), report)
             if found is not None and report.add(found):
                 shortest = differential.shrink(found, ACCEPTED)
                 print(f"seed {seed}:\n{shortest}", flush=True)

@@ -96,6 +96,11 @@ class Differential:
                 player.end()
                 player.target.forget()
 
+    def confirmed(self, steps: Sequence[Step], report: Report) -> Difference | None:
+        """As `compare`, but seen twice: the kernel's time is real, and a busy machine stretches it."""
+        found = self.compare(steps, report)
+        return found and self.compare(steps, Report(report.accepted))
+
     def shrink(self, difference: Difference, accepted: Sequence[Accepted] = ()) -> Difference:
         """The same kind of difference with as few steps as dropping them one by one leaves."""
         steps = list(difference.steps[: difference.at + 1])
@@ -121,13 +126,13 @@ class Report:
     """Counts differences: `known` ones by their name, `new` kinds that no `Accepted` matched."""
 
     def __init__(self, accepted: Sequence[Accepted]) -> None:
-        self._accepted = accepted
+        self.accepted = accepted
         self.known: Counter[str] = Counter()
         self.new: Counter[str] = Counter()
 
     def accepts(self, difference: Difference) -> Accepted | None:
         """The first entry that matches, and counts it."""
-        for one in self._accepted:
+        for one in self.accepted:
             if one.matches(difference):
                 self.known[one.name] += 1
                 return one

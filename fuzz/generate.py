@@ -11,7 +11,7 @@ from .conversation import FLUSH, SYN_OPTIONS, Step
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << n for n in range(8))
 MSG_PEEK, MSG_DONTWAIT, MSG_WAITALL = socket.MSG_PEEK, socket.MSG_DONTWAIT, socket.MSG_WAITALL
 SIZES = (0, 1, 100, 536, 1400)
-OFFSETS = (0, 0, 0, 0, -1, 1, -1400, 1400, 100, -70_000, 70_000, 1 << 20, 1 << 31)
+OFFSETS = (0, 0, 0, 0, -1, 1, -1400, 1400, 100, -70_000, 30_000, 1 << 20, 1 << 31)
 WINDOWS = (65535, 65535, 65535, 0, 1, 500)
 ERRORS = (
     *((3, code) for code in range(16)), (11, 0), (11, 1), (12, 0), (12, 1), (4, 0), (5, 0), (5, 1),
