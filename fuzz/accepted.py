@@ -57,7 +57,7 @@ def _challenged_half_open(difference: Difference) -> bool:
         difference.step.op in ("say", "answer", "syn")
         and len(ours) <= len(linux) == 1
         and all(BARE_ACK.match(line) or line.startswith("sends: SA ") for line in ours)
-        and not _played(difference, "connect", "again", "accept")
+        and bool(_played(difference, "syn"))
         and bool(re.match("sends: RA? seq", linux[0]))
         and _differs_in_frames(difference)
     )
