@@ -53,6 +53,10 @@ SYN_OPTIONS: tuple[tuple[Option, ...], ...] = (
 LETTERS = "FSRPAUEC"
 
 
+def _syn_options(number: int) -> tuple[Option, ...]:
+    return SYN_OPTIONS[number % len(SYN_OPTIONS)]
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One operation of `Player` by name, with its arguments: numbers, and text for bytes and addresses."""
@@ -240,7 +244,7 @@ class Player:
 
     def on_syn(self, which: int, options: int) -> list[bytes]:
         theirs = self._their_port(which)
-        flow = Flow(self.place.port, theirs, self.place.address, SYN_OPTIONS[options])
+        flow = Flow(self.place.port, theirs, self.place.address, _syn_options(options))
         before = self.peer.flows.get((flow.ours, flow.theirs))
         self.peer.flows[flow.ours, flow.theirs] = flow
         if before is None:
@@ -252,7 +256,7 @@ class Player:
 
     def on_answer(self, f: int, options: int) -> list[bytes]:
         flow = self._flow(f)
-        flow.options = SYN_OPTIONS[options]
+        flow.options = _syn_options(options)
         return self.peer.say(flow, PeerStep(Flags.SYN | Flags.ACK, options=flow.options))
 
     def on_say(

@@ -22,8 +22,12 @@ def write_script(path: str | os.PathLike[str], steps: Iterable[Step]) -> None:
 
 def read_script(path: str | os.PathLike[str]) -> list[Step]:
     """Raises OSError, and ValueError with file and line for what is no step."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a script: {error}") from None
     steps = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:

@@ -69,6 +69,20 @@ def test_what_is_no_script_says_where(tmp_path: Path, line: str, says: str) -> N
     assert says in str(why.value) and str(tmp_path / "s") in str(why.value)
 
 
+def test_what_is_no_text_is_no_script(tmp_path: Path) -> None:
+    (tmp_path / "s").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="s: not a script"):
+        read_script(tmp_path / "s")
+
+
+def test_any_number_names_options_of_a_syn(tmp_path: Path, capsys) -> None:
+    write_script(
+        tmp_path / "s", [Step("listen", (5,)), Step("syn", (0, 99)), Step("answer", (0, -99))]
+    )
+    assert command.main(["replay", str(tmp_path / "s")]) == 0
+    assert "sends: SA seq 0 ack 1 of 0" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "arguments", [["compare", "--seeds", "5:3"], ["compare", "--seeds", "x"], ["replay"], ["fly"]]
 )
