@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from barewire.stack import ffi, lib
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from ._stack import Stack
 
 stacks: weakref.WeakSet[Stack] = weakref.WeakSet()
-_forking = threading.local()
 
 
 @atexit.register
@@ -27,27 +28,47 @@ def _close_all() -> None:
         stack.close()
 
 
-def _address(stack: Stack) -> int:
-    return int(ffi.cast("uintptr_t", stack.host))
+class _Fork:
+    """What a fork holds while it lasts."""
+
+    signals: Any
+    collects: bool
+    stacks: list[Stack]
+
+
+_fork = _Fork()  # of the thread that holds _forks
+_forks = threading.Lock()
 
 
 def _before_fork() -> None:
-    """In one order always, for two threads may fork at once; and no stack goes meanwhile."""
-    _forking.stacks = sorted(stacks, key=_address)
-    for stack in _forking.stacks:
+    """No stack goes meanwhile, no signal handler comes in this thread and no finaliser runs: what they
+    call would wait for the locks of the stacks, which this thread has."""
+    signals = ffi.new("struct held_signals *")
+    lib.signals_hold(signals)
+    _forks.acquire()
+    _fork.signals, _fork.collects, _fork.stacks = signals, gc.isenabled(), list(stacks)
+    gc.disable()
+    for stack in _fork.stacks:
         lib.host_before_fork(stack.host)
 
 
+def _after_fork(end: Callable[[Any], None]) -> None:
+    for stack in _fork.stacks:
+        end(stack.host)
+    if _fork.collects:
+        gc.enable()
+    signals = _fork.signals
+    _fork.stacks = []
+    _forks.release()
+    lib.signals_release(signals)
+
+
 def _in_parent() -> None:
-    for stack in _forking.stacks:
-        lib.host_after_fork(stack.host)
-    del _forking.stacks
+    _after_fork(lib.host_after_fork)
 
 
 def _in_child() -> None:
-    for stack in _forking.stacks:
-        lib.host_forked(stack.host)
-    del _forking.stacks
+    _after_fork(lib.host_forked)
     stacks.clear()
 
 

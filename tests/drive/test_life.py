@@ -8,6 +8,8 @@ import gc
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import warnings
 from functools import partial
@@ -203,6 +205,29 @@ def test_forks_in_the_middle_of_everything() -> None:
         stop.set()
         for thread in threads:
             thread.result()
+
+
+def test_no_finaliser_runs_while_a_fork_holds_the_stacks() -> None:
+    """The collector would come upon a socket of theirs and wait for ever; and it runs again in both."""
+    script = """
+import gc, os, signal
+os.register_at_fork(before=lambda: [[[] for _ in range(5)] for _ in range(2000)])  # runs last
+import barewire
+stack = barewire.Stack(exit_linger=0)
+os.register_at_fork(before=lambda: gc.set_threshold(1))  # runs first
+class Cycle: pass
+cycle = Cycle()
+cycle.itself, cycle.socket = cycle, stack.socket()
+gc.collect()
+gc.set_threshold(0)
+del cycle
+child = os.fork()
+enabled = gc.isenabled() and not signal.pthread_sigmask(signal.SIG_BLOCK, [])
+if not child:
+    os._exit(0 if enabled else 1)
+assert enabled and os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
 
 
 def test_a_forked_child_holds_no_device_of_a_stack(tmp_path: Path) -> None:
