@@ -179,12 +179,14 @@ int tcp_getopt(struct bw_sock *s, int opt, int64_t *value)
 
 /* ---- errors from the network ----------------------------------------------------------------------------- */
 
-/* RFC 1191 and RFC 5927: only about data in flight, only smaller, and no smaller than is sensible. */
+/* RFC 1191 and RFC 5927: only about data in flight, only smaller, and no smaller than is sensible (Linux's
+ * min_pmtu). */
 static int path_mtu_shrank(struct tcb *t, uint32_t mtu)
 {
-    if (mtu < 68 || mtu >= t->base.path.mtu)
+    uint32_t believed = mtu < 552 ? 552 : mtu;
+    if (mtu < 68 || believed >= t->base.path.mtu)
         return 0;
-    t->base.path.mtu = mtu < 552 ? 552 : mtu;
+    t->base.path.mtu = believed;
     tcp_update_mss(t);
     tcp_resend_all(t);
     tcp_want_output(t);

@@ -78,6 +78,18 @@ def test_an_absurd_mtu_is_not_followed_below_552(tcp: Tcp, peer: TcpPeer) -> Non
     tcp.sends(sock, 1460)
     error(tcp, FRAG_NEEDED, tcp.expects(seq=1), mtu=68)
     assert sock.inside.mss == 552 - 40
+    with tcp.counts("drop_icmp_changes_nothing"), tcp.counts("icmp_errors_applied", 0):
+        error(tcp, FRAG_NEEDED, tcp.expects(seq=1, len=512), mtu=68)
+
+
+def test_a_path_below_552_does_not_become_larger(tcp: Tcp, peer: TcpPeer) -> None:
+    tcp.stack.control.add_route(f"{tcp.wire.there}/32", ifindex=2, mtu=300)
+    sock = tcp.established(mss=1460)
+    assert sock.inside.mss == 300 - 40
+    tcp.sends(sock, 100)
+    with tcp.counts("drop_icmp_changes_nothing"):
+        error(tcp, FRAG_NEEDED, tcp.expects(seq=1), mtu=200)
+    assert sock.inside.mss == 300 - 40
 
 
 @pytest.mark.parametrize("what", ["larger", "not in flight", "no df"])
