@@ -248,7 +248,7 @@ static int set_interface(struct bw_sock *s, int64_t value)
 
 static int set_time(int64_t ms, uint32_t *field)
 {
-    *field = ms < 0 || ms > UINT32_MAX ? UINT32_MAX - (ms >= 0) : (uint32_t)ms;
+    *field = ms < 0 ? UINT32_MAX : ms >= UINT32_MAX ? UINT32_MAX - 1 : (uint32_t)ms;
     return 0;
 }
 

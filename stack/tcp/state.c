@@ -82,7 +82,7 @@ uint32_t bw_draining(const struct bw_stack *st)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < st->slab_touched; i++) {
-        const struct bw_sock *s = (const struct bw_sock *)(st->slab + (size_t)i * st->slab_size);
+        const struct bw_sock *s = sock_at(st, i);
         if (s->kind == KIND_TCP && !(s->flags & SOCK_OPEN) && tcp_draining((const struct tcb *)s))
             n++;
     }
@@ -92,7 +92,7 @@ uint32_t bw_draining(const struct bw_stack *st)
 void bw_abort_all(struct bw_stack *st)
 {
     for (uint32_t i = 0; i < st->slab_touched; i++) {
-        struct bw_sock *s = (struct bw_sock *)(st->slab + (size_t)i * st->slab_size);
+        struct bw_sock *s = sock_at(st, i);
         if (s->kind == KIND_TCP && tcb_of(s)->state != BW_TCP_CLOSED) {
             /* Not where all was acknowledged: a reset might take from the peer what it has not read. */
             if (tcb_of(s)->state != BW_TCP_TIME_WAIT && tcb_of(s)->state != BW_TCP_FIN_WAIT_2)

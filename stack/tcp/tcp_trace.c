@@ -138,7 +138,7 @@ void bw_trace_all(struct bw_stack *st, int on)
 {
     st->trace.all = on != 0;
     for (uint32_t i = 0; i < st->slab_touched; i++) {
-        struct bw_sock *s = (struct bw_sock *)(st->slab + (size_t)i * st->slab_size);
+        struct bw_sock *s = sock_at(st, i);
         if (s->kind == KIND_TCP && tcb_of(s)->state != BW_TCP_CLOSED)
             tcp_trace_set(tcb_of(s), on);
     }

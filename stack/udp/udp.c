@@ -469,7 +469,7 @@ void udp_if_down(struct bw_stack *st, uint32_t ifindex, int err)
         if ((uint32_t)i != ifindex && st->iface[i].up)
             last = 0;
     for (uint32_t i = 0; i < st->slab_touched; i++) {
-        struct bw_sock *s = (struct bw_sock *)(st->slab + (size_t)i * st->slab_size);
+        struct bw_sock *s = sock_at(st, i);
         if (s->kind == KIND_UDP && udp_depends_on(s, ifindex, last))
             udp_set_error(s, err);
     }
