@@ -99,10 +99,12 @@ struct netdev_arm {
 
 struct netdev {
     /* Receive up to max frames; returns how many (0: none now), or -errno: -ENETDOWN when the
-     * device is gone for good. Frames of the previous burst are no longer valid. */
+     * device is gone for good. Frames of the previous burst are no longer valid. Says in `down` too
+     * whether the interface is down for now. */
     int (*rx_burst)(struct netdev *dev, int64_t now, struct rx_frame *frames, int max);
     /* Transmit n frames in order; returns how many were accepted (fewer: full, try the rest after
-     * arm(want_tx)), or -errno. A frame the device can never send counts as accepted and dropped. */
+     * arm(want_tx)), or -errno. A frame the device can never send counts as accepted and dropped,
+     * and so does each while it is down. */
     int (*tx_burst)(struct netdev *dev, int64_t now, const struct tx_frame *frames, int n);
     /* TX_ASYNC only (else NULL): gives back up to max tokens of finished frames; returns how many. */
     int (*reclaim)(struct netdev *dev, uint32_t *tokens, int max);
@@ -128,8 +130,8 @@ struct netdev {
     uint32_t tso_max; /* largest payload of a super-segment; 0 without NETDEV_TSO* and NETDEV_USO4 */
     uint8_t layer;    /* 2: Ethernet frames; 3: bare IP packets */
     uint8_t mac[6];   /* own address at layer 2 */
-    uint8_t pad;
-    char name[32]; /* for people: "tap0" */
+    uint8_t down;     /* 1: its interface is down, and may come back: then it is 0 again by itself */
+    char name[32];    /* for people: "tap0" */
     struct netdev_stats stats;
 };
 /* cdef:end */

@@ -288,6 +288,9 @@ int bw_if_add(struct bw_stack *st, const struct netdev *dev);
 int bw_if_up(struct bw_stack *st, int ifindex, const struct netdev *dev);
 /* The device is gone: its sockets get -err (ENETDOWN), its routes are unusable. */
 void bw_if_down(struct bw_stack *st, int ifindex, int err);
+/* The device is there, and down for now (up 0) or back. While it is down its routes are unusable, and nothing
+ * else changes: connections go on by their timers. */
+void bw_if_link(struct bw_stack *st, int ifindex, int up);
 int bw_if_count(const struct bw_stack *st); /* highest index in use */
 /* The device of interface 1: the stack's own, pumped by the driver as any other. */
 struct netdev *bw_loopback(struct bw_stack *st);

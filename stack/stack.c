@@ -190,6 +190,7 @@ int bw_if_up(struct bw_stack *st, int ifindex, const struct netdev *dev)
     i->tso_max = dev->tso_max;
     i->layer = dev->layer;
     i->up = 1;
+    i->gone = 0;
     i->unfinished = 0;
     memcpy(i->mac, dev->mac, 6);
     ip_paths_changed(st);
@@ -199,13 +200,23 @@ int bw_if_up(struct bw_stack *st, int ifindex, const struct netdev *dev)
 void bw_if_down(struct bw_stack *st, int ifindex, int err)
 {
     struct iface *i = &st->iface[ifindex];
-    if (!i->up)
+    if (i->gone)
         return;
-    tx_flush(st, i);
-    i->up = 0;
-    ip_paths_changed(st);
+    bw_if_link(st, ifindex, 0);
+    i->gone = 1;
     tcp_if_down(st, (uint32_t)ifindex, err);
     udp_if_down(st, (uint32_t)ifindex, err);
+}
+
+void bw_if_link(struct bw_stack *st, int ifindex, int up)
+{
+    struct iface *i = &st->iface[ifindex];
+    if (i->gone)
+        return;
+    if (!up)
+        tx_flush(st, i);
+    i->up = up != 0;
+    ip_paths_changed(st);
 }
 
 int bw_if_count(const struct bw_stack *st)

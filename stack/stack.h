@@ -102,6 +102,7 @@ struct iface {
     uint32_t mtu, caps, tso_max; /* the device's */
     uint8_t layer;
     uint8_t up;
+    uint8_t gone;       /* it has no device; else, not up, it is down for now */
     uint8_t unfinished; /* Python has been told of unfinished checksums */
     uint8_t mac[6];
     uint32_t txq_head, txq_len; /* ring of frames the device has not taken */

@@ -46,6 +46,9 @@ LINUX, HANDSHAKE, IP, ANSWERS, ICMP = (
     f"tests/netns/test_{name}.py::"
     for name in ("as_linux", "as_linux_handshake", "as_linux_ip", "answers", "icmp_meets_linux")
 )
+INTERFACE_DOWN = (
+    "tests/netns/test_interface_down.py::test_a_transfer_outlives_it_as_the_kernels_own_does"
+)
 NUMBERS = IP + "test_the_kernels_numbers"
 AGREED_ON = "tests/netns/test_ecn_meets_linux.py::test_what_the_two_agree_on"
 SHOWN = {
@@ -54,6 +57,7 @@ SHOWN = {
         "Urgent data as on Linux": URGENT + "test_the_urgent_byte",
     },
     "ARCHITECTURE.md": {
+        "Linux withdraws the": INTERFACE_DOWN,
         "give round-trip samples, as on Linux": LINUX + "test_a_block_gives_a_round_trip",
         "after Minshall**, as on Linux": LINUX + "test_a_short_segment_waits_only_for_a_short_one",
         'Linux\'s EAGAIN for "no port is free"': "tests/netns/test_no_port.py::test_sending_and_connecting",
@@ -64,6 +68,7 @@ SHOWN = {
         "is accepted, as Linux": HANDSHAKE + "test_without_their_option_segments_are_taken",
     },
     "docs/devices.md": {
+        "as on Linux, no socket hears of it": INTERFACE_DOWN,
         "`IP_MTU_DISCOVER`, Linux's default": ARGUMENTS,
         "above those that Linux chooses": NUMBERS,
         "that Linux may choose": RAW + "test_ports_reserved_from_the_kernel_may_be_taken",

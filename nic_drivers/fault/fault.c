@@ -340,6 +340,7 @@ static int fault_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *fram
         w->unused[w->unused_len++] = f->lent[--f->lent_len];
     fault_release(f, now);
     int pulled = fault_pull(f, now);
+    dev->down = f->inner->down;
     if (max > BW_RX_BURST)
         max = BW_RX_BURST;
     while (n < max && due_next(w) <= now) {

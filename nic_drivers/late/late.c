@@ -71,6 +71,7 @@ static int late_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frame
     struct late *l = (struct late *)dev;
     late_complete(l, now);
     int n = l->inner->rx_burst(l->inner, now, frames, max);
+    dev->down = l->inner->down;
     for (int i = 0; i < n; i++) {
         dev->stats.rx_frames++;
         dev->stats.rx_bytes += frames[i].len;

@@ -16,6 +16,7 @@
 #include <linux/if_packet.h>
 
 #include "../gather.h"
+#include "../link_state.h"
 #include "../packet_share.h"
 #include "../vlan_tag.h"
 #include "../vnet.h"
@@ -30,20 +31,22 @@ enum {
     RX_MALFORMED,
     RX_TOO_LONG,
     TX_LENGTH,
+    TX_DOWN,
     KERNEL_SEEN,
     KERNEL_DROPPED,
     KERNEL_FREEZES,
     XSTATS
 };
-static const char *const xstat_names[XSTATS] = {"rx_truncated",     "rx_malformed",   "rx_too_long",
-                                                "tx_bad_length",    "kernel_rx_seen", "kernel_rx_dropped",
-                                                "kernel_rx_freezes"};
+static const char *const xstat_names[XSTATS] = {"rx_truncated",      "rx_malformed",     "rx_too_long",
+                                                "tx_bad_length",     "tx_down",          "kernel_rx_seen",
+                                                "kernel_rx_dropped", "kernel_rx_freezes"};
 
 struct packet_port {
     struct netdev dev;
     int fd;
-    int filter;    /* the socket has one */
-    int failed;    /* positive errno that the socket reported; 0: none */
+    int filter; /* the socket has one */
+    int failed; /* positive errno: the interface is gone; 0: it is there */
+    struct link_state interface;
     uint32_t room; /* longest frame that is no super-segment */
     uint8_t *map;  /* both rings */
     size_t map_len;
@@ -75,6 +78,13 @@ static uint8_t *rx_entry(const struct packet_port *p, uint32_t i)
 {
     return p->rx + (size_t)(i / p->rx_per_block) * p->rx_block_size +
            (size_t)(i % p->rx_per_block) * p->rx_frame_size;
+}
+
+/* Of a device that is down: is its interface back, or gone? */
+static void look(struct packet_port *p, int64_t now)
+{
+    if (!p->failed)
+        p->failed = link_look(&p->interface, &p->dev, now);
 }
 
 /* ---- receive ------------------------------------------------------------------------------------ */
@@ -119,6 +129,8 @@ static int rx_burst_v2(struct netdev *dev, int64_t now, struct rx_frame *frames,
 {
     struct packet_port *p = (struct packet_port *)dev;
     int n = 0;
+    if (dev->down)
+        look(p, now);
     give_back(p);
     if (max > BW_RX_BURST)
         max = BW_RX_BURST;
@@ -157,6 +169,8 @@ static int rx_burst_v3(struct netdev *dev, int64_t now, struct rx_frame *frames,
 {
     struct packet_port *p = (struct packet_port *)dev;
     int n = 0;
+    if (dev->down)
+        look(p, now);
     if (!p->block_left)
         give_back(p);
     if (max > BW_RX_BURST)
@@ -185,10 +199,12 @@ static uint8_t *tx_entry(const struct packet_port *p, uint32_t i)
 /* Tells the kernel of the frames in the ring. What a full queue refuses stays there. */
 static void kick(struct packet_port *p)
 {
-    if (!p->kick)
+    if (!p->kick || p->dev.down)
         return;
     int err = send(p->fd, NULL, 0, MSG_DONTWAIT) < 0 ? errno : 0;
-    if (err == ENETDOWN || err == ENXIO || err == ENODEV)
+    if (err == ENETDOWN)
+        link_lost(&p->interface, &p->dev);
+    else if (err == ENXIO || err == ENODEV)
         p->failed = ENETDOWN;
     else if (err != EAGAIN && err != ENOBUFS && err != EINTR)
         p->kick = 0;
@@ -210,9 +226,18 @@ static int packet_tx_burst(struct netdev *dev, int64_t now, const struct tx_fram
 {
     struct packet_port *p = (struct packet_port *)dev;
     int i;
+    if (dev->down)
+        look(p, now);
     for (i = 0; i < n; i++) {
         const struct tx_frame *f = &frames[i];
         uint8_t *entry = tx_entry(p, p->tx_head);
+        if (p->failed)
+            break;
+        if (dev->down) {
+            dev->stats.tx_dropped++;
+            p->xstats[TX_DOWN]++;
+            continue;
+        }
         if (!f->len || f->len > (f->gso_size ? p->tx_frame_size - p->tx_data - VNET_HDR_LEN : p->room)) {
             dev->stats.tx_dropped++;
             p->xstats[TX_LENGTH]++;
@@ -244,13 +269,13 @@ static int rx_ready(const struct packet_port *p)
     return (status_of(entry) & TP_STATUS_USER) != 0;
 }
 
-/* The interface went down or away: the socket says so once. */
+/* The interface went down or away: the socket says so once, and link_look() which of the two. */
 static void look_for_error(struct packet_port *p)
 {
     int err = 0;
     socklen_t len = sizeof err;
     if (!p->failed && !getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &err, &len) && err)
-        p->failed = ENETDOWN;
+        link_lost(&p->interface, &p->dev);
 }
 
 static int packet_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *arm)
@@ -259,12 +284,15 @@ static int packet_arm(struct netdev *dev, int64_t now, int want_tx, struct netde
     dev->stats.wakeups++;
     kick(p);
     look_for_error(p);
+    if (dev->down)
+        look(p, now);
     *arm = (struct netdev_arm){
         .fd = p->fd, .events = want_tx ? POLLIN | POLLOUT : POLLIN, .deadline = INT64_MAX};
     if (p->failed)
         return -p->failed;
-    if (p->kick) /* the interface's queue was full: nothing tells when it is not */
+    if (p->kick && !dev->down) /* the interface's queue was full: nothing tells when it is not */
         arm->deadline = now + 1000000;
+    link_arm(&p->interface, dev, arm);
     return rx_ready(p) ||
            (want_tx && status_of(tx_entry(p, p->tx_head) + p->tx_status) == TP_STATUS_AVAILABLE);
 }
@@ -326,6 +354,7 @@ struct netdev *packet_new(int fd, const struct packet_config *cfg)
     if (!p)
         return NULL;
     p->fd = fd;
+    p->interface = (struct link_state){.fd = fd, .ifindex = bound_to(fd)};
     p->filter = cfg->filter;
     p->room = cfg->mtu + (cfg->layer == 2 ? L2_HEADER + L2_TAG : 0);
     p->map_len = (size_t)cfg->rx_block_size * cfg->rx_blocks + (size_t)cfg->tx_block_size * cfg->tx_blocks;

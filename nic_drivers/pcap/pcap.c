@@ -71,6 +71,7 @@ static int pcap_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frame
 {
     struct pcap *p = (struct pcap *)dev;
     int n = p->inner->rx_burst(p->inner, now, frames, max);
+    dev->down = p->inner->down;
     for (int i = 0; i < n; i++) {
         struct tx_frame f = {.piece[0] = {frames[i].data, frames[i].len}, .pieces = 1, .len = frames[i].len};
         pcap_record(p, now, &f);

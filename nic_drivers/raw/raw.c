@@ -19,6 +19,7 @@
 
 #include "../gather.h"
 #include "../kernel_address.h"
+#include "../link_state.h"
 #include "../vnet.h"
 #include "../xstats.h"
 
@@ -38,6 +39,7 @@ enum {
     TX_LENGTH,
     TX_NOT_IPV4,
     TX_TCP_UNGUARDED,
+    TX_DOWN,
     TX_UNREACHABLE,
     TX_REFUSED,
     KERNEL_SEEN,
@@ -45,14 +47,15 @@ enum {
     XSTATS
 };
 static const char *const xstat_names[XSTATS] = {
-    "rx_truncated",   "rx_malformed", "tx_bad_length",  "tx_not_ipv4",       "tx_tcp_unguarded",
-    "tx_unreachable", "tx_refused",   "kernel_rx_seen", "kernel_rx_dropped",
+    "rx_truncated", "rx_malformed",   "tx_bad_length", "tx_not_ipv4",    "tx_tcp_unguarded",
+    "tx_down",      "tx_unreachable", "tx_refused",    "kernel_rx_seen", "kernel_rx_dropped",
 };
 
 struct raw {
     struct netdev dev;
     int rx_fd, tx_fd, held[RAW_HELD];
-    int failed;       /* the interface went: ENETDOWN from now on */
+    int failed; /* the interface is gone: ENETDOWN from now on */
+    struct link_state interface;
     int tcp;          /* may be sent */
     uint32_t before;  /* bytes of a message before the IP header */
     uint8_t *buffers; /* BW_RX_BURST slots to receive into, BW_TX_BURST to send from */
@@ -66,6 +69,13 @@ struct raw {
 static int down(int err)
 {
     return err == ENETDOWN || err == ENODEV || err == ENXIO;
+}
+
+/* Of a device that is down: is its interface back, or gone? */
+static void look(struct raw *r, int64_t now)
+{
+    if (!r->failed)
+        r->failed = link_look(&r->interface, &r->dev, now);
 }
 
 static int drop_rx(struct raw *r, int why)
@@ -95,14 +105,17 @@ static int accept_packet(struct raw *r, int i, struct rx_frame *f)
 static int raw_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int max)
 {
     struct raw *r = (struct raw *)dev;
+    if (dev->down)
+        look(r, now);
     if (r->failed)
         return -ENETDOWN;
     if (max > BW_RX_BURST)
         max = BW_RX_BURST;
     int got = recvmmsg(r->rx_fd, r->rx, (unsigned)max, MSG_DONTWAIT, NULL), n = 0;
     if (got < 0) {
-        r->failed = down(errno);
-        return r->failed ? -ENETDOWN : 0;
+        if (down(errno))
+            link_lost(&r->interface, dev);
+        return 0;
     }
     for (int i = 0; i < got; i++)
         n += accept_packet(r, i, &frames[n]);
@@ -170,10 +183,17 @@ static int raw_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *
 {
     struct raw *r = (struct raw *)dev;
     int messages = 0;
+    if (dev->down)
+        look(r, now);
     if (r->failed)
         return -ENETDOWN;
     if (n > BW_TX_BURST)
         n = BW_TX_BURST;
+    if (dev->down) {
+        for (int i = 0; i < n; i++)
+            drop_tx(r, TX_DOWN);
+        return n;
+    }
     for (int i = 0; i < n; i++) {
         r->place[messages] = i;
         messages += put_packet(r, messages, &frames[i]);
@@ -197,9 +217,12 @@ static int raw_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_a
     /* poll() says at once if the last read left anything; the socket says once that its interface went. */
     *arm = (struct netdev_arm){.fd = r->rx_fd, .events = POLLIN, .deadline = INT64_MAX};
     if (!getsockopt(r->rx_fd, SOL_SOCKET, SO_ERROR, &err, &len) && down(err))
-        r->failed = 1;
+        link_lost(&r->interface, dev);
+    if (dev->down)
+        look(r, now);
     if (r->failed)
         return -ENETDOWN;
+    link_arm(&r->interface, dev, arm);
     if (!want_tx)
         return 0;
     arm->deadline = now + RETRY_NS; /* a device's full queue tells nobody when it is not */
@@ -278,6 +301,7 @@ struct netdev *raw_new(const struct raw_config *cfg)
     memcpy(r->held, cfg->held, sizeof r->held);
     r->tcp = cfg->tcp;
     r->before = VNET_HDR_LEN + cfg->link_header;
+    r->interface = (struct link_state){.fd = r->rx_fd, .ifindex = bound_to(r->rx_fd)};
     lay_out(r);
     r->dev = (struct netdev){.rx_burst = raw_rx_burst,
                              .tx_burst = raw_tx_burst,

@@ -107,7 +107,7 @@ static void ended(struct uring *u, uint64_t serial, int res)
     else if (res == -ENOBUFS)
         u->xstats[URING_NO_BUFFERS]++;
     else if (res < 0 && res != -EAGAIN && res != -EINTR && res != -ENOMEM)
-        u->failed = uring_gone(-res) ? ENETDOWN : -res;
+        uring_receive_failed(u, -res);
 }
 
 /* Frames out of the mapped ring, until max buffers are lent. */
@@ -247,7 +247,7 @@ static int read_frames(struct uring *u, struct rx_frame *frames, int max)
         u->xstats[URING_READ_CALLS]++;
         if (got < 0) {
             if (errno != EAGAIN && errno != EINTR && errno != ENOMEM)
-                u->failed = uring_gone(errno) ? ENETDOWN : errno;
+                uring_receive_failed(u, errno);
             break;
         }
         n += accept_frame(u, payload, got, control, &frames[n]);
@@ -263,6 +263,7 @@ int uring_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int
 {
     struct uring *u = (struct uring *)dev;
     int rc = uring_start(u), n;
+    uring_look(u, now);
     give_back(u);
     if (max > BW_RX_BURST)
         max = BW_RX_BURST;
@@ -300,6 +301,8 @@ int uring_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *a
         arm->fd = u->event_fd;
         eventfd_read(u->event_fd, &before);
     }
+    uring_look(u, now);
+    link_arm(&u->interface, dev, arm);
     if (!rc && !u->failed)
         rc = refresh(u);
     if (io_uring_cq_ready(&u->rx) || u->lent_len) /* frames, or buffers to be given back */

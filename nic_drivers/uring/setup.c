@@ -309,5 +309,6 @@ struct netdev *uring_new(int fd, const struct uring_config *cfg, int *err, char 
         return NULL;
     }
     u->fd = fd;
+    u->interface = (struct link_state){.fd = fd, .ifindex = u->packet ? bound_to(fd) : 0};
     return &u->dev;
 }

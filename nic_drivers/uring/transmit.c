@@ -50,6 +50,14 @@ static void flatten(const struct uring *u, uint8_t *at, const struct tx_frame *f
     bw_gather_plain(at + u->vnet, f);
 }
 
+/* Is the interface down for now? TAP says EIO, a packet socket ENETDOWN. */
+static int went_down(struct uring *u, int err)
+{
+    if (err == ENETDOWN)
+        link_lost(&u->interface, &u->dev);
+    return err == ENETDOWN || err == EIO;
+}
+
 /* Counts what became of frames whose positive errnos are given; how many were accepted, or -ENETDOWN. */
 static int settle(struct uring *u, const struct tx_frame *frames, const int *errors, int n)
 {
@@ -70,7 +78,9 @@ static int settle(struct uring *u, const struct tx_frame *frames, const int *err
             return i ? i : -ENETDOWN;
         }
         stats->tx_dropped++;
-        u->xstats[err == EMSGSIZE ? URING_TX_TOO_LONG : err == EIO ? URING_TX_DOWN : URING_TX_REFUSED]++;
+        u->xstats[err == EMSGSIZE     ? URING_TX_TOO_LONG
+                  : went_down(u, err) ? URING_TX_DOWN
+                                      : URING_TX_REFUSED]++;
     }
     return end;
 }
@@ -153,7 +163,7 @@ void uring_reap_slots(struct uring *u)
         u->slots[u->slots_len++] = (uint16_t)cqe->user_data;
         if (cqe->res < 0) {
             u->dev.stats.tx_dropped++;
-            u->xstats[cqe->res == -EIO ? URING_TX_DOWN : URING_TX_REFUSED]++;
+            u->xstats[went_down(u, -cqe->res) ? URING_TX_DOWN : URING_TX_REFUSED]++;
             if (uring_gone(-cqe->res))
                 u->failed = ENETDOWN;
         }
@@ -203,10 +213,16 @@ int uring_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frame
 {
     struct uring *u = (struct uring *)dev;
     int rc = uring_start(u);
+    uring_look(u, now);
     if (rc || u->failed)
         return rc ? rc : -u->failed;
     if (n > BW_TX_BURST)
         n = BW_TX_BURST;
+    if (dev->down) {
+        dev->stats.tx_dropped += (uint64_t)n;
+        u->xstats[URING_TX_DOWN] += (uint64_t)n;
+        return n;
+    }
     if (u->sqpoll)
         return hand_over(u, frames, n);
     return n == 1 ? write_one(u, frames) : submit_all(u, frames, n);

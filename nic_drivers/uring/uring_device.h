@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "../link_state.h"
 #include "../uapi_compat.h"
 #include "../vnet.h"
 #include "uring.h"
@@ -51,8 +52,9 @@ struct uring_gather {
 struct uring {
     struct netdev dev;
     int fd;
-    int guard;  /* the SYN guard's map, or -1 */
-    int failed; /* positive errno; 0: none */
+    int guard;                   /* the SYN guard's map, or -1 */
+    int failed;                  /* positive errno; 0: none */
+    struct link_state interface; /* of a packet socket */
     int started;
     uint8_t packet, filter, multishot, dedicated, sqpoll;
     uint32_t vnet, l2;   /* bytes of virtio-net header, and of link header, before the IP header */
@@ -100,7 +102,23 @@ int uring_start(struct uring *u);
 /* Has the descriptor lost its interface for good? */
 static inline int uring_gone(int err)
 {
-    return err == EBADFD || err == EBADF || err == ENODEV || err == ENXIO || err == ENETDOWN;
+    return err == EBADFD || err == EBADF || err == ENODEV || err == ENXIO;
+}
+
+/* What a receive failed with: the interface is gone, or down (a packet socket says so once), or another errno. */
+static inline void uring_receive_failed(struct uring *u, int err)
+{
+    if (err == ENETDOWN)
+        link_lost(&u->interface, &u->dev);
+    else
+        u->failed = uring_gone(err) ? ENETDOWN : err;
+}
+
+/* Of a device that is down: is its interface back, or gone? */
+static inline void uring_look(struct uring *u, int64_t now)
+{
+    if (u->dev.down && !u->failed)
+        u->failed = link_look(&u->interface, &u->dev, now);
 }
 
 #endif

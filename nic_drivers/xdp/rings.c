@@ -109,10 +109,19 @@ static int receive_from(struct xdp *x, struct xdp_queue *q, struct rx_frame *fra
     return n;
 }
 
+/* Of a device that is down: is its interface back, or gone? */
+static void look(struct xdp *x, int64_t now)
+{
+    if (!x->failed)
+        x->failed = link_look(&x->interface, &x->dev, now);
+}
+
 int xdp_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int max)
 {
     struct xdp *x = (struct xdp *)dev;
     int n = 0;
+    if (dev->down)
+        look(x, now);
     if (max > BW_RX_BURST)
         max = BW_RX_BURST;
     for (uint32_t i = 0; i < x->queues && !n; i++) { /* one queue a burst, each in its turn */
@@ -144,13 +153,15 @@ static void reap(struct xdp *x)
 /* Tells the kernel of the frames in the ring: without zero-copy it sends a bounded number a call. */
 static void kick(struct xdp *x)
 {
-    for (int i = 0; x->kick && i < TX_KICKS; i++) {
+    for (int i = 0; x->kick && !x->dev.down && i < TX_KICKS; i++) {
         int err = syscall(SYS_sendto, x->queue[0].fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 ? errno : 0;
         if (!err || err == EBUSY) {
             x->kick = 0;
         } else if (err == EAGAIN) {
             reap(x);
-        } else if (err == ENETDOWN || err == ENXIO || err == ENODEV || err == EBADF) {
+        } else if (err == ENETDOWN) {
+            link_lost(&x->interface, &x->dev);
+        } else if (err == ENXIO || err == ENODEV || err == EBADF) {
             x->failed = ENETDOWN;
             return;
         } else if (err != EINTR) { /* ENOBUFS: the interface's queue is full */
@@ -178,11 +189,18 @@ int xdp_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames,
 {
     struct xdp *x = (struct xdp *)dev;
     int i;
+    if (dev->down)
+        look(x, now);
     if (x->failed)
         return -x->failed;
     reap(x); /* a slot sent from just now lies in the cache */
     for (i = 0; i < n; i++) {
         const struct tx_frame *f = &frames[i];
+        if (dev->down) {
+            dev->stats.tx_dropped++;
+            x->count[TX_DOWN]++;
+            continue;
+        }
         if (f->len < XDP_L2_HEADER || f->len > x->room) {
             dev->stats.tx_dropped++;
             x->count[TX_LENGTH]++;
@@ -201,7 +219,7 @@ int xdp_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames,
     }
     if (x->kick && xsk_ring_prod__needs_wakeup(&x->queue[0].tx))
         kick(x);
-    else
+    else if (!dev->down)
         x->kick = 0;
     return i;
 }
@@ -215,10 +233,9 @@ static void look_at_link(struct xdp *x)
     int err = 0;
     socklen_t len = sizeof err;
     memcpy(ifr.ifr_name, x->dev.name, sizeof ifr.ifr_name - 1);
-    if (ioctl(x->control, SIOCGIFFLAGS, &ifr) || !(ifr.ifr_flags & IFF_UP))
-        x->failed = ENETDOWN;
-    else if (!getsockopt(x->queue[0].fd, SOL_SOCKET, SO_ERROR, &err, &len) && err)
-        x->failed = ENETDOWN;
+    if (ioctl(x->control, SIOCGIFFLAGS, &ifr) || !(ifr.ifr_flags & IFF_UP) ||
+        (!getsockopt(x->queue[0].fd, SOL_SOCKET, SO_ERROR, &err, &len) && err))
+        link_lost(&x->interface, &x->dev);
 }
 
 int xdp_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *arm)
@@ -227,13 +244,17 @@ int xdp_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *arm
     int ready = 0;
     uint32_t at;
     dev->stats.wakeups++;
-    look_at_link(x);
+    if (!dev->down)
+        look_at_link(x);
+    if (dev->down)
+        look(x, now);
     if (x->failed)
         return -x->failed;
     kick(x);
     reap(x);
     *arm = (struct netdev_arm){
         .fd = x->fd, .events = POLLIN, .deadline = now + (x->kick || want_tx ? RETRY : LINK_CHECK)};
+    link_arm(&x->interface, dev, arm);
     for (uint32_t i = 0; i < x->queues; i++) {
         struct xdp_queue *q = &x->queue[i];
         give_back(q);

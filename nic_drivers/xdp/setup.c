@@ -270,6 +270,7 @@ static int make_control(struct xdp *x, const struct xdp_config *cfg, char *text)
     struct packet_mreq own = {.mr_ifindex = x->ifindex, .mr_type = PACKET_MR_UNICAST, .mr_alen = 6};
     memcpy(own.mr_address, cfg->mac, 6);
     x->control = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+    x->interface = (struct link_state){.fd = x->control, .ifindex = x->ifindex};
     if (x->control < 0)
         return fail(text, errno, "cannot open a packet socket: %s", strerror(errno));
     if (!x->shares && setsockopt(x->control, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &own, sizeof own))

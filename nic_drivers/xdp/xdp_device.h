@@ -9,6 +9,7 @@
 #include <linux/if_xdp.h>
 #include <xdp/xsk.h>
 
+#include "../link_state.h"
 #include "../uapi_compat.h"
 #include "steer.h"
 #include "xdp.h"
@@ -16,7 +17,7 @@
 enum { XDP_L2_HEADER = 14, XDP_L2_TAG = 4 };
 
 /* Why the driver dropped a frame, and how many unfinished checksums it took for right. */
-enum { RX_EMPTY, RX_TOO_LONG, TX_LENGTH, RX_UNFINISHED, XDP_COUNTS };
+enum { RX_EMPTY, RX_TOO_LONG, TX_LENGTH, TX_DOWN, RX_UNFINISHED, XDP_COUNTS };
 
 struct xdp_queue {
     int fd;
@@ -30,7 +31,8 @@ struct xdp_queue {
 struct xdp {
     struct netdev dev;
     uint64_t count[XDP_COUNTS];
-    int failed;  /* positive errno; 0: none */
+    int failed; /* positive errno: the interface is gone; 0: it is there */
+    struct link_state interface;
     int fd;      /* to sleep on: the socket's, or an epoll of all */
     int control; /* a packet socket, to look at the interface with and hold its filter open */
     int ifindex;

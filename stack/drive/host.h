@@ -108,6 +108,7 @@ struct host {
     struct netdev *dev[HOST_NETDEVS + 1]; /* by interface index; [1] is the engine's loopback */
     int devs;                             /* highest index in use */
     uint32_t down, full;                  /* bits by index: gone; took fewer frames than offered */
+    uint32_t unplugged;                   /* bits: its device says that it is down for now */
     uint32_t gone_news;                   /* of down, what Python has not been told */
     uint32_t release;                     /* of down, THREAD_BOUND ones the thread shall close */
     struct rx_frame rx[BW_RX_BURST];

@@ -3,7 +3,8 @@
  *
  * The order is fixed (interfaces by index; receive, timers, transmit), so that a run in virtual
  * time repeats itself. A device that answers with an error is gone: its interface goes down with
- * ENETDOWN and is never called again until it is closed. THREAD_BOUND devices are passed over by every
+ * ENETDOWN and is never called again until it is closed. One that is down for now is called on, to hear when
+ * it is back. THREAD_BOUND devices are passed over by every
  * thread but the background one. In virtual time only host_poll touches devices. */
 #include "host.h"
 
@@ -26,6 +27,7 @@ static void gone(struct host *h, int i)
 {
     h->down |= 1u << i;
     h->full &= ~(1u << i);
+    h->unplugged &= ~(1u << i);
     h->gone_news |= 1u << i;
     bw_if_down(h->st, i, ENETDOWN);
     tell_work(h);
@@ -42,9 +44,17 @@ void reclaim_tokens(struct host *h, int i, struct netdev *dev)
     } while (n == 256);
 }
 
+static void follow_link(struct host *h, int i, int down)
+{
+    h->unplugged ^= 1u << i;
+    bw_if_link(h->st, i, !down);
+}
+
 static enum moved receive(struct host *h, int i, struct netdev *dev)
 {
     int n = dev->rx_burst(dev, h->now, h->rx, BW_RX_BURST);
+    if (dev->down != (h->unplugged >> i & 1))
+        follow_link(h, i, dev->down);
     if (n > 0)
         bw_input(h->st, i, h->rx, n);
     else if (n < 0 && !transient(n))

@@ -191,6 +191,12 @@ static void path_fill(struct bw_stack *st, struct ip_path *path, uint32_t ifinde
     path->pmtu_set = PMTU_SETS;
 }
 
+/* An interface that is down for now is as one without routes. */
+static int no_way(const struct iface *i)
+{
+    return i->gone ? -ENETDOWN : -ENETUNREACH;
+}
+
 int ip_path_via(struct bw_stack *st, int ifindex, const uint8_t *nexthop, struct ip_path *path)
 {
     if (ifindex < 1 || ifindex > st->ifaces)
@@ -224,7 +230,7 @@ static int path_to_everybody(struct bw_stack *st, uint32_t bound_if, struct ip_p
         choose_source(st, i, limited_broadcast, path->source);
         return 0;
     }
-    return bound_if ? -ENETDOWN : -ENETUNREACH;
+    return bound_if && bound_if <= (uint32_t)st->ifaces ? no_way(&st->iface[bound_if]) : -ENETUNREACH;
 }
 
 static void path_by_route(struct bw_stack *st, const struct bw_route *r, const uint8_t *dst,
@@ -255,7 +261,7 @@ static void path_by_route(struct bw_stack *st, const struct bw_route *r, const u
 
 int ip_path_find(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if, struct ip_path *path)
 {
-    int down = 0;
+    int err = -ENETUNREACH;
     count(st, COUNT_IP_PATHS);
     path->gen = 0;
     const struct bw_ifaddr *own = own_address(st, dst);
@@ -274,7 +280,7 @@ int ip_path_find(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if, str
         if (r->flags & BW_ROUTE_UNREACHABLE)
             return -EHOSTUNREACH;
         if (!st->iface[r->ifindex].up) {
-            down = 1;
+            err = no_way(&st->iface[r->ifindex]);
             continue;
         }
         path_by_route(st, r, dst, path);
@@ -283,7 +289,7 @@ int ip_path_find(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if, str
         path->gen = 0; /* no address yet to speak from */
         return -ENETUNREACH;
     }
-    return down ? -ENETDOWN : -ENETUNREACH;
+    return err;
 }
 
 int bw_select_source(struct bw_stack *st, const uint8_t dst[16], uint8_t src[16])

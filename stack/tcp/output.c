@@ -38,15 +38,31 @@ void tcp_send_ack(struct tcb *t)
     tcp_want_output(t);
 }
 
-/* The way may be gone (address or route withdrawn): the timers decide what becomes of it. */
+/* There is no way now: the retransmission timer decides what becomes of what is in flight, and the persist
+ * timer tries again what could not be sent at all. */
+static void wait_for_way(struct tcb *t)
+{
+    int handshake = t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD;
+    if (t->deadline[TIMER_REXMT] != NEVER || t->fast_open & FASTOPEN_DEFERRED)
+        return;
+    if (t->snd_una == t->snd_nxt) {
+        if (!handshake && !t->sndq.len && !(t->fin_queued && !t->fin_sent))
+            return;
+        t->persisting = !handshake;
+        if (!t->retries)
+            t->first_unacked = t->base.st->now;
+    }
+    tcp_arm_rexmt(t);
+}
+
+/* The way may be gone (address or route withdrawn, interface down): then it waits. */
 int tcp_path_ready(struct tcb *t)
 {
     uint32_t mtu = t->base.path.mtu;
     int err = ip_path_get(t->base.st, t->base.raddr, t->base.bound_if, &t->base.path);
     if (err) {
         t->base.soft_error = -err;
-        if (t->snd_una != t->snd_nxt && t->deadline[TIMER_REXMT] == NEVER)
-            tcp_arm_rexmt(t);
+        wait_for_way(t);
         return 0;
     }
     if (mtu != t->base.path.mtu)

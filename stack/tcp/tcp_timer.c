@@ -174,8 +174,9 @@ static void on_persist(struct tcb *t)
 {
     uint32_t flight = t->snd_nxt - t->snd_una;
     t->persisting = 0;
-    if (t->sndq.len > flight && t->snd_wnd > flight) { /* only silly-window avoidance held it back */
-        t->push_wanted = 1;
+    int open = t->sndq.len > flight ? t->snd_wnd > flight : t->fin_queued && !t->fin_sent;
+    if (open && tcp_path_ready(t)) { /* only silly-window avoidance, or the want of a way, held it back */
+        t->push_wanted = t->sndq.len > flight;
         tcp_want_output(t);
         return;
     }
@@ -188,11 +189,11 @@ static void on_persist(struct tcb *t)
     }
     t->retries++;
     t->backoff++;
+    tcp_arm_rexmt(t);
+    t->persisting = 1;
     count(t->base.st, COUNT_TCP_PROBES);
     const struct tcp_emit probe = {.seq = t->snd_una - !t->snd_urgent, .flags = TCP_ACK, .probe = 1};
     tcp_emit(t, &probe);
-    tcp_arm_rexmt(t);
-    t->persisting = 1;
 }
 
 /* RFC 9293 3.8.4. The user's timeout stands in for the number of probes (as on Linux), and is

@@ -466,7 +466,7 @@ void udp_if_down(struct bw_stack *st, uint32_t ifindex, int err)
 {
     int last = 1;
     for (int i = IF_LOOPBACK + 1; i <= st->ifaces; i++)
-        if ((uint32_t)i != ifindex && st->iface[i].up)
+        if ((uint32_t)i != ifindex && !st->iface[i].gone)
             last = 0;
     for (uint32_t i = 0; i < st->slab_touched; i++) {
         struct bw_sock *s = sock_at(st, i);

@@ -65,12 +65,21 @@ def test_the_interface_goes_and_sockets_get_enetdown(link: KindLink, how: str) -
 
 
 def went_down_and_came_back(link: KindLink) -> None:
-    """The kernel's own side of a TAP interface: a cable that is pulled, and put in again."""
+    """A cable that is pulled, and put in again: readers wait, and connections go on."""
     ours, kernels = link.tcp("we connect")
+    waiting = Thread(link.udp()[0].recv, 100)
+    reading = Thread(ours.recv, 100)
     link.place.ip("link", "set", link.place.own, "down")
     ours.sendall(b"later")
     link.place.ip("link", "set", link.place.own, "up")
     assert kernels.recv(10) == b"later"
+    kernels.sendall(b"and back")
+    assert reading.result() == b"and back"
+    assert waiting.alive
+    link.place.breaks()
+    with pytest.raises(OSError) as caught:
+        waiting.result()
+    assert caught.value.errno == errno.ENETDOWN
 
 
 SENDER = f"""

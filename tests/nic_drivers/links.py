@@ -128,6 +128,11 @@ class Link:
         """Whether what arm() said would wake a sleeper."""
         return readable(armed.fd)
 
+    down_is_gone = True  # or there is no interface that could be down
+
+    def goes(self, *, down: bool) -> None:
+        """The interface goes down, or comes up again."""
+
     def breaks(self) -> None:
         """The other end goes away for good."""
         self.peer.close()
@@ -231,6 +236,19 @@ class RealLink(Link):
     @property
     def gone(self) -> int:
         return self.place.gone
+
+    @property
+    def down_is_gone(self) -> bool:
+        return self.place.down_is_gone
+
+    def goes(self, *, down: bool) -> None:
+        self.place.ip("link", "set", self.place.own, "down" if down else "up")
+        if not down:
+            self.place.wait_for_carrier()
+            self.place.returns()
+            self.end.close()  # its socket is told, too
+            self.end = self.place.end(self.device)
+        self.settle()
 
     def breaks(self) -> None:
         self.place.breaks()

@@ -126,7 +126,6 @@ class Place:
 
     own = interface = "veth0"
     small_ring = "ring=64"  # the option for a ring that a few frames fill
-    down_is_gone = True  # an interface that goes down ends the device
     gone = errno.ENETDOWN  # what a device says whose interface was deleted
     looks = 3  # after so many at most it says so
     sends_whole = True  # super-segments of the kernel's, to a device that takes them
@@ -137,6 +136,11 @@ class Place:
         self._stack = contextlib.ExitStack()
         self.near = self._namespace("near")
         self.far = self.near
+
+    @property
+    def down_is_gone(self) -> bool:
+        """An interface that goes down ends the device: a port of DPDK's cannot tell the two."""
+        return self.device.startswith(("dpdk:net_tap", "dpdk:net_af_packet"))
 
     def _namespace(self, name: str) -> Namespace:
         made: Namespace = self._stack.enter_context(Namespace(name))
@@ -165,6 +169,9 @@ class Place:
     def breaks(self) -> None:
         """The interface goes for good."""
         self.ip("link", "del", self.own)
+
+    def returns(self) -> None:
+        """The interface is up again: what the kernel forgot while it was down."""
 
     def closed(self, descriptors: int) -> None:
         """A device was closed, before which so many descriptors were open: waits for what goes by
@@ -231,7 +238,6 @@ class TapPlace(Place):
 
     own = interface = "bw0"
     small_ring = "mtu=1500"
-    down_is_gone = False
 
     def name(self, *options: str) -> str:
         return super().name(f"host={KERNEL}/{PREFIX}", *options)
@@ -269,9 +275,12 @@ class SharedPlace(VethPlace):
         new = self.own not in self.near.links()
         super().prepare()
         if new:
-            self.ip("route", "add", AWAY, "dev", self.own)
-            mac = FAR_MAC.hex(":")
-            self.ip("neigh", "add", AWAY, "lladdr", mac, "nud", "permanent", "dev", self.own)
+            self.returns()
+
+    def returns(self) -> None:
+        self.ip("route", "replace", AWAY, "dev", self.own)
+        mac = FAR_MAC.hex(":")
+        self.ip("neigh", "replace", AWAY, "lladdr", mac, "nud", "permanent", "dev", self.own)
 
     def end(self, device: Device) -> KernelEnd:
         [link] = json.loads(self.ip("-j", "link", "show", self.own))
@@ -309,7 +318,6 @@ class PortPlace(TapPlace):
 
     own = interface = "dtap0"
     small_ring = "ring=64"
-    down_is_gone = True
 
     def name(self, *options: str) -> str:
         return Place.name(self, *options)

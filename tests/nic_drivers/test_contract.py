@@ -24,7 +24,7 @@ from tests.nic_drivers.frames import (
     transport_sum,
     unfinished,
 )
-from tests.nic_drivers.links import Link, readable
+from tests.nic_drivers.links import TRIES, Link, readable
 
 
 class TestFrames:
@@ -273,6 +273,27 @@ class TestLife:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert link.device.tx([link.frame(1)], link.now) == 1
         assert link.received(1) == [link.frame(1)]
+
+    def test_an_interface_that_is_down_is_a_cable_that_is_pulled(self, link: Link) -> None:
+        """What is sent meanwhile is lost, and counted; then the device goes on by itself."""
+        if link.down_is_gone:
+            return  # what comes then is the next test's
+        link.goes(down=True)
+        counts = "tx_down" in link.device.xstats  # not where another process knows the interface
+        for number in range(TRIES):
+            assert link.device.tx([link.frame(number)], link.now) == 1
+            link.settle()
+            assert link.device.rx(64, link.now) == []
+            if not counts or link.device.xstats["tx_down"] >= 2:
+                break
+        assert link.device.stats["tx_dropped"] == link.device.xstats.get("tx_down", 0)
+        assert not counts or link.device.stats["tx_dropped"] >= 2
+        link.goes(down=False)
+        assert link.device.tx([link.frame(9)], link.now) == 1
+        while link.received(1) != [link.frame(9)]:
+            pass  # what a ring had
+        link.sends(link.answer(1))
+        assert link.answer(1) in [frame.data for frame in link.delivered(1)]
 
     def test_a_device_whose_other_end_went_for_good_is_gone(self, link: Link) -> None:
         link.sends(link.answer(1))

@@ -264,12 +264,11 @@ def test_a_full_transmit_ring_recovers(wire: Wire) -> None:
         assert device.stats["tx_dropped"] == device.xstats["tx_bad_length"] == 2
 
 
-@pytest.mark.parametrize("how", ["down", "deleted"])
 @pytest.mark.machine
-def test_an_interface_that_goes_says_so(wire: Wire, how: str) -> None:
+def test_an_interface_that_is_deleted_says_so(wire: Wire) -> None:
     with wire.open() as device:
         assert not device.arm().ready
-        wire.ip("link", *(("set", "veth0", "down") if how == "down" else ("del", "veth0")))
+        wire.ip("link", "del", "veth0")
         with pytest.raises(DeviceError, match="is gone") as caught:
             device.arm()
         assert caught.value.errno == errno.ENETDOWN
