@@ -322,7 +322,8 @@ struct tcp_globals {
     uint32_t half_open;                      /* children of all listeners in SYN-RECEIVED */
     uint8_t cookie_key[2][16];               /* of the epochs that are even and odd */
     int64_t cookie_epoch, syn_period;
-    uint32_t syn_answers;                       /* cookies sent in this receive burst at first sight */
+    struct bucket syn_bucket;                   /* cookies sent at first sight */
+    uint32_t syn_answers;                       /* and beyond them in this receive burst */
     uint64_t syn_seen[2][SYN_FILTER_BITS / 64]; /* SYNs not answered: see syn_filter.c */
     uint8_t fast_open_key[16];
     struct tfo_known fast_open_known[TFO_KNOWN]; /* by the keyed hash of ip */
@@ -573,6 +574,7 @@ static inline int tcp_is_early(const struct tcb *t)
 int64_t tcp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to);
 
 /* ---- syn_filter.c ---- */
+void tcp_syn_filter_init(struct tcp_globals *g);
 int tcp_syn_admitted(struct bw_stack *st, uint64_t hash);
 
 /* ---- cookies.c ---- */

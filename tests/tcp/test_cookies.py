@@ -13,6 +13,7 @@ from tests.kit.sock import Sock
 from tests.kit.wire import Wire
 from tests.kit.world import World
 
+AT_ONCE = 256  # SYNs answered at first sight at once: SYN_BURST of syn_filter.c
 MODES = (1, 2)  # syn_cookies: when the queue is full, and always
 
 
@@ -269,9 +270,37 @@ def test_cookies_have_a_bounded_share_of_the_transmit_queue(world: World) -> Non
     assert sum(len(s.payload) for s in segments) == 10_000
 
 
+def use_up_the_rate(tcp: Tcp) -> None:
+    """What is answered at first sight however many SYNs come at once."""
+    made_up = [tcp.another_peer(1000 + i).packet("S", seq=0) for i in range(AT_ONCE)]
+    with tcp.counts("tcp_syn_cookies_sent", AT_ONCE):
+        for at in range(0, AT_ONCE, 64):
+            tcp.wire.sends_burst(*made_up[at : at + 64])
+            tcp.drain()
+
+
+def test_a_queue_that_few_syns_hold_full_delays_no_crowd(world: World) -> None:
+    """128 made-up SYNs a minute do; of 64 clients that come together none waits a second."""
+    tcp, _ = full(world)
+    clients = [tcp.another_peer(9000 + i) for i in range(64)]
+    with tcp.counts("drop_tcp_syn_until_repeated", 0), tcp.counts("tcp_syn_cookies_sent", 64):
+        tcp.wire.sends_burst(*[client.packet("S", seq=0) for client in clients])
+    assert {p.tcp.dport for p in tcp.drain() if p.tcp} == {client.port for client in clients}
+
+
+def test_the_rate_of_first_answers_comes_back(world: World) -> None:
+    tcp, _ = full(world, 2)
+    use_up_the_rate(tcp)
+    burst = [tcp.another_peer(9000 + i).packet("S", seq=0) for i in range(64)]
+    tcp.drain("2ms")
+    with tcp.counts("tcp_syn_cookies_sent", 40 + 8):
+        tcp.wire.sends_burst(*burst)
+
+
 def test_of_a_full_burst_few_are_answered_and_the_rest_when_repeated(world: World) -> None:
     """A flood never says the same SYN twice; an honest client does, a second later."""
     tcp, listener = full(world, 2)
+    use_up_the_rate(tcp)
     peers = [tcp.another_peer(9000 + i) for i in range(64)]
     with tcp.counts("tcp_syn_cookies_sent", 8), tcp.counts("drop_tcp_syn_until_repeated", 56):
         tcp.wire.sends_burst(*[peer.packet("S", seq=0) for peer in peers])
@@ -289,9 +318,11 @@ def test_of_a_full_burst_few_are_answered_and_the_rest_when_repeated(world: Worl
 
 def test_a_syn_is_remembered_for_some_seconds_only(world: World) -> None:
     tcp, _ = full(world, 2)
+    use_up_the_rate(tcp)
     burst = [tcp.another_peer(9000 + i).packet("S", seq=0) for i in range(64)]
     tcp.wire.sends_burst(*burst)
     tcp.drain("10s")
+    use_up_the_rate(tcp)
     with tcp.counts("drop_tcp_syn_until_repeated", 56):
         tcp.wire.sends_burst(*burst)
 
