@@ -103,6 +103,7 @@ static int cascade(struct wheel *w)
             link_timer(w, t);
         }
     }
+    w->cascaded = 1;
     return 1;
 }
 
@@ -142,7 +143,7 @@ struct timer *wheel_pop(struct wheel *w, int64_t now)
             w->tick = last;
         return NULL;
     }
-    while (cascade(w)) {
+    while (w->cascaded || cascade(w)) {
         struct timer *t = due_now(w, now);
         if (t) {
             timer_cancel(w, t);
@@ -152,6 +153,7 @@ struct timer *wheel_pop(struct wheel *w, int64_t now)
             return NULL;
         int64_t next = next_tick(w, 0);
         w->tick = next > last ? last : next <= w->tick ? w->tick + 1 : next;
+        w->cascaded = 0;
     }
     return NULL;
 }

@@ -19,6 +19,7 @@ struct wheel {
     uint64_t busy[4][4]; /* bitmap of non-empty slots */
     int64_t tick;        /* ticks done */
     uint32_t count;
+    int cascaded; /* the upper levels' slots of this tick are empty */
 };
 
 void wheel_init(struct wheel *w, int64_t now);
