@@ -235,7 +235,8 @@ void tcp_check_fin(struct tcb *t, const struct tcp_seg *seg)
         t->ooo_fin_seq = seg->seq + seg->len;
     }
     if (!t->ooo_fin || t->fin_received || t->ooo_fin_seq != t->rcv_nxt) {
-        if ((seg->flags & TCP_FIN) && !seg->len) /* a gap before it: the peer hears at once */
+        if ((seg->flags & TCP_FIN) && !seg->len &&
+            !t->fin_received) /* a gap before it: the peer hears at once */
             tcp_send_ack(t);
         return;
     }

@@ -280,3 +280,12 @@ def test_the_out_of_order_queue_is_bounded(tcp: Tcp, peer: TcpPeer) -> None:
         peer.sends(seq=1 + 2 * i, len=2)
     tcp.drain()
     tcp.reads(sock, 1400)
+
+
+def test_a_second_fin_beyond_the_first_is_ignored(tcp: Tcp, peer: TcpPeer) -> None:
+    """RFC 9293 3.10.7.4, CLOSE-WAIT: nothing can come behind a FIN, so there is nothing to answer."""
+    tcp.established()
+    peer.sends("FA", seq=1)
+    tcp.expects("A", ack=2)
+    peer.sends("FA", seq=102)
+    tcp.expects_nothing("1s")
