@@ -145,9 +145,25 @@ static int given_up(const struct tcb *t)
     return t->retries >= limit;
 }
 
+/* Nobody waits for an orphan: one that its peer leaves without an answer is reset while half of the pool is
+ * taken, as Linux resets those that time out when memory is short. 1: it is gone. */
+static int orphan_gave_way(struct tcb *t)
+{
+    enum { ORPHAN_PRESSURE = 50 };
+    struct bw_stack *st = t->base.st;
+    if (!t->orphan || t->sndq.len <= CHUNK_SIZE || !chunk_filled(&st->chunks, ORPHAN_PRESSURE))
+        return 0;
+    count(st, COUNT_TCP_ORPHANS_RESET);
+    tcp_abort_rst(t);
+    tcp_drop(t, 0);
+    return 1;
+}
+
 static void on_rexmt(struct tcb *t)
 {
     struct bw_stack *st = t->base.st;
+    if (orphan_gave_way(t))
+        return;
     if (given_up(t)) {
         tfo_unanswered(t);
         tcp_drop(t, t->base.soft_error ? t->base.soft_error : ETIMEDOUT);
@@ -180,6 +196,8 @@ static void on_persist(struct tcb *t)
         tcp_want_output(t);
         return;
     }
+    if (orphan_gave_way(t))
+        return;
     int orphan = !(t->base.flags & SOCK_OPEN);
     if (given_up(t) || (orphan && t->backoff >= TCP_ORPHAN_RETRIES)) {
         if (orphan)

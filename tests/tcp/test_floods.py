@@ -262,6 +262,21 @@ def test_closed_windows_hold_no_more_than_the_pool(world: World) -> None:
     assert all(sock.state == "ESTABLISHED" for sock, _ in held)
 
 
+def test_orphans_that_nobody_answers_hold_half_of_the_pool_at_most(world: World) -> None:
+    """Clients that ask and are gone: they kept all of it until the last retry, and windows shut."""
+    tcp = Tcp(Wire(world, buffer_bytes=2 << 20))
+    tcp.listens(backlog=100)
+    for i in range(60):
+        sock = tcp.established(peer=tcp.another_peer(20_000 + i))
+        sock.send(bytes(60_000))
+        sock.close()
+        tcp.drain()
+    assert tcp.stack.stats()["memory_chunks"] > 2 << 20
+    tcp.drain("5s")
+    assert tcp.stack.stats()["memory_chunks"] <= (1 << 20) + 60 * CHUNK
+    assert 0 < tcp.stack.counters()["tcp_orphans_reset"] < 60
+
+
 def test_an_orphan_at_a_closed_window_is_given_up(tcp: Tcp, peer: TcpPeer) -> None:
     """Although the peer answers each probe: nobody waits for it any more."""
     sock = tcp.established()
