@@ -112,10 +112,12 @@ def test_the_documentation_shows_the_table() -> None:
     assert text.count("\n| ") == len(ACCEPTED) + 1, "a row that is no entry"
 
 
-def test_the_documentation_s_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_documentation_s_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs/fuzz.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    exec(compile(example, "docs/fuzz.md", "exec"), {})
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 3
+    for example in examples:
+        exec(compile(example, "docs/fuzz.md", "exec"), {"__name__": "example"})
     assert "syn(0, 2) ['sends: SA seq 0 ack 1 of 0" in capsys.readouterr().out
 
 
