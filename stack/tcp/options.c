@@ -179,8 +179,7 @@ int tcp_getopt(struct bw_sock *s, int opt, int64_t *value)
 
 /* ---- errors from the network ----------------------------------------------------------------------------- */
 
-/* RFC 1191 and RFC 5927: only about data in flight, only smaller, and no smaller than is sensible (Linux's
- * min_pmtu). */
+/* RFC 1191 and RFC 5927: only about data in flight, only smaller, and never below 552 (docs/rfc/1191.md). */
 static int path_mtu_shrank(struct tcb *t, uint32_t mtu)
 {
     uint32_t believed = mtu < 552 ? 552 : mtu;

@@ -146,7 +146,7 @@ static int given_up(const struct tcb *t)
 }
 
 /* Nobody waits for an orphan: one that its peer leaves without an answer is reset while half of the pool is
- * taken, as Linux resets those that time out when memory is short. 1: it is gone. */
+ * taken. 1: it is gone. */
 static int orphan_gave_way(struct tcb *t)
 {
     enum { ORPHAN_PRESSURE = 50 };
