@@ -11,6 +11,7 @@
 struct layout {
     uint8_t *base;
     size_t used;
+    int given_back; /* the arena's memory is to be anything again: its red zones go */
 };
 
 static void *part(struct layout *l, size_t bytes, size_t align)
@@ -18,7 +19,9 @@ static void *part(struct layout *l, size_t bytes, size_t align)
     l->used = (l->used + align - 1) & ~(align - 1);
     uint8_t *p = l->base ? l->base + l->used : NULL;
     l->used += bytes + RED_ZONE;
-    if (p)
+    if (p && l->given_back)
+        red_zone_open(p + bytes, RED_ZONE);
+    else if (p)
         red_zone_close(p + bytes, RED_ZONE);
     return p;
 }
@@ -158,7 +161,10 @@ void bw_free(struct bw_stack *st)
     if (st->loopback)
         loopback_free(st->loopback);
     st->loopback = NULL;
-    red_zone_open(st, bw_arena_size(&st->cfg));
+    if (RED_ZONE) {
+        red_zone_open(st->chunks.base, (size_t)st->chunks.touched << CHUNK_SHIFT);
+        lay_out(&st->cfg, &(struct layout){.base = (uint8_t *)st, .given_back = 1});
+    }
 }
 
 void bw_set_now(struct bw_stack *st, int64_t now)

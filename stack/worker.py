@@ -227,7 +227,8 @@ class ControlWorker:
     # ---- the thread --------------------------------------------------------------------------
 
     def start(self, name: str) -> None:
-        self._thread = threading.Thread(target=self._run_thread, name=name, daemon=True)
+        fd = os.dup(self._work_fd)  # stays readable, once told, where the host goes meanwhile
+        self._thread = threading.Thread(target=self._run_thread, args=[fd], name=name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -238,8 +239,7 @@ class ControlWorker:
             if self._thread is not threading.current_thread():
                 self._thread.join()
 
-    def _run_thread(self) -> None:
-        fd = os.dup(self._work_fd)  # stays readable, once told, where the host goes meanwhile
+    def _run_thread(self, fd: int) -> None:
         try:
             self._run_with(fd)
         finally:
