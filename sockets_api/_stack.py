@@ -433,6 +433,7 @@ class Stack:
                 self._worker.stop()
                 while self._attached.deliver():  # the last resets
                     pass
+                lib.host_close_descriptors(self.host)
 
     def _drain_sockets(self, linger: float) -> None:
         """In C calls that a signal ends, so that Ctrl-C works; Python's work goes on meanwhile."""

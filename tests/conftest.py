@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import inspect
 import os
 import threading
@@ -151,18 +150,6 @@ def closes_everything(leaves_nothing_behind: None) -> Iterator[None]:
     yield
     for made in {*_stacks, *_devices} - before:
         made.close(0) if isinstance(made, barewire.Stack) else made.close()
-
-
-MANY_DESCRIPTORS = 400  # select(2) knows 1,024
-
-
-@pytest.fixture(autouse=True)
-def garbage_holds_few_descriptors() -> Iterator[None]:
-    """A closed stack has two descriptors until it is freed: in a cycle (a clock that knows the stack) that is
-    for the garbage collector, which seldom looks at everything in a session of so many objects."""
-    yield
-    if len(os.listdir("/proc/self/fd")) > MANY_DESCRIPTORS:
-        gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -77,6 +77,20 @@ static void close_devices(struct host *h)
     }
 }
 
+void host_close_descriptors(struct host *h)
+{
+    if (host_look(h))
+        return;
+    if (h->closed) {
+        if (h->thread_fd >= 0)
+            close(h->thread_fd);
+        if (h->work_fd >= 0)
+            close(h->work_fd);
+        h->thread_fd = h->work_fd = -1;
+    }
+    host_unlock(h);
+}
+
 int host_close(struct host *h, int64_t linger_ns)
 {
     int64_t end = monotonic() + linger_ns;

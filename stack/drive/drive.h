@@ -43,6 +43,8 @@ int host_close(struct host *h, int64_t linger_ns);
 /* The first half of it: closes all sockets and drives until they are drained. 0, -ETIMEDOUT,
  * -EINTR (a signal came, or one may have: let handlers run and call again). No socket can be opened afterwards. */
 int host_drain(struct host *h, int64_t linger_ns);
+/* After host_close, once nobody tells or is told of work any more: closes the host's descriptors. Idempotent. */
+void host_close_descriptors(struct host *h);
 /* After host_close; frees all memory, but a little until the last handle is closed: garbage collectors
  * finalise a stack and its sockets in any order. In between calls answer -EBADF, as with NULL. */
 void host_free(struct host *h);

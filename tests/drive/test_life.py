@@ -366,3 +366,15 @@ def test_views() -> None:
         assert set(stack.interface_stats()) >= {"rx_frames", "tx_frames"}
         with pytest.raises(RuntimeError, match="virtual time"):
             stack.poll()
+
+
+def test_a_closed_stack_has_no_descriptor_of_its_own() -> None:
+    """Also while somebody still holds it: a cycle leaves that to the garbage collector."""
+    with Stack() as first:  # what a process has once
+        Sock(first).close()
+    before = len(os.listdir("/proc/self/fd"))
+    stack = Stack()
+    assert len(os.listdir("/proc/self/fd")) > before
+    stack.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    stack.close()
