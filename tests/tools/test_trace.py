@@ -241,7 +241,7 @@ def test_what_is_wrong_is_one_sentence(file: Path, capsys: pytest.CaptureFixture
          f"cannot write {folder / 'no' / 'x.png'}: No such file or directory"),
         (["plot", file, "--connection", "7"], "the trace has no connection 7"),
         (["--out", folder / "t", "--", folder / "app.py"], f"there is no file '{folder / 'app.py'}'"),
-        (["--out", folder / "t"], "which program? Give a script, or -m and a module"),
+        (["--out", folder / "t"], "which program? Give a script, or -m and a module, or -c and a text"),
         (["--out", folder / "no" / "t", "--", file],
          f"cannot write {folder / 'no' / 't'}: No such file or directory"),
     ]:  # fmt: skip
