@@ -315,7 +315,7 @@ def test_what_the_parent_closes_is_free_although_a_child_lives_on(ns):
         "os.close(goes); os.waitpid(child, 0)\n",
     )
     assert program.line() == "closed"
-    assert "tap0" not in ns.links()
+    until(lambda: "tap0" not in ns.links(), "the child has let go of it")
     program.say()
     assert program.end()[0] == 0
 
