@@ -2,7 +2,7 @@
 /* A stack's life: one arena laid out from the configuration, interfaces, timers. */
 #include "stack.h"
 #include "icmp/icmp.h"
-#include "ip/reassembly.h"
+#include "ip/ip4_reassembly.h"
 #include "mem/red_zone.h"
 #include "tcp/tcp.h"
 #include "udp/udp.h"

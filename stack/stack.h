@@ -247,7 +247,7 @@ struct ident {
 };
 
 struct tcp_globals; /* tcp/tcp.h */
-struct frag_table;  /* ip/reassembly.h */
+struct frag_table;  /* ip/ip4_reassembly.h */
 
 /* A random generator (random.c): what one key has made, of which `used` bytes are gone. */
 struct drbg {

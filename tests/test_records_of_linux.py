@@ -78,33 +78,33 @@ SHOWN = {
         "which Linux leaves out": HANDSHAKE + "test_where_tcp_info_differs",
         "Linux computes a rate always": HANDSHAKE + "test_where_tcp_info_differs",
     },
-    "stack/tcp/user.c": {
+    "stack/tcp/user/user.c": {
         "with Linux's errors": "tests/sockets/test_stream.py::test_unconnected",
         "Linux: this host": ARGUMENTS,
         "takes nothing from the reader (Linux)": ANSWERS + "test_a_reset",
         "as on Linux: the attempt ends": ANSWERS + "test_shutdown_while_connecting",
         "and yet it is shut (Linux)": ANSWERS + "test_shutdown_while_connecting",
     },
-    "stack/tcp/ack.c": {
+    "stack/tcp/in/ack.c": {
         "Linux counts the SYN of a connect alone": LINUX + "test_what_a_connection_begins_with",
         "one loss may be none, as on Linux": LINUX + "test_a_lost_syn_counts_only_if_it_was_lost_twice",
     },
-    "stack/tcp/ecn.c": {
+    "stack/tcp/ecn/ecn.c": {
         "Linux's tcp_ecn_fallback": HANDSHAKE + "test_the_second_syn_asks_for_no_ecn",
         "As Linux, no RFC 3168": HANDSHAKE + "test_a_syn_that_says_ect_or_ce_is_declined",
     },
-    "stack/tcp/recovery.c": {
+    "stack/tcp/loss/recovery.c": {
         "say nothing of us (as Linux)": LINUX + "test_a_dsack_undoes_unless_the_network_duplicates",
     },
-    "stack/tcp/buffers.c": {
+    "stack/tcp/user/buffers.c": {
         "as in Linux": HANDSHAKE + "test_a_window_grows_with_what_is_read",
     },
-    "stack/tcp/mtu_probe.c": {
+    "stack/tcp/out/mtu_probe.c": {
         "Linux's tcp_base_mss": NUMBERS,
         "Linux's tcp_probe_threshold": NUMBERS,
         "Linux's tcp_probe_interval": NUMBERS,
     },
-    "stack/tcp/options.c": {
+    "stack/tcp/user/options.c": {
         "As on Linux any error ends one": ANSWERS + "test_an_icmp_error_ends_an_attempt",
     },
     "stack/tcp/tcp_timer.c": {
@@ -112,13 +112,13 @@ SHOWN = {
         "nothing else, as on Linux": LINUX + "test_the_user_timeout_of_a_listener_is_not_its_childrens_yet",
         "the number of probes (as on Linux)": LINUX + "test_the_user_timeout_decides",
     },
-    "stack/tcp/output.c": {
+    "stack/tcp/out/output.c": {
         "and Linux does it": LINUX + "test_a_short_segment_waits_only_for_a_short_one",
     },
-    "stack/tcp/cookies.c": {
+    "stack/tcp/open/cookies.c": {
         "as Linux does it": HANDSHAKE + "test_a_cookies_timestamp_holds_the_options",
     },
-    "stack/tcp/stateless.c": {"as Linux": ICMP + "test_tos"},
+    "stack/tcp/out/stateless.c": {"as Linux": ICMP + "test_tos"},
     "stack/tcp/state.c": {
         "its data and its error, as on Linux": ANSWERS + "test_a_reset_before_accept",
         "ages begin here, as on Linux": LINUX + "test_ages_count_from_the_handshake",
@@ -129,38 +129,38 @@ SHOWN = {
         "Linux's tcp_max_reordering": NUMBERS,
         "Linux's tcpi_reordering": LINUX + "test_the_degree_of_reordering",
     },
-    "stack/tcp/reassembly.c": {
+    "stack/tcp/in/reassembly.c": {
         "Quick ACKs, as Linux does": HANDSHAKE + "test_what_came_before_makes_acks_quick",
         "After SHUT_RD alone it may be, as on Linux": ANSWERS + "test_half_a_shutdown_reads",
         "bytes_received++; /* as Linux": LINUX + "test_what_a_connection_begins_with",
     },
-    "stack/tcp/info.c": {
+    "stack/tcp/user/info.c": {
         "in the fields of Linux's struct tcp_info": INFO + "test_the_same_exchange_says_the_same",
         "Linux counts segments where": LINUX + "test_windows_are_whole_segments",
         "tcpi_lost Linux also counts": HANDSHAKE + "test_where_tcp_info_differs",
         "Linux's TCP_CA_Open": LINUX + "test_the_timer_restarts_when_the_first_segment_goes_again",
     },
-    "stack/tcp/segment.c": {
+    "stack/tcp/in/segment.c": {
         "As Linux: a peer that is gone": ANSWERS + "test_a_reset",
         "As Linux: what the peer sent last": ANSWERS + "test_a_reset_behind_the_last_sack_block",
         "as on Linux, from before our first byte": ANSWERS + "test_an_ack_from_before_our_first_byte",
     },
-    "stack/tcp/urgent.c": {
+    "stack/tcp/in/urgent.c": {
         "and Linux does it": URGENT + "test_the_urgent_byte",
         "as 1, as on Linux": ANSWERS + "test_an_urgent_pointer_of_0_names_the_first_byte",
     },
-    "stack/tcp/tcp_input.c": {"counts, as on Linux": ANSWERS + "test_a_broken_option_list"},
+    "stack/tcp/in/tcp_input.c": {"counts, as on Linux": ANSWERS + "test_a_broken_option_list"},
     "stack/tcp/cc/cc.c": {
         "RFC 3042), as on Linux": LINUX + "test_a_window_grows_with_what_is_acknowledged",
     },
-    "stack/tcp/open.c": {
+    "stack/tcp/open/open.c": {
         "as Linux: a largest unscaled": HANDSHAKE + "test_a_name_opens_again_a_window_further",
         "as Linux: no connection begins": ANSWERS + "test_odd_flags_to_a_listener",
         "when it speaks again, as on Linux": HANDSHAKE + "test_a_listener_that_closes",
         "no need to wait (Linux)": HANDSHAKE + "test_an_answer_of_an_old_connection_costs_no_second",
     },
     "stack/ip/routes.py": {"as Linux's netlink": IP + "test_errors_of_routes_and_addresses"},
-    "stack/ip/ip_options.c": {
+    "stack/ip/ip4_options.c": {
         "as Linux does; none": ICMP + "test_options_of_an_echo",
         "Linux records itself twice": ICMP + "test_options_of_an_echo",
     },

@@ -3,7 +3,7 @@
  *
  * So many SYNs a second are let in at first sight. The others are noted and let in when they are
  * repeated: an honest client sends its SYN again after a second (RFC 6298, 2), made-up ones are never
- * repeated. The engine does the same with what reaches it (stack/tcp/syn_filter.c); here a SYN that is
+ * repeated. The engine does the same with what reaches it (stack/tcp/open/syn_filter.c); here a SYN that is
  * held back costs the stack nothing. This file is what the programs, the loader and the drivers share. */
 #ifndef BW_GUARD_H
 #define BW_GUARD_H

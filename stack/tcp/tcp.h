@@ -5,9 +5,9 @@
 
 #include "../stack.h"
 #include "cc/cc.h"
-#include "ecn.h"
-#include "fast_open.h"
-#include "ooo.h"
+#include "ecn/ecn.h"
+#include "open/fast_open.h"
+#include "in/ooo.h"
 #include "seq.h"
 
 #define MS 1000000ll

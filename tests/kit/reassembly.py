@@ -1,4 +1,4 @@
-"""Reassembly of IPv4 fragments in Python: what `stack/ip/reassembly.c` is held against.
+"""Reassembly of IPv4 fragments in Python: what `stack/ip/ip4_reassembly.c` is held against.
 
 A datagram whose fragments overlap is dropped whole, and so is what still comes of it (RFC 5722
 section 4, for IPv4 too); an exact duplicate is left out. Everything is bounded: datagrams, those of

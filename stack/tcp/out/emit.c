@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/* One segment of a connection out: header, options, gather list. */
+#include "../tcp.h"
+
+enum { OPT_NOP_NOP_TS = 0x0101080a, OPT_SACK_OK_TS = 0x0402080a, OPT_NOP_NOP_SACK = 0x01010500 };
+
+int tcp_has_sack(const struct tcb *t)
+{
+    return t->use_sack && (t->ooo.n || t->ooo_fin || t->dsack_start != t->dsack_end);
+}
+
+/* Where a range of data ends for the peer: a FIN behind it has arrived, too. */
+static uint32_t with_fin(const struct tcb *t, uint32_t end)
+{
+    return end + (t->ooo_fin && end == t->ooo_fin_seq);
+}
+
+/* A FIN has arrived, and what is right before it has not. */
+static int lone_fin(const struct tcb *t)
+{
+    for (uint32_t i = 0; t->ooo_fin && i < t->ooo.n; i++)
+        if (t->ooo.r[i].end == t->ooo_fin_seq)
+            return 0;
+    return t->ooo_fin;
+}
+
+/* Where ends what has arrived out of order. */
+uint32_t tcp_sack_edge(const struct tcb *t)
+{
+    return with_fin(t, ranges_end(&t->ooo, t->rcv_nxt));
+}
+
+static uint32_t sack_blocks(const struct tcb *t)
+{
+    return t->ooo.n + (t->dsack_start != t->dsack_end) + (uint32_t)lone_fin(t);
+}
+
+/* RFC 2018, newest block first; before them what was seen twice (RFC 2883). */
+static uint32_t put_sack(struct tcb *t, uint8_t *p, uint32_t room)
+{
+    uint32_t n = 0, most = (room - 4) / 8;
+    uint8_t *block = p + 4;
+    if (t->dsack_start != t->dsack_end) {
+        put32(block, t->dsack_start);
+        put32(block + 4, t->dsack_end);
+        t->dsack_start = t->dsack_end;
+        count(t->base.st, COUNT_TCP_DSACKS);
+        n++;
+    }
+    for (uint32_t i = 0; i < t->ooo.n && n < most; i++, n++) {
+        put32(block + 8 * n, t->ooo.r[i].start);
+        put32(block + 8 * n + 4, with_fin(t, t->ooo.r[i].end));
+    }
+    if (n < most && lone_fin(t)) {
+        put32(block + 8 * n, t->ooo_fin_seq);
+        put32(block + 8 * n + 4, t->ooo_fin_seq + 1);
+        n++;
+    }
+    put32(p, OPT_NOP_NOP_SACK | (2 + 8 * n));
+    return 4 + 8 * n;
+}
+
+/* RFC 7323 appendix A layout; returns the bytes written (a multiple of 4). */
+static uint32_t put_options(struct tcb *t, uint8_t *p, const struct tcp_emit *e)
+{
+    uint8_t *start = p;
+    int syn = e->flags & TCP_SYN, answer = t->state == BW_TCP_SYN_RCVD;
+    int ts = syn && !answer ? t->offer_ts : t->use_ts;
+    if (syn) {
+        uint32_t mss = t->base.path.link_mtu - 40u;
+        if (t->user_mss && t->user_mss < mss)
+            mss = t->user_mss;
+        put32(p, 0x02040000u | mss);
+        p += 4;
+        if ((answer ? t->use_sack : t->offer_sack) && !ts) {
+            put32(p, 0x01010402);
+            p += 4;
+        }
+        if (answer ? t->use_wscale : t->offer_wscale) {
+            put32(p, 0x01030300u | t->rcv_wscale);
+            p += 4;
+        }
+    }
+    if (ts) {
+        int sack_ok = syn && (answer ? t->use_sack : t->offer_sack);
+        put32(p, sack_ok ? OPT_SACK_OK_TS : OPT_NOP_NOP_TS);
+        put32(p + 4, tcp_ts_now(t));
+        put32(p + 8, t->ts_recent);
+        p += 12;
+    }
+    if (syn)
+        p += tfo_put_option(t, p, 40 - (uint32_t)(p - start));
+    uint32_t sacks = !syn && !e->len && tcp_has_sack(t) ? sack_blocks(t) : 0;
+    if (unlikely(t->ecn.mode == ECN_ACCURATE) && accecn_room(t, e)) {
+        uint32_t kept = sacks > 1 ? 20 : sacks ? 12 : 0; /* RFC 9768 3.2.3.3: two blocks go first */
+        p += accecn_put(t, p, 40 - (uint32_t)(p - start) - kept, e);
+    }
+    if (sacks)
+        p += put_sack(t, p, 40 - (uint32_t)(p - start));
+    return (uint32_t)(p - start);
+}
+
+/* What an acknowledgment on the wire settles. */
+static void acknowledged(struct tcb *t)
+{
+    t->last_ack_sent = t->rcv_nxt;
+    t->unacked = 0;
+    t->ack_now = t->pushed = 0;
+    tcp_timer_cancel(t, TIMER_DELACK);
+}
+
+static uint16_t window_field(struct tcb *t, int syn)
+{
+    uint32_t wnd = tcp_receive_window(t);
+    if (syn) { /* never scaled, RFC 7323 2.2 */
+        wnd = wnd > 65535 ? 65535 : wnd;
+        t->rcv_adv = t->rcv_nxt + wnd;
+        return (uint16_t)wnd;
+    }
+    uint32_t field = wnd >> t->rcv_wscale;
+    if (field > 65535)
+        field = 65535;
+    t->rcv_adv = seq_max(t->rcv_adv, t->rcv_nxt + (field << t->rcv_wscale));
+    return (uint16_t)field;
+}
+
+static void add_payload(struct tcb *t, struct tx_frame *f, const struct tcp_emit *e)
+{
+    struct tx_piece piece[BW_TX_PIECES - 1];
+    uint32_t chunk[BW_TX_PIECES - 1], covered;
+    uint32_t first = t->snd_una + (!t->syn_acked && !(e->flags & TCP_SYN)); /* of the queue; after the SYN */
+    int n = byteq_pieces(&t->sndq, &t->base.st->chunks, e->seq - first, e->len, piece, chunk,
+                         BW_TX_PIECES - 1, &covered);
+    for (int i = 0; i < n; i++)
+        tx_add(t->base.st, f, piece[i].data, piece[i].len, chunk[i]);
+}
+
+/* Whoever emits goes the way that the routes say now. 0; -1: there is none, or the interface's queue is
+ * full: it waits, nothing is lost. */
+int tcp_emit(struct tcb *t, const struct tcp_emit *e)
+{
+    struct bw_stack *st = t->base.st;
+    uint8_t *hdr;
+    if (!tcp_path_ready(t))
+        return -1;
+    struct iface *out = &st->iface[t->base.path.ifindex];
+    struct tx_frame *f = tx_room(st, out) > 0 ? tx_begin(st, out, &hdr) : NULL;
+    if (!f)
+        return -1;
+    uint8_t *ip = hdr + HDR_IP, *tcp = ip + 20;
+    const struct ecn_bits ecn = tcp_ecn_stamp(t, e);
+    uint32_t hdr_len = 20 + put_options(t, tcp + 20, e), l4_len = hdr_len + e->len;
+    const struct ip_send head = {.src = t->base.laddr,
+                                 .dst = t->base.raddr,
+                                 .proto = 6,
+                                 .ttl = t->base.ttl,
+                                 .tos = (uint8_t)(t->base.tos | ecn.ip),
+                                 .df = 1};
+    ip4_header(st, ip, &head, 20 + l4_len);
+    put16(tcp, t->base.lport);
+    put16(tcp + 2, t->base.rport);
+    put32(tcp + 4, e->seq);
+    put32(tcp + 8, e->flags & TCP_ACK ? t->rcv_nxt : 0);
+    tcp[12] = (uint8_t)(hdr_len << 2 | ecn.offset);
+    uint16_t urgent = unlikely(t->snd_urgent) ? tcp_urgent_pointer(t, e->seq) : 0;
+    tcp[13] = (uint8_t)(e->flags | ecn.flags | (urgent ? TCP_URG : 0));
+    put16(tcp + 14, window_field(t, e->flags & TCP_SYN));
+    if (traced(t))
+        tcp_trace_sent(t, e, tcp, hdr_len);
+    uint16_t sum = bw_sum_16(ip_pseudo_sum(t->base.laddr, t->base.raddr, 6, l4_len));
+    memcpy(tcp + 16, &sum, 2);
+    put16(tcp + 18, urgent);
+    f->csum_partial = 1;
+    f->csum_start = (uint16_t)(f->l3_off + 20);
+    f->csum_offset = 16;
+    uint32_t segments = 1;
+    if (e->len) {
+        add_payload(t, f, e);
+        if (e->len > t->mss && !e->whole) {
+            f->gso_size = (uint16_t)t->mss;
+            segments = (e->len + t->mss - 1) / t->mss;
+        }
+        t->stats.bytes_sent += e->len;
+        t->stats.data_segs_out += segments;
+    }
+    t->stats.segs_out += segments;
+    t->base.path.answer = (e->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
+    tx_end(st, out, f, 20 + hdr_len, &t->base.path);
+    count(st, COUNT_TCP_TX_SEGMENTS);
+    if (e->flags & TCP_ACK)
+        acknowledged(t);
+    if (e->len || (e->flags & (TCP_SYN | TCP_FIN)))
+        t->last_sent = st->now;
+    return 0;
+}

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT */
+/* What to send, and when: retransmissions, new data within min(window, cwnd), Nagle and silly-window
+ * avoidance (RFC 9293 3.7.4, 3.8.6), the window we announce, FIN, and bare ACKs.
+ * Connections that want to send stand in one list; an interface with room takes from its head, and
+ * each has a turn of TCP_TURN_BYTES. */
+#include "../tcp.h"
+
+/* ---- the ready list -------------------------------------------------------------------------------- */
+
+void tcp_want_output(struct tcb *t)
+{
+    struct tcp_globals *g = t->base.st->tcp;
+    if (t->on_ready || t->state == BW_TCP_CLOSED || t->state == BW_TCP_LISTEN)
+        return;
+    t->on_ready = 1;
+    t->ready_next = NULL;
+    t->ready_pprev = g->ready_tail;
+    *g->ready_tail = t;
+    g->ready_tail = &t->ready_next;
+}
+
+void tcp_ready_remove(struct tcb *t)
+{
+    struct tcp_globals *g = t->base.st->tcp;
+    if (!t->on_ready)
+        return;
+    t->on_ready = 0;
+    *t->ready_pprev = t->ready_next;
+    if (t->ready_next)
+        t->ready_next->ready_pprev = t->ready_pprev;
+    else
+        g->ready_tail = t->ready_pprev;
+}
+
+void tcp_send_ack(struct tcb *t)
+{
+    t->ack_now = 1;
+    tcp_want_output(t);
+}
+
+/* There is no way now: the retransmission timer decides what becomes of what is in flight, and the persist
+ * timer tries again what could not be sent at all. */
+static void wait_for_way(struct tcb *t)
+{
+    int handshake = t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD;
+    if (t->deadline[TIMER_REXMT] != NEVER || t->fast_open & FASTOPEN_DEFERRED)
+        return;
+    if (t->snd_una == t->snd_nxt) {
+        if (!handshake && !t->sndq.len && !(t->fin_queued && !t->fin_sent))
+            return;
+        t->persisting = !handshake;
+        if (!t->retries)
+            t->first_unacked = t->base.st->now;
+    }
+    tcp_arm_rexmt(t);
+}
+
+/* The way may be gone (address or route withdrawn, interface down): then it waits. */
+int tcp_path_ready(struct tcb *t)
+{
+    uint32_t mtu = t->base.path.mtu;
+    int err = ip_path_get(t->base.st, t->base.raddr, t->base.bound_if, &t->base.path);
+    if (err) {
+        t->base.soft_error = -err;
+        wait_for_way(t);
+        return 0;
+    }
+    if (mtu != t->base.path.mtu)
+        tcp_update_mss(t);
+    return 1;
+}
+
+int tcp_wants_output(const struct bw_stack *st)
+{
+    return st->tcp->ready_head != NULL;
+}
+
+void tcp_fill(struct bw_stack *st, struct iface *out)
+{
+    struct tcp_globals *g = st->tcp;
+    for (int moved = 1; moved && g->ready_head;) {
+        moved = 0;
+        for (struct tcb *t = g->ready_head, *next; t; t = next) {
+            next = t->ready_next;
+            if (tx_room(st, out) <= 0)
+                return;
+            if (!tcp_path_ready(t)) {
+                tcp_ready_remove(t);
+                continue;
+            }
+            if (t->base.path.ifindex != out->index)
+                continue;
+            uint32_t before = out->txq_len;
+            tcp_ready_remove(t);
+            if (!tcp_output(t, out))
+                tcp_want_output(t);
+            moved |= out->txq_len != before;
+        }
+    }
+}
+
+/* ---- windows and sizes -------------------------------------------------------------------------------- */
+
+/* Sequence number after the last byte the user has given us. */
+uint32_t tcp_data_end(const struct tcb *t)
+{
+    return t->snd_una + !t->syn_acked + t->sndq.len;
+}
+
+/* The MSS we send with: the peer's, the path's, the user's; less the options every segment has
+ * (RFC 6691). */
+void tcp_update_mss(struct tcb *t)
+{
+    uint32_t mss = tcp_mss_ceiling(t);
+    if (t->mtu.low && t->mtu.low < mss)
+        mss = t->mtu.low;
+    if (mss < TCP_MIN_SND_MSS)
+        mss = TCP_MIN_SND_MSS;
+    t->mss = mss - (t->use_ts ? 12 : 0);
+}
+
+/* ---- retransmissions ------------------------------------------------------------------------------------ */
+
+/* 1: one went out, 0: nothing to retransmit now, -1: no room. */
+static int send_lost(struct tcb *t)
+{
+    if (!t->lost.n || t->frto == FRTO_NEW || tcp_pipe(t) >= t->cwnd || (t->pacing_rate && !pace_budget(t)))
+        return 0;
+    uint32_t seq = t->lost.r[0].start, len = t->lost.r[0].end - seq, end = tcp_data_end(t);
+    struct tcp_emit e = {.seq = seq, .flags = TCP_ACK};
+    if (len > t->mss)
+        len = t->mss;
+    e.len = seq_gt(seq + len, end) ? end - seq : len;
+    if (e.len < len)
+        e.flags |= TCP_FIN;
+    if (seq + e.len == end)
+        e.flags |= TCP_PSH;
+    if (tcp_emit(t, &e))
+        return -1;
+    ranges_subtract(&t->lost, seq, seq + len);
+    const struct tx_record record = rate_sent(t, seq, seq + len);
+    if (t->resent.n < TXLOG_RESENT_MAX) /* beyond it the time-out finds it */
+        txlog_add(&t->resent, &record);
+    if (t->pacing_rate)
+        pace_sent(t, len);
+    if (unlikely(t->mtu.state))
+        tcp_mtu_resent(t, seq);
+    t->retransmits++;
+    t->prr_out += len;
+    tcp_undo_resent(t, seq, seq + len);
+    t->stats.bytes_retrans += e.len;
+    count(t->base.st, COUNT_TCP_RETRANSMITS);
+    if (t->deadline[TIMER_REXMT] == NEVER || seq == t->snd_una)
+        tcp_arm_rexmt(t);
+    return 1;
+}
+
+/* ---- new data -------------------------------------------------------------------------------------------- */
+
+/* Nagle's algorithm as Minshall refined it, and Linux does it: a short segment waits only for another
+ * short one, so that the end of a message that began with full segments goes at once. */
+static int short_in_flight(const struct tcb *t)
+{
+    return seq_gt(t->snd_sml, t->snd_una) && seq_le(t->snd_sml, t->snd_nxt);
+}
+
+/* How much new data may go now; *waiting: data stays behind. */
+static uint32_t sendable(struct tcb *t, uint32_t *waiting)
+{
+    uint32_t flight = t->snd_nxt - t->snd_una, avail = t->sndq.len + !t->syn_acked - flight,
+             pipe = tcp_pipe(t);
+    uint32_t wnd = t->snd_wnd > flight ? t->snd_wnd - flight : 0, cwnd = t->cwnd + (t->tlp_new ? t->mss : 0);
+    uint32_t n = avail < wnd ? avail : wnd;
+    cwnd = cwnd > pipe ? cwnd - pipe : 0;
+    n = n < cwnd ? n : cwnd;
+    *waiting = avail;
+    if (n >= t->mss)
+        return n - n % t->mss;
+    if (n == 0)
+        return 0;
+    int whole = n == avail && (t->nodelay || t->fin_queued || t->snd_urgent || !short_in_flight(t)) &&
+                !t->cork && !t->more_coming;
+    if (whole || t->push_wanted || (n < avail && n >= t->max_snd_wnd / 2 && n == wnd))
+        return n;
+    return 0;
+}
+
+static uint32_t emit_size(const struct tcb *t, const struct iface *out)
+{
+    if (!(out->caps & NETDEV_TSO4) ||
+        unlikely(t->snd_urgent || tcp_ecn_uncut(t))) /* each segment says its own */
+        return t->mss;
+    uint32_t max = out->tso_max < TCP_TURN_BYTES ? out->tso_max : TCP_TURN_BYTES;
+    uint32_t pieces = (BW_TX_PIECES - 3) * CHUNK_SIZE;
+    max = max < pieces ? max : pieces;
+    return max < t->mss ? t->mss : max - max % t->mss;
+}
+
+/* First transmission of something that occupies sequence space. */
+void tcp_sent_new(struct tcb *t, uint32_t seq, uint32_t n)
+{
+    int64_t now = t->base.st->now;
+    if (t->snd_una == seq)
+        t->first_unacked = now;
+    const struct tx_record record = rate_sent(t, seq, seq + n);
+    txlog_add(&t->sent, &record);
+    t->snd_nxt = seq + n;
+    if (t->pacing_rate)
+        pace_sent(t, n);
+    t->prr_out += n;
+    uint32_t pipe = tcp_pipe(t);
+    if (pipe > t->max_flight || seq_ge(t->snd_una, t->flight_end)) { /* a new flight begins */
+        t->max_flight = pipe;
+        t->flight_end = t->snd_nxt;
+    }
+    if (t->deadline[TIMER_REXMT] == NEVER || t->persisting) {
+        t->persisting = 0;
+        tcp_arm_rexmt(t);
+    }
+    tlp_schedule(t);
+}
+
+/* RFC 5681 section 4.1: after an idle time the ACK clock is gone. */
+static void restart_after_idle(struct tcb *t)
+{
+    uint32_t initial = tcp_initial_window(t->mss);
+    if (t->snd_una != t->snd_nxt || !t->sndq.len)
+        return;
+    if (t->cc->restart)
+        t->cc->restart(t);
+    if (t->cwnd > initial && !(t->cc->flags & CC_OWN_WINDOW) && t->base.st->now - t->last_sent > t->rto)
+        t->cwnd = initial;
+}
+
+/* 1: a turn's worth went out and more could follow, 0: nothing more to send now, -1: no room. */
+static int send_new(struct tcb *t, struct iface *out)
+{
+    if (t->fin_sent || (!t->syn_acked && !tcp_is_early(t)))
+        return 0;
+    restart_after_idle(t);
+    if (unlikely(t->mtu.low) && tcp_mtu_probe(t) < 0)
+        return -1;
+    uint32_t waiting, n = sendable(t, &waiting), size = emit_size(t, out), turn = 0;
+    while (n) {
+        if (t->pacing_rate) {
+            uint32_t budget = pace_budget(t);
+            if (!budget)
+                return 0;
+            n = n < budget ? n : budget;
+        }
+        struct tcp_emit e = {.seq = t->snd_nxt, .len = n < size ? n : size, .flags = TCP_ACK};
+        if (e.len == waiting) {
+            e.flags |= TCP_PSH;
+            if (t->fin_queued)
+                e.flags |= TCP_FIN;
+        }
+        if (tcp_emit(t, &e))
+            return -1;
+        if (unlikely(t->tlp_new))
+            t->tlp_end = e.seq + e.len;
+        t->push_wanted = t->tlp_new = 0;
+        if (e.len % t->mss)
+            t->snd_sml = e.seq + e.len;
+        tcp_sent_new(t, e.seq, e.len + !!(e.flags & TCP_FIN));
+        if (e.flags & TCP_FIN)
+            t->fin_sent = 1;
+        n -= e.len;
+        waiting -= e.len;
+        turn += e.len;
+        if (turn >= TCP_TURN_BYTES && (n || waiting))
+            return 1;
+        if (!n && waiting)
+            n = sendable(t, &waiting);
+    }
+    if (t->fin_queued && !t->fin_sent && waiting == 0) {
+        const struct tcp_emit e = {.seq = t->snd_nxt, .flags = TCP_ACK | TCP_FIN};
+        if (tcp_emit(t, &e))
+            return -1;
+        t->fin_sent = 1;
+        tcp_sent_new(t, e.seq, 1);
+    } else if (waiting && t->snd_una == t->snd_nxt && t->deadline[TIMER_REXMT] == NEVER) {
+        t->persisting = 1; /* the window (or a cork) holds everything back: RFC 9293 3.8.6.1 */
+        t->first_unacked = t->base.st->now;
+        tcp_arm_rexmt(t);
+    }
+    return 0;
+}
+
+static int send_syn(struct tcb *t)
+{
+    const struct tcp_emit e = {.seq = t->iss,
+                               .len = tfo_syn_data(t),
+                               .flags = t->state == BW_TCP_SYN_SENT ? TCP_SYN : TCP_SYN | TCP_ACK};
+    if (tcp_emit(t, &e))
+        return 0;
+    const struct tx_record record = rate_sent(t, t->iss, t->iss + 1 + e.len);
+    txlog_add(t->snd_nxt != t->iss ? &t->resent : &t->sent, &record);
+    if (t->snd_nxt == t->iss) {
+        t->snd_nxt = t->iss + 1 + e.len;
+        t->syn_data = (uint16_t)e.len;
+    }
+    t->syn_again = 0;
+    if (t->retries == 0)
+        t->first_unacked = t->base.st->now;
+    if (t->deadline[TIMER_REXMT] == NEVER)
+        tcp_arm_rexmt(t);
+    return 1;
+}
+
+/* 1: nothing more to send now; 0: come back (no room, or the turn is over). */
+int tcp_output(struct tcb *t, struct iface *out)
+{
+    if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD) {
+        if (t->fast_open & FASTOPEN_DEFERRED)
+            return 1;
+        if (t->snd_nxt == t->iss || t->syn_again)
+            return send_syn(t) && !tcp_is_early(t);
+        if (tcp_is_early(t) && send_new(t, out))
+            return 0;
+    } else if (t->state != BW_TCP_TIME_WAIT) {
+        int more = 1;
+        if (t->ack_now && (tcp_has_sack(t) || t->ecn.handshake)) { /* what a full segment has no room for */
+            const struct tcp_emit ack = {.seq = t->snd_nxt, .flags = TCP_ACK};
+            if (tcp_emit(t, &ack))
+                return 0;
+        }
+        for (uint32_t turn = 0; more > 0 && turn < TCP_TURN_BYTES; turn += t->mss)
+            more = send_lost(t);
+        if (more == 0)
+            more = send_new(t, out);
+        if (more)
+            return 0;
+        if (t->sndq.len)
+            tcp_chrono_sent(t);
+    }
+    if (t->ack_now) {
+        const struct tcp_emit e = {.seq = t->snd_nxt, .flags = TCP_ACK};
+        return tcp_emit(t, &e) == 0;
+    }
+    return 1;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/* Segments that need no connection: resets, and SYN,ACKs that carry a cookie. They are never longer
+ * than what they answer by more than its options, at most one for each segment, and answers to
+ * strangers have a bounded share of the transmit queue: floods are not amplified and crowd nobody out. */
+#include "../tcp.h"
+
+int tcp_emit_bare(struct bw_stack *st, const struct tcp_bare *b, struct ip_path *path, int answer)
+{
+    uint32_t l4_len = 20u + b->optlen;
+    uint8_t *hdr;
+    struct iface *out = &st->iface[path->ifindex];
+    struct tx_frame *f = answer ? tx_begin_stateless(st, out, &hdr) : tx_begin(st, out, &hdr);
+    if (!f)
+        return 0;
+    uint8_t *ip = hdr + HDR_IP, *tcp = ip + 20;
+    const struct ip_send head = {
+        .src = b->src, .dst = b->dst, .proto = 6, .ttl = b->ttl, .tos = b->tos, .df = 1};
+    ip4_header(st, ip, &head, 20 + l4_len);
+    put16(tcp, b->sport);
+    put16(tcp + 2, b->dport);
+    put32(tcp + 4, b->seq);
+    put32(tcp + 8, b->ack);
+    tcp[12] = (uint8_t)(l4_len << 2);
+    tcp[13] = b->flags;
+    put16(tcp + 14, b->wnd);
+    uint16_t sum = bw_sum_16(ip_pseudo_sum(b->src, b->dst, 6, l4_len));
+    memcpy(tcp + 16, &sum, 2);
+    put16(tcp + 18, 0);
+    if (b->optlen)
+        memcpy(tcp + 20, b->opt, b->optlen);
+    f->csum_partial = 1;
+    f->csum_start = (uint16_t)(f->l3_off + 20);
+    f->csum_offset = 16;
+    path->answer = (uint8_t)answer;
+    tx_end(st, out, f, 20 + l4_len, path);
+    return 1;
+}
+
+/* RFC 9293 3.10.7.1: the answer to a segment that belongs to nobody. */
+void tcp_send_rst(struct bw_stack *st, const struct tcp_seg *seg)
+{
+    const struct packet *pkt = seg->pkt;
+    struct tcp_bare b = {
+        .src = pkt->dst, .dst = pkt->src, .sport = seg->dport, .dport = seg->sport, .ttl = 64};
+    b.tos = pkt->tos & 0xfc; /* as Linux; an answer is not ECN-capable */
+    struct ip_path path = {0};
+    if ((seg->flags & TCP_RST) || port_of_others(st, seg->dport) || ip_path_find(st, b.dst, 0, &path))
+        return;
+    if (seg->flags & TCP_ACK) {
+        b.seq = seg->ack;
+        b.flags = TCP_RST;
+    } else {
+        b.ack = seg->seq + seg->len + !!(seg->flags & TCP_SYN) + !!(seg->flags & TCP_FIN);
+        b.flags = TCP_RST | TCP_ACK;
+    }
+    if (tcp_emit_bare(st, &b, &path, 1))
+        count(st, COUNT_TCP_RST_SENT);
+}
+
+/* We give the connection up: <SEQ=SND.NXT><CTL=RST> (RFC 9293 3.10.5), with timestamps if they were agreed
+ * on (RFC 7323 3.2). */
+void tcp_abort_rst(struct tcb *t)
+{
+    const struct bw_sock *s = &t->base;
+    uint8_t opt[12];
+    put32(opt, 0x0101080a);
+    put32(opt + 4, tcp_ts_now(t));
+    put32(opt + 8, t->ts_recent);
+    const struct tcp_bare b = {.src = s->laddr,
+                               .dst = s->raddr,
+                               .sport = s->lport,
+                               .dport = s->rport,
+                               .seq = t->snd_nxt,
+                               .ack = t->rcv_nxt,
+                               .flags = TCP_RST | TCP_ACK,
+                               .ttl = s->ttl,
+                               .tos = s->tos,
+                               .opt = opt,
+                               .optlen = t->use_ts ? sizeof opt : 0};
+    struct ip_path path = {0};
+    if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_CLOSED || t->state == BW_TCP_TIME_WAIT)
+        return;
+    if (ip_path_find(s->st, b.dst, s->bound_if, &path) || !tcp_emit_bare(s->st, &b, &path, 0))
+        return;
+    count(s->st, COUNT_TCP_RST_SENT);
+    if (traced(t))
+        tcp_trace_reset(t);
+}
