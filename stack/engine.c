@@ -11,6 +11,7 @@
 #include "trace.c"
 #include "input.c"
 #include "ip/route.c"
+#include "ip/dst_cache.c"
 #include "ip/neigh.c"
 #include "ip/ident.c"
 #include "ip/ip4_options.c"

@@ -32,6 +32,7 @@ enum {
     PUNT_QUEUE = BW_PUNT_QUEUE, /* bytes of each punt queue */
     PMTU_WAYS = 8, /* an address may lie in any of so many places; a full set forgets one by chance */
     PMTU_SETS = 128,
+    DST_SETS = 512,       /* of two destinations each; a power of two */
     IDENTS = 2048,        /* counters of ip_ident */
     IDENT_TICK = 1000000, /* ns */
     PORT_COUNTERS = 1 << 14,
@@ -121,7 +122,7 @@ struct neigh {
     uint32_t hash_next; /* of a free entry, the next free one */
 };
 
-/* A cached way to one destination; valid while gen and pmtu_gen are the stack's. */
+/* A cached path to one destination; valid while gen and pmtu_gen are the stack's. */
 struct ip_path {
     uint32_t gen;      /* 0: never filled */
     uint32_t pmtu_gen; /* of pmtu_set, which the destination lies in */
@@ -131,12 +132,22 @@ struct ip_path {
     uint32_t neigh; /* entry of st->neighs, or NEIGH_NONE; revalidated through neigh_gen */
     uint32_t neigh_gen;
     uint8_t flags;     /* BW_ROUTE_* */
-    uint8_t answer;    /* what goes this way answers what anybody may have sent */
+    uint8_t answer;    /* what goes there answers what anybody may have sent */
     uint16_t link_mtu; /* the interface's or the route's, whatever the path has taught */
     uint8_t nexthop[16];
     uint8_t source[16]; /* preferred source address */
 };
 #define NEIGH_NONE 0xffffffffu
+/* A destination nobody is connected to, and two of one hash (ip/dst_cache.c). */
+struct dst {
+    uint8_t ip[16];
+    uint32_t bound_if;
+    struct ip_path path;
+};
+struct dst_set {
+    struct dst dst[2];
+    uint8_t recent; /* which was used last */
+};
 enum { PATH_MULTICAST = 0x80 }; /* in ip_path.flags: the next hop is a group */
 
 /* ---- a received packet, after the IP layer has checked it ---------------------------------- */
@@ -277,6 +288,7 @@ struct bw_stack {
         uint32_t mtu;
     } pmtu[PMTU_SETS][PMTU_WAYS];     /* mtu 0: free; hashed by ip */
     uint32_t pmtu_gen[PMTU_SETS + 1]; /* changes with a set's path MTUs; the last one never does */
+    struct dst_set dst[DST_SETS];     /* hashed by destination and interface */
 
     struct neigh *neighs;   /* cfg.max_neighs entries */
     uint32_t *neigh_bucket; /* index + 1 of a chain's first entry; 0: empty */
@@ -410,7 +422,12 @@ void ip_paths_changed(struct bw_stack *st);
 int ip_is_broadcast(struct bw_stack *st, const uint8_t *ip);
 /* Fills (or revalidates) the path to dst. 0, -ENETUNREACH, -EHOSTUNREACH, -ENETDOWN. */
 int ip_path_find(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if, struct ip_path *path);
-/* The way by that interface and next hop, whatever the routes say. 0, -EINVAL, -ENETDOWN. */
+/* The path to dst in the cache of destinations, found again if it was not there or no longer holds: good until the
+ * next call. As ip_path_find. */
+int ip_path_to(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if, struct ip_path **path);
+/* A copy of it, for the caller to change. */
+int ip_path_copy(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if, struct ip_path *path);
+/* The path by that interface and next hop, whatever the routes say. 0, -EINVAL, -ENETDOWN. */
 int ip_path_via(struct bw_stack *st, int ifindex, const uint8_t *nexthop, struct ip_path *path);
 static inline int ip_path_valid(const struct bw_stack *st, const struct ip_path *path)
 {

@@ -19,7 +19,7 @@ static void icmp_echo(struct bw_stack *st, const struct packet *pkt)
     ip.options_len = ip_options_echo(st, pkt, options);
     memcpy(reply, pkt->l4, ICMP_HLEN);
     reply[0] = ICMP_ECHO_REPLY;
-    if (ip_path_find(st, pkt->src, 0, &path)) {
+    if (ip_path_copy(st, pkt->src, 0, &path)) {
         drop(st, DROP_ICMP_NO_ROUTE, pkt->l4_len);
         return;
     }

@@ -89,7 +89,7 @@ void icmp_send_error(struct bw_stack *st, const struct packet *about, uint8_t ty
         count(st, COUNT_ICMP_FORBIDDEN);
         return;
     }
-    if (ip_path_find(st, about->src, 0, &path)) {
+    if (ip_path_copy(st, about->src, 0, &path)) {
         drop(st, DROP_ICMP_NO_ROUTE, quoted);
         return;
     }

@@ -273,7 +273,7 @@ int bw_send_packet(struct bw_stack *st, int ifindex, const uint8_t nexthop[16], 
     if (hlen < 20 || hlen > len)
         return -EINVAL;
     ip_from_v4(dst, packet + 16);
-    int err = ifindex ? ip_path_via(st, ifindex, nexthop, &path) : ip_path_find(st, dst, 0, &path);
+    int err = ifindex ? ip_path_via(st, ifindex, nexthop, &path) : ip_path_copy(st, dst, 0, &path);
     if (err)
         return err;
     /* Options differ between the first and later fragments; who sends them fits them in a frame. */

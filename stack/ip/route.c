@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The way to a destination: own addresses, routes and path MTUs as Python published them, and the
+/* The path to a destination: own addresses, routes and path MTUs as Python published them, and the
  * choice of interface, next hop and source address. Addresses and routes are replaced whole; a change moves
  * route_gen on, and cached paths are found again. A path MTU concerns the paths of its set alone. */
 #include "../stack.h"
@@ -192,7 +192,7 @@ static void path_fill(struct bw_stack *st, struct ip_path *path, uint32_t ifinde
 }
 
 /* An interface that is down for now is as one without routes. */
-static int no_way(const struct iface *i)
+static int no_path(const struct iface *i)
 {
     return i->gone ? -ENETDOWN : -ENETUNREACH;
 }
@@ -230,7 +230,7 @@ static int path_to_everybody(struct bw_stack *st, uint32_t bound_if, struct ip_p
         choose_source(st, i, limited_broadcast, path->source);
         return 0;
     }
-    return bound_if && bound_if <= (uint32_t)st->ifaces ? no_way(&st->iface[bound_if]) : -ENETUNREACH;
+    return bound_if && bound_if <= (uint32_t)st->ifaces ? no_path(&st->iface[bound_if]) : -ENETUNREACH;
 }
 
 static void path_by_route(struct bw_stack *st, const struct bw_route *r, const uint8_t *dst,
@@ -280,7 +280,7 @@ int ip_path_find(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if, str
         if (r->flags & BW_ROUTE_UNREACHABLE)
             return -EHOSTUNREACH;
         if (!st->iface[r->ifindex].up) {
-            err = no_way(&st->iface[r->ifindex]);
+            err = no_path(&st->iface[r->ifindex]);
             continue;
         }
         path_by_route(st, r, dst, path);

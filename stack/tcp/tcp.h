@@ -522,7 +522,7 @@ struct tcp_bare {
     uint8_t optlen; /* a multiple of 4, at most 40 */
     const uint8_t *opt;
 };
-/* A segment without data and without a connection, the way found; `answer`: to a stranger, from a
+/* A segment without data and without a connection, the path found; `answer`: to a stranger, from a
  * bounded share of the transmit queue. 1: it is on its way. */
 int tcp_emit_bare(struct bw_stack *st, const struct tcp_bare *b, struct ip_path *path, int answer);
 void tcp_send_rst(struct bw_stack *st, const struct tcp_seg *seg); /* answer without a connection */
@@ -562,7 +562,7 @@ uint32_t tcp_make_isn(struct tcb *t);
 uint64_t tcp_flow_hash(const uint8_t key[16], const uint8_t *laddr, uint16_t lport, const uint8_t *raddr,
                        uint16_t rport, uint32_t number);
 struct tcb *tcp_child_new(struct listener *l, const struct tcp_seg *seg,
-                          const uint32_t *iss); /* NULL: no memory, no way */
+                          const uint32_t *iss); /* NULL: no memory, no path */
 void tcp_on_connection(struct tcb *t, struct tcp_seg *seg);
 
 /* ---- fast_open.c ---- */

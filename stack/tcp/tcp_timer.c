@@ -23,7 +23,7 @@ uint32_t tcp_ts_now(const struct tcb *t)
 
 /* The variance, as Linux has it: a window's worth of samples in a round trip shall not
  * make the estimate forget. It follows the smoothed deviation up at once, and down once a round trip,
- * towards the largest in it; a way that becomes shorter counts little. It is TCP_RTO_MIN / 4 at least. */
+ * towards the largest in it; a path that becomes shorter counts little. It is TCP_RTO_MIN / 4 at least. */
 static void variance_sample(struct tcb *t, int64_t delta)
 {
     enum { FLOOR = TCP_RTO_MIN / 4 };
@@ -41,7 +41,7 @@ static void variance_sample(struct tcb *t, int64_t delta)
 }
 
 /* RFC 6298 section 2, in nanoseconds: SRTT + 4 * RTTVAR. The lower bound is the second term's alone, so that
- * a long way has room for it, too. */
+ * a long path has room for it, too. */
 void tcp_rtt_sample(struct tcb *t, int64_t rtt)
 {
     if (rtt < 0)
@@ -174,7 +174,7 @@ static void on_rexmt(struct tcb *t)
     count(st, COUNT_TCP_TIMEOUTS);
     tcp_info_timeout(t);
     if (t->retries == TCP_R1)
-        t->base.path.gen = 0; /* RFC 9293 3.8.3 R1: the way may have changed */
+        t->base.path.gen = 0; /* RFC 9293 3.8.3 R1: the path may have changed */
     if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD)
         t->syn_again = 1;
     else
@@ -191,7 +191,7 @@ static void on_persist(struct tcb *t)
     uint32_t flight = t->snd_nxt - t->snd_una;
     t->persisting = 0;
     int open = t->sndq.len > flight ? t->snd_wnd > flight : t->fin_queued && !t->fin_sent;
-    if (open && tcp_path_ready(t)) { /* only silly-window avoidance, or the want of a way, held it back */
+    if (open && tcp_path_ready(t)) { /* only silly-window avoidance, or the want of a path, held it back */
         t->push_wanted = t->sndq.len > flight;
         tcp_want_output(t);
         return;

@@ -163,7 +163,7 @@ static void udp_dissolve(struct bw_sock *s)
 }
 
 /* The destination as Linux reads it: 0.0.0.0 is this host. 0, or -EAFNOSUPPORT. */
-static int udp_target(uint8_t *dst, const uint8_t *ip)
+static int udp_dst(uint8_t *dst, const uint8_t *ip)
 {
     if (!ip_is_v4(ip))
         return -EAFNOSUPPORT;
@@ -174,26 +174,25 @@ static int udp_target(uint8_t *dst, const uint8_t *ip)
     return 0;
 }
 
-/* base.path leads to dst. 0, -EACCES (a broadcast nobody allowed), or what ip_path_find says. */
-static int udp_path(struct udp_sock *u, const uint8_t *dst)
+/* The path to the peer (to NULL), or to dst. 0, -EACCES (a broadcast nobody allowed), or what ip_path_find says. */
+static int udp_path(struct bw_sock *s, const uint8_t *dst, int to_peer, struct ip_path **path)
 {
-    struct bw_sock *s = &u->base;
-    if (unlikely(!ip_path_valid(s->st, &s->path) || u->path_if != s->bound_if ||
-                 !ip_equal(u->path_dst, dst))) {
-        memcpy(u->path_dst, dst, 16);
-        u->path_if = s->bound_if;
-        int err = ip_path_find(s->st, dst, s->bound_if, &s->path);
-        if (err)
-            return err;
-    }
-    return (s->path.flags & BW_ROUTE_BROADCAST) && !s->broadcast ? -EACCES : 0;
+    int err;
+    *path = &s->path;
+    if (to_peer)
+        err = ip_path_get(s->st, dst, s->bound_if, &s->path);
+    else
+        err = ip_path_to(s->st, dst, s->bound_if, path);
+    if (err)
+        return err;
+    return ((*path)->flags & BW_ROUTE_BROADCAST) && !s->broadcast ? -EACCES : 0;
 }
 
 /* The source address: what is bound, if a packet can come from it, else the path's choice. */
-static const uint8_t *udp_source(const struct bw_sock *s)
+static const uint8_t *udp_source(const struct bw_sock *s, const struct ip_path *path)
 {
     int bound = !ip_is_any(s->laddr) && !ip_is_broadcast(s->st, s->laddr);
-    return bound ? s->laddr : s->path.source;
+    return bound ? s->laddr : path->source;
 }
 
 int udp_connect(struct bw_sock *s, const struct bw_addr *addr)
@@ -204,16 +203,18 @@ int udp_connect(struct bw_sock *s, const struct bw_addr *addr)
         udp_dissolve(s);
         return 0;
     }
-    int err = udp_target(dst, addr->ip);
+    struct ip_path *path;
+    int err = udp_dst(dst, addr->ip);
     if (!err)
-        err = udp_path(udp_of(s), dst);
+        err = udp_path(s, dst, 0, &path);
     if (!err && !(s->flags & SOCK_BOUND))
         err = bind_add(s, 0) ? -BW_NO_PORT : 0;
     if (err)
         return err;
     flow_del(s);
+    s->path = *path;
     if (!(s->flags & SOCK_ADDR_BOUND))
-        memcpy(s->laddr, s->path.source, 16);
+        memcpy(s->laddr, path->source, 16);
     memcpy(s->raddr, dst, 16);
     s->rport = addr->port;
     flow_add(s);
@@ -264,23 +265,24 @@ void udp_tx_ready(struct bw_stack *st)
 
 /* ---- out ------------------------------------------------------------------------------------------- */
 
-int udp_way(struct udp_sock *u, const uint8_t *dst, uint32_t len, struct udp_way *way)
+int udp_prepare(struct udp_sock *u, const struct udp_target *target, uint32_t len, struct udp_out *out)
 {
     struct bw_sock *s = &u->base;
-    const struct iface *out = &s->st->iface[s->path.ifindex];
-    way->path = s->path;
-    way->ip = (struct ip_send){.src = udp_source(s), .dst = dst, .proto = 17, .ttl = s->ttl, .tos = s->tos};
-    if (way->ip.src[12] == 127 && way->path.ifindex != IF_LOOPBACK)
+    const struct iface *iface = &s->st->iface[target->path->ifindex];
+    out->path = *target->path;
+    out->ip = (struct ip_send){
+        .src = udp_source(s, target->path), .dst = target->dst, .proto = 17, .ttl = s->ttl, .tos = s->tos};
+    if (out->ip.src[12] == 127 && out->path.ifindex != IF_LOOPBACK)
         return -EINVAL;
-    if (way->path.flags & PATH_MULTICAST)
-        way->ip.ttl = 1; /* RFC 1112 section 6.1 */
+    if (out->path.flags & PATH_MULTICAST)
+        out->ip.ttl = 1; /* RFC 1112 section 6.1 */
     if (s->mtu_discover == PMTUDISC_PROBE)
-        way->path.mtu = out->mtu;
+        out->path.mtu = iface->mtu;
     if (s->mtu_discover == PMTUDISC_WANT)
-        way->ip.df = 20 + UDP_HLEN + len <= way->path.mtu;
+        out->ip.df = 20 + UDP_HLEN + len <= out->path.mtu;
     else
-        way->ip.df = s->mtu_discover == PMTUDISC_DO || s->mtu_discover == PMTUDISC_PROBE;
-    return out->txq_len == TXQ_SIZE ? -EAGAIN : 0;
+        out->ip.df = s->mtu_discover == PMTUDISC_DO || s->mtu_discover == PMTUDISC_PROBE;
+    return iface->txq_len == TXQ_SIZE ? -EAGAIN : 0;
 }
 
 void udp_header(const struct udp_sock *u, uint8_t *head, uint16_t dport, uint32_t len)
@@ -290,37 +292,39 @@ void udp_header(const struct udp_sock *u, uint8_t *head, uint16_t dport, uint32_
     put16(head + 4, (uint16_t)(UDP_HLEN + len));
 }
 
-void udp_keep_neigh(struct udp_sock *u, const struct udp_way *way)
+void udp_sent(struct udp_sock *u, const struct udp_target *target, const struct udp_out *out)
 {
-    u->base.path.neigh = way->path.neigh;
-    u->base.path.neigh_gen = way->path.neigh_gen;
+    target->path->neigh = out->path.neigh;
+    target->path->neigh_gen = out->path.neigh_gen;
+    u->sent_if = out->path.ifindex;
 }
 
-int udp_transmit(struct udp_sock *u, const uint8_t *dst, uint16_t dport, const void *buf, uint32_t len)
+int udp_transmit(struct udp_sock *u, const struct udp_target *target, const void *buf, uint32_t len)
 {
-    struct udp_way way;
+    struct udp_out out;
     uint8_t head[UDP_HLEN];
-    int err = udp_way(u, dst, len, &way);
+    int err = udp_prepare(u, target, len, &out);
     if (err)
         return err;
-    udp_header(u, head, dport, len);
-    err = ip_send_datagram(u->base.st, &way.path, &way.ip, head, UDP_HLEN, UDP_SUM, buf, len);
-    udp_keep_neigh(u, &way);
+    udp_header(u, head, target->port, len);
+    err = ip_send_datagram(u->base.st, &out.path, &out.ip, head, UDP_HLEN, UDP_SUM, buf, len);
+    udp_sent(u, target, &out);
     if (!err)
         count(u->base.st, COUNT_UDP_TX);
     return err;
 }
 
-int udp_begin(struct udp_sock *u, const struct bw_addr *to, size_t len, uint8_t *dst)
+int udp_begin(struct udp_sock *u, const struct bw_addr *to, size_t len, struct udp_target *target)
 {
     struct bw_sock *s = &u->base;
     if (to && to->port == 0)
         return -EINVAL;
     if (!to && !(s->flags & SOCK_CONNECTED))
         return -EDESTADDRREQ;
-    int err = udp_target(dst, to ? to->ip : s->raddr);
+    target->port = to ? to->port : s->rport;
+    int err = udp_dst(target->dst, to ? to->ip : s->raddr);
     if (!err)
-        err = udp_path(u, dst);
+        err = udp_path(s, target->dst, !to, &target->path);
     if (!err && len > UDP_MAX)
         err = -EMSGSIZE;
     if (!err && s->so_error)
@@ -335,19 +339,18 @@ int udp_begin(struct udp_sock *u, const struct bw_addr *to, size_t len, uint8_t 
 int64_t udp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to)
 {
     struct udp_sock *u = udp_of(s);
-    uint8_t dst[16];
+    struct udp_target target;
     if (len > 65535)
         return -EMSGSIZE;
     if (flags & BW_MSG_MORE)
         return -EOPNOTSUPP;
-    int err = udp_begin(u, to, len, dst);
+    int err = udp_begin(u, to, len, &target);
     if (err)
         return err;
-    uint16_t port = to ? to->port : s->rport;
     if (unlikely(u->segment))
-        err = udp_send_segments(u, dst, port, buf, (uint32_t)len);
+        err = udp_send_segments(u, &target, buf, (uint32_t)len);
     else
-        err = udp_transmit(u, dst, port, buf, (uint32_t)len);
+        err = udp_transmit(u, &target, buf, (uint32_t)len);
     if (err == -EAGAIN)
         udp_wait(u);
     return err ? err : (int64_t)len;

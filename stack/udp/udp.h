@@ -16,10 +16,9 @@ enum { PMTUDISC_DONT = 0, PMTUDISC_WANT = 1, PMTUDISC_DO = 2, PMTUDISC_PROBE = 3
 
 struct udp_sock {
     struct bw_sock base;
-    struct byteq rcvq; /* records: struct udp_record, then the datagram's bytes */
-    uint32_t rcv_used; /* bytes that count against rcvbuf, overhead included */
-    uint32_t path_if;  /* base.path leads to path_dst, restricted to this bound_if */
-    uint8_t path_dst[16];
+    struct byteq rcvq;            /* records: struct udp_record, then the datagram's bytes */
+    uint32_t rcv_used;            /* bytes that count against rcvbuf, overhead included */
+    uint32_t sent_if;             /* interface of the datagram before; 0: none yet */
     uint8_t keepalive, oobinline; /* kept to be read, as on Linux */
     uint16_t segment; /* BW_OPT_UDP_SEGMENT: longer messages are several datagrams of so many bytes; 0: one */
     struct udp_sock *wait_next, **wait_prev; /* on st->udp_waiting; wait_prev NULL: not */
@@ -58,31 +57,38 @@ void udp_broadcast_input(struct bw_stack *st, const struct packet *pkt, uint32_t
 
 /* ---- within udp/ ------------------------------------------------------------------------------------ */
 
-/* How a datagram of the socket travels. */
-struct udp_way {
-    struct ip_path path;
-    struct ip_send ip;
+/* Where datagrams go: `path` is the socket's own to its peer, or the cache's, until another destination is
+ * looked up. */
+struct udp_target {
+    uint8_t dst[16];
+    uint16_t port;
+    struct ip_path *path;
 };
 
-/* What sending begins with: dst (of 16 bytes) is to's, or the peer's (to NULL), and base.path leads there. */
-int udp_begin(struct udp_sock *u, const struct bw_addr *to, size_t len, uint8_t *dst);
-/* The way of datagrams of up to len bytes along base.path. 0, -EINVAL, -EAGAIN (transmit queue full). */
-int udp_way(struct udp_sock *u, const uint8_t *dst, uint32_t len, struct udp_way *way);
+/* How a datagram of the socket travels there. */
+struct udp_out {
+    struct ip_path path;
+    struct ip_send ip; /* its dst is the target's */
+};
+
+/* What sending begins with: the target is `to`, or the peer (to NULL). */
+int udp_begin(struct udp_sock *u, const struct bw_addr *to, size_t len, struct udp_target *target);
+/* Datagrams of up to len bytes to the target. 0, -EINVAL, -EAGAIN (transmit queue full). */
+int udp_prepare(struct udp_sock *u, const struct udp_target *target, uint32_t len, struct udp_out *out);
 /* A received datagram of len bytes of data waits for its reader, if there is room. */
 void udp_enqueue(struct udp_sock *u, const struct packet *pkt, uint32_t len);
 void udp_header(const struct udp_sock *u, uint8_t *head, uint16_t dport, uint32_t len);
-/* The way's look at the neighbour cache holds for the next one. */
-void udp_keep_neigh(struct udp_sock *u, const struct udp_way *way);
-/* One datagram out, along base.path. */
-int udp_transmit(struct udp_sock *u, const uint8_t *dst, uint16_t dport, const void *buf, uint32_t len);
+/* What was looked up for it holds for the next one. */
+void udp_sent(struct udp_sock *u, const struct udp_target *target, const struct udp_out *out);
+/* One datagram out. */
+int udp_transmit(struct udp_sock *u, const struct udp_target *target, const void *buf, uint32_t len);
 
 /* batch.c: where slot i goes; NULL: to the peer. */
 const struct bw_addr *udp_batch_target(const struct bw_batch *b, uint32_t i);
 
 /* segments.c: a message on a socket with a segment size, cut if it is longer. 0, -EMSGSIZE (a segment is longer
  * than the path's MTU), -EINVAL (more than UDP_MAX_SEGMENTS), -EAGAIN (no room for all of them), -ENOBUFS. */
-int udp_send_segments(struct udp_sock *u, const uint8_t *dst, uint16_t dport, const uint8_t *buf,
-                      uint32_t len);
+int udp_send_segments(struct udp_sock *u, const struct udp_target *target, const uint8_t *buf, uint32_t len);
 /* Slots of a batch from first on, before last, that go together in one super-segment: how many; 0: the first one
  * is to go by itself; -errno. */
 int64_t udp_send_run(struct udp_sock *u, const struct bw_batch *b, uint32_t first, uint32_t last);

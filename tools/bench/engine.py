@@ -24,8 +24,9 @@ from ...stack.tcp.segment import Flags, Mss, Nop, SackPermitted, Segment, Timest
 from .report import Result, Samples
 
 TESTS = ("engine_ack", "engine_segment", "engine_stream", "engine_datagram", "connections")
-HERE, PEER = "198.18.0.2", "198.18.0.1"
+HERE, PEER, ELSEWHERE = "198.18.0.2", "198.18.0.1", "198.18.0.3"
 BURST = 64
+ROUTES = 250
 PAYLOAD = 1448  # MTU 1500 less IP, TCP and timestamps
 BUFFER = 512 * 1024
 CONNECTIONS = 10_000
@@ -255,31 +256,43 @@ def stream_rate(seconds: float) -> float:
 
 
 def datagram_costs(seconds: float) -> dict[str, float]:
-    """ns for one datagram of 64 bytes, out (from the batch to the device) and in (from the device to
-    the batch), in bursts of 64; checksums and all."""
+    """ns for one datagram of 64 bytes, in bursts of 64, checksums and all: out (from the batch to the device;
+    to the peer, to one address of an unconnected socket, to two in turn among 250 routes) and in (from the
+    device to the batch)."""
     from ... import Batch
 
     sent, received = Batch(BURST, 64), Batch(BURST, 64)
     for i in range(BURST):
         sent[i] = bytes(64)
+    ways: dict[str, list[Any]] = {
+        "out": [None],
+        "out, to one": [(HERE, 7000)],
+        "out, to two": [(HERE, 7000), (ELSEWHERE, 7000)],
+    }
     with joined() as (client, server):
+        server.add_address(f"{ELSEWHERE}/24")
+        for i in range(ROUTES):
+            client.add_route(f"198.19.{i}.0/24", HERE)
         source, sink = client.socket(type=socket.SOCK_DGRAM), server.socket(type=socket.SOCK_DGRAM)
         with source, sink:
             for sock in (source, sink):
                 sock.setblocking(False)
-            sink.bind((HERE, 7000))
-            source.connect((HERE, 7000))
-            times: dict[str, list[int]] = {"out": [], "in": []}
+            sink.bind(("0.0.0.0", 7000))
+            times: dict[str, list[int]] = {way: [] for way in (*ways, "in")}
             end = clock() + int(seconds * 1e9)
+            source.connect((HERE, 7000))
             while not times["in"] or clock() < end:
-                start = clock()
-                source.send_batch(sent)
-                times["out"].append(clock() - start + timed_poll(client))
-                spent = timed_poll(server)
-                start = clock()
-                if sink.recv_batch(received) != BURST:
-                    raise RuntimeError("datagrams were lost")
-                times["in"].append(clock() - start + spent)
+                for way, addresses in ways.items():
+                    for i in range(BURST):
+                        sent.set_address(addresses[i % len(addresses)], i)
+                    start = clock()
+                    source.send_batch(sent)
+                    times[way].append(clock() - start + timed_poll(client))
+                    spent = timed_poll(server)
+                    start = clock()
+                    if sink.recv_batch(received) != BURST:
+                        raise RuntimeError("datagrams were lost")
+                    times["in"].append(clock() - start + spent)
     return {way: statistics.median(spent) / BURST for way, spent in times.items()}
 
 

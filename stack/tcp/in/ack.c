@@ -6,7 +6,7 @@
 
 /* The sample of RFC 6298: from the oldest byte now acknowledged, if nothing acknowledged was sent twice
  * (Karn); after a time-out the echoed timestamp (milliseconds, RFC 7323 section 4.1) serves, if it is
- * of the last copy: an older one says that the way is long, or that an ACK was lost. */
+ * of the last copy: an older one says that the path is long, or that an ACK was lost. */
 static int64_t rtt_of(struct tcb *t, const struct tcp_seg *seg, uint32_t ack)
 {
     const struct tx_record *first = txlog_first(&t->sent),

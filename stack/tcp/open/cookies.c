@@ -100,7 +100,7 @@ void tcp_cookie_answer(struct listener *l, const struct tcp_seg *seg)
         drop(st, DROP_TCP_SYN_FLOOD, seg->len);
         return;
     }
-    if (ip_path_find(st, pkt->src, l->tmpl.base.bound_if, &path))
+    if (ip_path_copy(st, pkt->src, l->tmpl.base.bound_if, &path))
         return;
     while (index && cookie_mss[index] > theirs)
         index--;

@@ -259,7 +259,7 @@ void tfo_not_taken(struct tcb *t)
     t->syn_data = 0;
 }
 
-/* Sections 4.1.3 and 4.2.1: what the SYN,ACK says about the server and its way, when its ACK has been
+/* Sections 4.1.3 and 4.2.1: what the SYN,ACK says about the server and its path, when its ACK has been
  * applied; `again`: the SYN had been sent more than once. */
 void tfo_on_syn_ack(struct tcb *t, const struct tcp_seg *seg, int again)
 {

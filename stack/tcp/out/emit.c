@@ -135,7 +135,7 @@ static void add_payload(struct tcb *t, struct tx_frame *f, const struct tcp_emit
         tx_add(t->base.st, f, piece[i].data, piece[i].len, chunk[i]);
 }
 
-/* Whoever emits goes the way that the routes say now. 0; -1: there is none, or the interface's queue is
+/* Whoever emits goes the path that the routes say now. 0; -1: there is none, or the interface's queue is
  * full: it waits, nothing is lost. */
 int tcp_emit(struct tcb *t, const struct tcp_emit *e)
 {

@@ -38,9 +38,9 @@ void tcp_send_ack(struct tcb *t)
     tcp_want_output(t);
 }
 
-/* There is no way now: the retransmission timer decides what becomes of what is in flight, and the persist
+/* There is no path now: the retransmission timer decides what becomes of what is in flight, and the persist
  * timer tries again what could not be sent at all. */
-static void wait_for_way(struct tcb *t)
+static void wait_for_path(struct tcb *t)
 {
     int handshake = t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_SYN_RCVD;
     if (t->deadline[TIMER_REXMT] != NEVER || t->fast_open & FASTOPEN_DEFERRED)
@@ -55,14 +55,14 @@ static void wait_for_way(struct tcb *t)
     tcp_arm_rexmt(t);
 }
 
-/* The way may be gone (address or route withdrawn, interface down): then it waits. */
+/* The path may be gone (address or route withdrawn, interface down): then it waits. */
 int tcp_path_ready(struct tcb *t)
 {
     uint32_t mtu = t->base.path.mtu;
     int err = ip_path_get(t->base.st, t->base.raddr, t->base.bound_if, &t->base.path);
     if (err) {
         t->base.soft_error = -err;
-        wait_for_way(t);
+        wait_for_path(t);
         return 0;
     }
     if (mtu != t->base.path.mtu)

@@ -44,7 +44,7 @@ void tcp_send_rst(struct bw_stack *st, const struct tcp_seg *seg)
         .src = pkt->dst, .dst = pkt->src, .sport = seg->dport, .dport = seg->sport, .ttl = 64};
     b.tos = pkt->tos & 0xfc; /* as Linux; an answer is not ECN-capable */
     struct ip_path path = {0};
-    if ((seg->flags & TCP_RST) || port_of_others(st, seg->dport) || ip_path_find(st, b.dst, 0, &path))
+    if ((seg->flags & TCP_RST) || port_of_others(st, seg->dport) || ip_path_copy(st, b.dst, 0, &path))
         return;
     if (seg->flags & TCP_ACK) {
         b.seq = seg->ack;
@@ -80,7 +80,7 @@ void tcp_abort_rst(struct tcb *t)
     struct ip_path path = {0};
     if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_CLOSED || t->state == BW_TCP_TIME_WAIT)
         return;
-    if (ip_path_find(s->st, b.dst, s->bound_if, &path) || !tcp_emit_bare(s->st, &b, &path, 0))
+    if (ip_path_copy(s->st, b.dst, s->bound_if, &path) || !tcp_emit_bare(s->st, &b, &path, 0))
         return;
     count(s->st, COUNT_TCP_RST_SENT);
     if (traced(t))
