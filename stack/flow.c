@@ -32,7 +32,7 @@ static uint32_t flow_hash(const struct bw_stack *st, uint8_t proto, const uint8_
     return (uint32_t)hsiphash(st->hash_key, &key, sizeof key);
 }
 
-static struct bw_sock **flow_chain(struct bw_stack *st, const struct bw_sock *s)
+static sock_ref_t *flow_chain(struct bw_stack *st, const struct bw_sock *s)
 {
     uint32_t h = flow_hash(st, kind_proto(s->kind), s->laddr, s->lport, s->raddr, s->rport, s->zone);
     return &st->flow_bucket[h & st->flow_mask];
@@ -42,10 +42,14 @@ struct bw_sock *flow_find(struct bw_stack *st, enum sock_kind kind, const uint8_
                           const uint8_t *raddr, uint16_t rport, uint32_t zone)
 {
     uint32_t h = flow_hash(st, kind_proto(kind), laddr, lport, raddr, rport, zone);
-    for (struct bw_sock *s = st->flow_bucket[h & st->flow_mask]; s; s = s->flow_next)
+    sock_ref_t next = st->flow_bucket[h & st->flow_mask];
+    while (next) {
+        struct bw_sock *s = sock_of(st, next);
         if (s->lport == lport && s->rport == rport && s->zone == zone && s->kind == kind &&
             ip_equal(s->raddr, raddr) && ip_equal(s->laddr, laddr))
             return s;
+        next = s->flow_next;
+    }
     return NULL;
 }
 
@@ -54,7 +58,7 @@ uint32_t flow_longest(const struct bw_stack *st)
     uint32_t most = 0;
     for (uint32_t i = 0; i <= st->flow_mask; i++) {
         uint32_t n = 0;
-        for (const struct bw_sock *s = st->flow_bucket[i]; s; s = s->flow_next)
+        for (sock_ref_t next = st->flow_bucket[i]; next; next = sock_of(st, next)->flow_next)
             n++;
         most = n > most ? n : most;
     }
@@ -63,9 +67,9 @@ uint32_t flow_longest(const struct bw_stack *st)
 
 void flow_add(struct bw_sock *s)
 {
-    struct bw_sock **head = flow_chain(s->st, s);
+    sock_ref_t *head = flow_chain(s->st, s);
     s->flow_next = *head;
-    *head = s;
+    *head = sock_ref(s);
     s->flags |= SOCK_CONNECTED;
     group_leave(s);
     if (s->kind != KIND_UDP)
@@ -76,9 +80,9 @@ void flow_del(struct bw_sock *s)
 {
     if (!(s->flags & SOCK_CONNECTED))
         return;
-    struct bw_sock **at = flow_chain(s->st, s);
-    while (*at != s)
-        at = &(*at)->flow_next;
+    sock_ref_t *at = flow_chain(s->st, s), ref = sock_ref(s);
+    while (*at != ref)
+        at = &sock_of(s->st, *at)->flow_next;
     *at = s->flow_next;
     s->flags &= ~(uint32_t)SOCK_CONNECTED;
     if (s->kind != KIND_UDP)

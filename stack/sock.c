@@ -40,13 +40,13 @@ struct bw_sock *sock_alloc(struct bw_stack *st, enum sock_kind kind)
 static void forget_change(struct bw_sock *s)
 {
     struct bw_stack *st = s->st;
-    struct bw_sock **at = &st->changed_head, *previous = NULL;
-    while (*at != s) {
+    sock_ref_t ref = sock_ref(s), *at = &st->changed_head, previous = 0;
+    while (*at != ref) {
         previous = *at;
-        at = &previous->changed_next;
+        at = &sock_of(st, previous)->changed_next;
     }
     *at = s->changed_next;
-    if (st->changed_tail == s)
+    if (st->changed_tail == ref)
         st->changed_tail = previous;
 }
 
@@ -354,12 +354,12 @@ struct bw_stack *bw_sock_stack(struct bw_sock *s)
 
 struct bw_sock *bw_pop_changed(struct bw_stack *st)
 {
-    struct bw_sock *s = st->changed_head;
-    if (!s)
+    if (!st->changed_head)
         return NULL;
+    struct bw_sock *s = sock_of(st, st->changed_head);
     st->changed_head = s->changed_next;
     if (!st->changed_head)
-        st->changed_tail = NULL;
+        st->changed_tail = 0;
     s->flags &= ~(uint32_t)SOCK_CHANGED;
     return s;
 }

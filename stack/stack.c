@@ -57,13 +57,13 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     struct bw_trace_record *ring = part(l, cfg->trace_records * sizeof *ring, 64);
     struct neigh *entries = part(l, cfg->max_neighs * sizeof *entries, 64);
     uint32_t *neigh_bucket = part(l, neighs * sizeof *neigh_bucket, 64);
-    struct bw_sock **flow_bucket = part(l, flows * sizeof *flow_bucket, 64);
+    sock_ref_t *flow_bucket = part(l, flows * sizeof *flow_bucket, 64);
     struct bw_sock **bind_bucket = part(l, flows * sizeof *bind_bucket, 64);
     uint32_t *port_flows = part(l, 65536 * sizeof *port_flows, 64);
     struct tx_frame *queues = part(l, (size_t)(MAX_IFACES + 1) * TXQ_SIZE * sizeof *queues, 64);
     uint8_t *punts = part(l, (size_t)BW_PUNT_CLASSES * PUNT_QUEUE, 64);
     struct frag_table *frags = part(l, sizeof *frags, 4096);
-    uint32_t slab_size = (sizeof(struct listener) + 63) & ~63u;
+    uint32_t slab_size = sizeof(struct listener);
     uint8_t *slab = part(l, (size_t)cfg->max_socks * slab_size, 64);
     uint16_t *refs = part(l, chunks * sizeof *refs, 64);
     uint32_t *free_chunks = part(l, chunks * sizeof *free_chunks, 64);

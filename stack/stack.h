@@ -18,6 +18,8 @@
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
+enum { LINE_SIZE = 64 };
+#define CACHE_LINE _Alignas(LINE_SIZE) /* begins one */
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 enum {
@@ -128,9 +130,9 @@ struct ip_path {
     uint32_t pmtu_gen; /* of pmtu_set, which the destination lies in */
     uint32_t pmtu_set;
     uint32_t ifindex;
-    uint32_t mtu;   /* path MTU for this destination */
     uint32_t neigh; /* entry of st->neighs, or NEIGH_NONE; revalidated through neigh_gen */
     uint32_t neigh_gen;
+    uint32_t mtu;      /* path MTU for this destination */
     uint8_t flags;     /* BW_ROUTE_* */
     uint8_t answer;    /* what goes there answers what anybody may have sent */
     uint16_t link_mtu; /* the interface's or the route's, whatever the path has taught */
@@ -181,27 +183,34 @@ enum {
     SOCK_RCVBUF_LOCK = 1024,
 };
 
+/* A socket by its place in the arena (sock_of, sock_ref); 0: none. */
+typedef uint32_t sock_ref_t;
+
+/* The first cache line is all that a look-up and a change of readiness read; the second begins with what the
+ * bind table reads. */
 struct bw_sock {
-    struct bw_stack *st;
-    uint8_t kind; /* enum sock_kind */
-    uint8_t reuseaddr, reuseport, broadcast;
-    uint32_t flags; /* SOCK_* */
     uint8_t laddr[16], raddr[16];
     uint16_t lport, rport;
     uint32_t zone;
-    uint32_t bound_if; /* BW_OPT_BINDTOIF */
-    int so_error;      /* pending, positive errno; taken once */
-    int soft_error;    /* told by SO_ERROR, or by a time-out instead of ETIMEDOUT */
-    uint8_t ttl, tos, mtu_discover, recverr;
-    int linger;              /* seconds, -1: off, -2: without end */
-    uint32_t sndbuf, rcvbuf; /* bounds in bytes */
-    struct ip_path path;
-    struct bw_sock *flow_next; /* chain in the flow table */
+    sock_ref_t flow_next; /* chain in the flow table */
+    sock_ref_t changed_next;
+    uint8_t kind; /* enum sock_kind */
+    uint8_t reuseaddr, reuseport, broadcast;
+    uint32_t flags; /* SOCK_* */
+    struct bw_stack *st;
+
     struct bw_sock *bind_next; /* chain in the bind table */
     struct bind_group *group;  /* the SO_REUSEPORT group it shares its entry there with, or NULL */
-    struct bw_sock *changed_next;
+    uint32_t bound_if;         /* BW_OPT_BINDTOIF */
+    uint32_t id;               /* index in the slab */
+    int so_error;              /* pending, positive errno; taken once */
+    int soft_error;            /* told by SO_ERROR, or by a time-out instead of ETIMEDOUT */
+    struct ip_path path;
+
+    uint8_t ttl, tos, mtu_discover, recverr;
+    int linger;                  /* seconds, -1: off, -2: without end */
+    uint32_t sndbuf, rcvbuf;     /* bounds in bytes */
     void *user;                  /* the driver's */
-    uint32_t id;                 /* index in the slab */
     uint32_t rcvtimeo, sndtimeo; /* ms, 0: none, UINT32_MAX: no wait */
     int32_t priority;
     uint8_t timestamp; /* BW_TIMESTAMP_* */
@@ -302,13 +311,14 @@ struct bw_stack {
     struct udp_broadcast *broadcast;
 
     struct wheel wheel;
-    struct bw_sock **flow_bucket, **bind_bucket;
+    sock_ref_t *flow_bucket;
+    struct bw_sock **bind_bucket;
     uint32_t flow_mask, bind_mask;
     uint32_t *port_flows; /* TCP flows by local port */
     uint8_t *slab;        /* max_socks entries of slab_size bytes */
     uint32_t slab_size, slab_touched, slab_free, socks_used;
 
-    struct bw_sock *changed_head, *changed_tail;
+    sock_ref_t changed_head, changed_tail;
     struct punt_queue punt[BW_PUNT_CLASSES];
     uint32_t punt_next, punt_count;
 
@@ -330,6 +340,16 @@ struct bw_stack {
 static inline struct bw_sock *sock_at(const struct bw_stack *st, uint32_t id)
 {
     return (struct bw_sock *)(st->slab + (size_t)id * st->slab_size);
+}
+
+enum { REF_SHIFT = 4 };
+static inline struct bw_sock *sock_of(const struct bw_stack *st, sock_ref_t ref)
+{
+    return (struct bw_sock *)((uintptr_t)st + ((uintptr_t)ref << REF_SHIFT));
+}
+static inline sock_ref_t sock_ref(const struct bw_sock *s)
+{
+    return (sock_ref_t)(((uintptr_t)s - (uintptr_t)s->st) >> REF_SHIFT);
 }
 
 /* ---- counting ---------------------------------------------------------------------------------- */
@@ -368,13 +388,15 @@ static inline void sock_changed(struct bw_sock *s)
 {
     if ((s->flags & (SOCK_OBSERVED | SOCK_CHANGED)) != SOCK_OBSERVED)
         return;
+    struct bw_stack *st = s->st;
+    sock_ref_t ref = sock_ref(s);
     s->flags |= SOCK_CHANGED;
-    s->changed_next = NULL;
-    if (s->st->changed_tail)
-        s->st->changed_tail->changed_next = s;
+    s->changed_next = 0;
+    if (st->changed_tail)
+        sock_of(st, st->changed_tail)->changed_next = ref;
     else
-        s->st->changed_head = s;
-    s->st->changed_tail = s;
+        st->changed_head = ref;
+    st->changed_tail = ref;
 }
 
 /* ---- flow table (flow.c): exact four-tuples, and bound ports ---------------------------------- */

@@ -41,7 +41,7 @@ void tcp_set_state(struct tcb *t, int state)
  * has been given back (tcp_shed). */
 void tcp_renew(struct tcb *t)
 {
-    enum { CONNECTION = offsetof(struct tcb, iss) };
+    enum { CONNECTION = offsetof(struct tcb, snd_una) };
     memset((char *)t + CONNECTION, 0, sizeof *t - CONNECTION);
     byteq_init(&t->sndq);
     byteq_init(&t->rcvq);

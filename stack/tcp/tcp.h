@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The TCP control block and what TCP's files share. Field names are the RFC's. */
+/* What TCP's files share, beside the control block (tcb.h). */
 #ifndef BW_TCP_H
 #define BW_TCP_H
 
@@ -9,6 +9,7 @@
 #include "open/fast_open.h"
 #include "in/ooo.h"
 #include "seq.h"
+#include "tcb.h"
 
 #define MS 1000000ll
 #define SECOND 1000000000ll
@@ -81,32 +82,6 @@ struct tcp_seg {
     struct tx_piece piece[TCP_MERGE_PIECES];
 };
 
-/* A set of sequence ranges [start, end), none touching another. */
-struct range {
-    uint32_t start, end;
-};
-struct ranges {
-    struct range *r;
-    uint16_t n, cap;
-    uint32_t bytes; /* of all ranges; kept for sorted sets */
-};
-
-/* A transmission: [seq, end) left at `sent`; and how things were then, for delivery rates (rate.c). */
-struct tx_record {
-    uint32_t seq, end;
-    int64_t sent;
-    uint32_t serial;                         /* the order of transmissions, also of those of one instant */
-    uint32_t delivered;                      /* the low half of t->delivered */
-    uint32_t ack_age;                        /* since the last delivery */
-    uint32_t send_age : 31, app_limited : 1; /* since the flight's first segment left */
-};
-enum { TXLOG_INLINE = 2, TXLOG_MAX = 1 << 16, TXLOG_RESENT_MAX = 4096 /* walked for each delivery */ };
-struct tx_log {
-    struct tx_record *heap; /* NULL: inl serves */
-    struct tx_record inl[TXLOG_INLINE];
-    uint32_t head, n, cap;
-};
-
 /* What one segment's acknowledgment told. */
 struct delivery {
     uint32_t acked;          /* how far snd_una moved */
@@ -124,180 +99,6 @@ struct delivery {
     struct tx_record newest; /* of what was delivered, the transmission that left last; empty: none */
     uint8_t newest_resent;
 };
-
-/* What a receiver needs to size its buffer by itself (buffers.c). */
-struct rcv_tuning {
-    int64_t rtt;                   /* round trip as the receiver sees it; 0: not known */
-    int64_t rtt_begin, read_begin; /* when the two measurements began */
-    uint32_t rtt_seq;              /* without timestamps: a round is over when rcv_nxt is here */
-    uint32_t tsecr;                /* with them: the last echo measured */
-    uint32_t read, space;          /* bytes the program read in this round, and in the fullest so far */
-};
-
-/* In the order in which they are served when several are due: a probe stands in for the time-out. */
-enum tcp_timer { TIMER_PROBE, TIMER_REXMT, TIMER_PACE, TIMER_DELACK, TIMER_KEEP, TIMER_STATE, TCP_TIMERS };
-
-struct tcb;
-struct listener;
-
-/* What only people ask for (info.c), in the words of RFC 4898. */
-enum tcp_limit { LIMIT_IDLE, LIMIT_BUSY, LIMIT_RWND, LIMIT_SNDBUF, LIMITS = 3 };
-struct tcp_stats {
-    uint64_t bytes_acked, bytes_received, bytes_sent, bytes_retrans;
-    uint32_t segs_out, segs_in, data_segs_out, data_segs_in;
-    uint32_t delivered, delivered_ce, dsack_dups, reorderings, ooo_segs; /* segments; events */
-    uint32_t timeout_ms; /* in recoveries of time-outs that are over */
-    uint16_t timeouts, timeout_recoveries;
-    uint8_t limit; /* LIMIT_*: what the sender is doing since limit_begin */
-    uint8_t rate_app_limited;
-    uint32_t rate_bytes, rate_us; /* the last delivery-rate sample */
-    int64_t timeout_begin;        /* 0: none */
-    int64_t last_data_received;
-    int64_t limit_begin;
-    uint64_t limited[LIMITS]; /* ns in each LIMIT_* but idle */
-};
-
-/* Path MTU discovery by probes (mtu_probe.c); sizes are path MTUs less 40. */
-enum { MTU_IDLE, MTU_SENT, MTU_LOST };
-struct tcp_mtu {
-    uint16_t low, high, size;     /* low 0: no search; the size of the probe under way */
-    uint8_t state, tries, at_top; /* MTU_*; inconclusive probes; the next one tries `high` itself */
-    uint32_t seq, end;            /* of the probe */
-    int64_t next;                 /* none earlier */
-};
-
-/* Whether a connect has begun, and whether its success was told. A connection's end changes neither: a socket
- * connects anew only after a connect has told of the failure. */
-enum ss_state { SS_UNCONNECTED, SS_CONNECTING, SS_CONNECTED, SS_DISCONNECTING };
-
-struct tcb {
-    struct bw_sock base;
-    uint8_t state;             /* BW_TCP_* */
-    uint8_t fast_open;         /* FASTOPEN_*, of which FASTOPEN_OPTIONS are the user's */
-    struct tcp_fast_open *tfo; /* a listener's; a pending child's reference to it; else NULL */
-
-    /* ---- options of the user, up to iss: a listener's children take all of them ------------------- */
-    uint8_t nodelay, cork, keepalive, oobinline, offer_ts, offer_sack, offer_wscale;
-    uint8_t syn_retries, keep_count, congestion, ecn_option; /* ecn_option: BW_ECN_* */
-    uint16_t user_mss;
-    int32_t linger2, defer_accept;
-    uint32_t user_timeout;          /* ms, 0: R2 decides */
-    uint32_t keep_idle, keep_intvl; /* seconds */
-    uint32_t trace_id; /* its number in the trace, TRACE_WANTED before it is opened; 0: not traced */
-    uint64_t max_pacing_rate;
-
-    /* ---- one connection, from here to the end: tcp_renew() begins all of it anew ------------------ */
-    /* send sequence space, RFC 9293 3.3.1 */
-    uint32_t iss, snd_una, snd_nxt, snd_wnd, snd_wl1, snd_wl2, max_snd_wnd;
-    uint32_t snd_sml;  /* end of the last segment shorter than the MSS */
-    struct byteq sndq; /* byte 0 is snd_una (after the SYN) */
-    uint8_t syn_acked, fin_queued, fin_sent, fin_acked;
-    uint8_t snd_wscale, rcv_wscale, use_ts, use_sack, use_wscale;
-    uint8_t push_wanted, more_coming;
-    uint8_t syn_again;  /* the SYN or SYN,ACK is to be sent again */
-    uint8_t snd_urgent; /* there is urgent data up to snd_up, not acknowledged yet */
-    uint32_t snd_up;
-
-    /* receive sequence space */
-    uint32_t irs, rcv_nxt, rcv_adv; /* rcv_adv: right edge of the window announced */
-    uint32_t last_ack_sent, rcv_mss;
-    uint32_t unacked;  /* bytes received since the last ACK went out */
-    struct byteq rcvq; /* its end is rcv_nxt */
-    struct ranges ooo; /* received ahead of rcv_nxt, most recent first (RFC 2018) */
-    uint8_t fin_received, ack_now, in_quickack;
-    uint8_t rcv_no_memory; /* a promised window could not be kept: only what there is room for is announced */
-    uint8_t pushed;        /* what is not acknowledged yet ended with PSH */
-    uint8_t ooo_kind;      /* OOO_*, if ooo_pprev is set */
-    uint32_t ooo_chunks, ooo_since; /* what it is charged; since it last made progress, in seconds */
-    struct tcb *ooo_next, **ooo_pprev;
-    uint8_t ooo_fin;
-    uint32_t ooo_fin_seq;
-    uint16_t urg_data; /* URG_*, and the urgent byte; 0: no mark ahead */
-    uint32_t urg_seq;  /* of the urgent byte */
-
-    struct rcv_tuning tuning;
-
-    /* timestamps, RFC 7323 */
-    uint32_t ts_recent, ts_offset;
-    int64_t ts_recent_age;
-
-    /* round-trip time and timers, RFC 6298 */
-    int64_t srtt, rto, min_rtt;
-    int64_t rttvar, rttvar_max, rttvar_high; /* now; the largest since rttvar_end; what RTO counts with */
-    uint32_t rttvar_end;
-    uint8_t backoff, retries, probes, persisting;
-    int64_t deadline[TCP_TIMERS];
-    struct timer timer; /* at the earliest deadline or before */
-    int64_t last_sent;  /* something that occupies sequence space */
-    int64_t last_received, first_unacked;
-
-    /* loss recovery: what is outstanding is sacked, or lost (and not sent again yet), or in flight */
-    struct ranges sacked, lost; /* sorted */
-    struct tx_log sent, resent; /* first transmissions, retransmissions */
-    uint32_t recover, dupacks, retransmits, sent_serial;
-    uint8_t recovering; /* RECOVERY_* */
-    uint8_t probing;    /* TIMER_PROBE: PROBE_* */
-    /* RACK, RFC 8985 section 5.3 */
-    int64_t rack_rtt;
-    uint32_t rack_serial, rack_end, rack_fack, rack_round;
-    uint32_t rack_judged; /* first transmissions below are lost, sacked or acknowledged */
-    uint8_t reordering_seen, reo_mult, reo_persist, rack_valid;
-    uint16_t reordering; /* segments that overtook another, at most; Linux's tcpi_reordering */
-    /* tail loss probe, RFC 8985 section 7 */
-    uint8_t tlp_out, tlp_resent, tlp_new; /* tlp_new: one segment more than cwnd lets */
-    uint32_t tlp_end, tlp_flight;         /* tlp_flight: max_flight then */
-    /* proportional rate reduction, RFC 6937 */
-    uint32_t prr_delivered, prr_out, prr_flight;
-    /* undo of a reduction that proves wrong */
-    uint8_t undo_valid;
-    uint8_t frto; /* FRTO_*: the time-out may prove spurious by what arrives (RFC 5682) */
-    uint32_t undo_cwnd, undo_ssthresh, undo_ts;
-    uint32_t undo_bytes;       /* sent again since, and no D-SACK said that it was in vain; ... */
-    struct ranges undo_resent; /* ... which */
-    /* D-SACK to report, RFC 2883 */
-    uint32_t dsack_start, dsack_end;
-    uint8_t dsack_of_this; /* it is of the segment being read */
-
-    /* congestion control */
-    const struct tcp_cc *cc;
-    uint32_t cwnd, ssthresh, mss;
-    uint32_t newly_lost;             /* taken as lost since the last report to cc */
-    uint32_t max_flight, flight_end; /* most in flight since snd_una passed the last flight_end */
-    uint32_t peer_mss;
-    struct tcp_mtu mtu;
-    struct tcp_ecn ecn;
-    uint64_t cc_state[16];
-    /* delivery rate */
-    uint64_t delivered; /* bytes, in all */
-    int64_t delivered_time, first_sent_time;
-    uint64_t app_limited; /* until t->delivered exceeds this the samples tell of the program; 0: no */
-    /* pacing, in bytes a second; 0: none */
-    uint64_t pacing_rate;
-    int64_t pace_next; /* the next quantum may leave */
-    uint32_t pace_left;
-
-    /* RFC 5961 */
-    int64_t challenge_start;
-    uint8_t challenges;
-
-    uint8_t ss;            /* enum ss_state: what connect and listen go by */
-    uint8_t was_connected; /* reached ESTABLISHED */
-    uint8_t orphan;        /* its user has let go; counted */
-    uint8_t on_ready;
-    struct tcb *ready_next, **ready_pprev; /* connections that want to send */
-
-    struct tcp_stats stats;
-    uint16_t syn_data;      /* bytes that our SYN took along (Fast Open, RFC 7413) */
-    uint8_t syn_data_acked; /* a SYN's data, ours or the peer's, was taken */
-
-    struct listener *listener; /* while in its queues */
-    struct tcb *queue_next, **queue_pprev;
-};
-
-enum { RECOVERY_NONE, RECOVERY_FAST, RECOVERY_TIMEOUT };
-enum { FRTO_NONE, FRTO_FIRST, FRTO_NEW, FRTO_WATCH };
-enum { URG_VALID = 0x100, URG_NOTYET = 0x200, URG_READ = 0x400 };
-enum { PROBE_NONE, PROBE_REORDER, PROBE_TAIL };
 
 /* A listener: bounded half-open children and a bounded accept queue. */
 struct listener {

@@ -34,7 +34,7 @@ static struct bw_sock *connecting(struct bw_stack *st, struct bw_sock *s)
 /* What a closed socket may have left in each field: anything. Its received data is still to be freed. */
 static void poison(struct tcb *t)
 {
-    enum { CONNECTION = offsetof(struct tcb, iss) };
+    enum { CONNECTION = offsetof(struct tcb, snd_una) };
     CHECK(t->state == BW_TCP_CLOSED && !t->on_ready && !timer_is_set(&t->timer));
     memset((char *)t + CONNECTION, 0xa5, sizeof *t - CONNECTION);
     byteq_init(&t->rcvq);
@@ -60,7 +60,8 @@ static struct tcb nameless(const struct bw_sock *s)
     t.sndq.map = t.rcvq.map = NULL; /* the queue's own */
     t.base.lport = 0;
     t.base.id = 0;
-    t.base.flow_next = t.base.bind_next = t.base.changed_next = NULL;
+    t.base.bind_next = NULL;
+    t.base.flow_next = t.base.changed_next = 0;
     return t;
 }
 

@@ -185,7 +185,7 @@ int tcp_reader_waits(struct tcb *t)
 static int nobody_reads(const struct tcb *t)
 {
     const uint32_t both = SOCK_SHUT_RD | SOCK_SHUT_WR;
-    return !t->listener && (!(t->base.flags & SOCK_OPEN) || (t->base.flags & both) == both);
+    return (!(t->base.flags & SOCK_OPEN) || (t->base.flags & both) == both) && !t->listener;
 }
 
 /* The stream ends at `end`: out-of-order data from there on was never part of it. */

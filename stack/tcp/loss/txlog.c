@@ -29,8 +29,12 @@ const struct tx_record *txlog_at(struct tx_log *log, uint32_t i)
 
 void txlog_clear(struct tx_log *log)
 {
-    free(log->heap);
-    *log = (struct tx_log){0};
+    log->n = log->head = 0;
+    if (log->heap) {
+        free(log->heap);
+        log->heap = NULL;
+        log->cap = 0;
+    }
 }
 
 void txlog_pop(struct tx_log *log)
@@ -86,6 +90,8 @@ void txlog_acked(struct tx_log *log, uint32_t una)
 void txlog_acked_any(struct tx_log *log, uint32_t una)
 {
     uint32_t kept = 0, n = log->n;
+    if (!n)
+        return;
     for (uint32_t i = 0; i < n; i++) {
         struct tx_record r = *record_at(log, i);
         if (seq_gt(r.end, una)) {

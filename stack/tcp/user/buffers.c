@@ -103,6 +103,7 @@ void tcp_tuning_begin(struct tcb *t)
     uint32_t flight = TCP_INITIAL_SEGMENTS * t->mss, half = t->base.rcvbuf / 2;
     t->tuning = (struct rcv_tuning){
         .rtt_begin = now, .read_begin = now, .space = flight < half ? flight : half};
+    t->rcv_tsecr = 0;
     t->tuning.rtt_seq = seq_max(t->rcv_adv, t->rcv_nxt + 1);
 }
 
@@ -124,10 +125,10 @@ void tcp_tuning_data(struct tcb *t, const struct tcp_seg *seg)
 {
     struct rcv_tuning *r = &t->tuning;
     if (t->use_ts) {
-        if (!seg->has_ts || seg->tsecr == r->tsecr || seg->len < t->rcv_mss)
+        if (!seg->has_ts || seg->tsecr == t->rcv_tsecr || seg->len < t->rcv_mss)
             return;
         int32_t ms = (int32_t)(tcp_ts_now(t) - seg->tsecr);
-        r->tsecr = seg->tsecr;
+        t->rcv_tsecr = seg->tsecr;
         if (ms >= 0 && ms < 120000)
             rtt_seen(r, ms * MS);
     } else if (seq_ge(t->rcv_nxt, r->rtt_seq)) {
