@@ -6,10 +6,7 @@ tells why through `missing`.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from dataclasses import dataclass
-from importlib import metadata
 
 
 @dataclass(frozen=True)
@@ -24,6 +21,9 @@ class Library:
 
     def lacking(self) -> str:
         """The first thing that is not on this machine, or "" if the driver can be built."""
+        import shutil
+        import subprocess
+
         for tool in ("pkg-config", *self.tools):
             if shutil.which(tool) is None:
                 return tool
@@ -77,6 +77,8 @@ def missing(kind: str, error: ImportError) -> str:
 
 def _from_a_wheel() -> bool:
     """Whether what is installed is a wheel made for other machines (tools/setup/wheel.py)."""
+    from importlib import metadata
+
     try:
         tags = metadata.distribution("barewire").read_text("WHEEL")
     except metadata.PackageNotFoundError:

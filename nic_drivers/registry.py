@@ -1,9 +1,10 @@
 """The kinds of devices there are, and opening one by its name.
 
-A driver registers its kind when it is imported (nic_drivers/__init__.py imports those that are
-part of barewire). The options that wrap a device in middleware are the same for every kind, and
-are added here: `tap:tap0?loss=1%&delay=10ms&pcap=/tmp/x.pcap`. The capture is the outer layer: it
-shows what the stack sent, and what reached it.
+A driver registers its kind when it is imported; those that are part of barewire are imported when a
+device is first asked for by name, for some bring large libraries with them. The options that wrap a
+device in middleware are the same for every kind, and are added here:
+`tap:tap0?loss=1%&delay=10ms&pcap=/tmp/x.pcap`. The capture is the outer layer: it shows what the stack
+sent, and what reached it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 
 from . import driving
 from .device import Device
@@ -54,6 +57,19 @@ class _Kind:
     running: Running
 
 
+_DRIVERS = (
+    "dpdk.dpdk",
+    "fault.fault",
+    "late.late",
+    "packet.packet",
+    "pcap.pcap",
+    "pipe.callback",
+    "pipe.pipe",
+    "raw.raw",
+    "tap.tap",
+    "uring.uring",
+    "xdp.xdp",
+)
 _kinds: dict[str, _Kind] = {}
 _wrappers: list[tuple[int, Wrapper, Mapping[str, str]]] = []
 
@@ -80,14 +96,23 @@ def register_wrapper(wrapper: Wrapper, options: Mapping[str, str], place: int) -
     _wrappers.sort(key=lambda entry: entry[0])
 
 
+@cache
+def load_drivers() -> None:
+    """Imports the drivers that are part of barewire, which register themselves."""
+    for name in _DRIVERS:
+        import_module(f".{name}", __package__)
+
+
 def common_options() -> dict[str, str]:
     """The options every kind has, with a line of help each."""
+    load_drivers()
     wrapping = {name: text for _, _, options in _wrappers for name, text in options.items()}
     return {**driving.OPTIONS, **wrapping}
 
 
 def available() -> list[DeviceInfo]:
     """Every kind, by name, and whether it can be used here."""
+    load_drivers()
     found = []
     for name, kind in sorted(_kinds.items()):
         reason = kind.probe()
@@ -98,6 +123,7 @@ def available() -> list[DeviceInfo]:
 def running() -> list[RunningDevice]:
     """The devices that run on this machine, of the kinds that leave a trace of it (xdp: its
     program). Raises DeviceError where that may not be looked at."""
+    load_drivers()
     return [device for _, kind in sorted(_kinds.items()) for device in kind.running()]
 
 
@@ -105,6 +131,7 @@ def open_device(device: str | DeviceSpec | Device) -> Device:
     """Opens a device by name or spec; a Device is passed through. Raises DeviceError."""
     if isinstance(device, Device):
         return device
+    load_drivers()
     spec = parse_device_name(device) if isinstance(device, str) else device
     kind = _kinds.get(spec.kind)
     if kind is None:

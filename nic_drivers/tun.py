@@ -16,8 +16,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
-
-from pyroute2 import IPRoute, NetlinkError
+from typing import TYPE_CHECKING
 
 from ._netdev import lib
 from .device import stable_mac
@@ -27,6 +26,9 @@ from .guard.guard import GUARD_HELP, GUARD_RATE_MAX, load_tun_guard
 from .helper_thread import in_thread
 from .interface import interface
 from .names import DeviceSpec, parse_between, parse_choice, parse_flag, parse_mac, parse_text
+
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute  # loaded where it is needed: it takes longer than all the rest
 
 TUN_PATH = "/dev/net/tun"
 
@@ -325,6 +327,8 @@ def _attach_error(error: OSError, request: TunRequest) -> DeviceError:
 
 def _is_of_one_queue(request: TunRequest) -> bool:
     """Is the interface of the kind asked for, but with one queue only?"""
+    from pyroute2 import IPRoute
+
     kinds = {"tun": 1, "tap": 2}
     with IPRoute() as route:
         for link in route.get_links(*route.link_lookup(ifname=request.name)):
@@ -370,6 +374,8 @@ def _configure(name: str, request: TunRequest, created: bool) -> None:
     interface that stayed has already is left as it is, and needs no privilege."""
     if not (created or request.host or request.mtu):
         return
+    from pyroute2 import IPRoute, NetlinkError
+
     link = interface(name)
     try:
         with IPRoute() as route:

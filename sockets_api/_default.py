@@ -8,7 +8,6 @@ barewire.socket. See variable() for when it is ignored.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 import threading
@@ -118,6 +117,8 @@ def _is_privileged_beyond_its_caller() -> bool:
     """As the dynamic loader decides it (AT_SECURE), and as it may have become since."""
     if os.getuid() != os.geteuid() or os.getgid() != os.getegid():
         return True
+    import ctypes
+
     getauxval = ctypes.CDLL(None).getauxval
     getauxval.argtypes, getauxval.restype = [ctypes.c_ulong], ctypes.c_ulong
     return bool(getauxval(_AT_SECURE))

@@ -11,7 +11,6 @@ import os
 import socket as _std
 import sys
 from collections.abc import Callable
-from importlib.abc import MetaPathFinder
 from typing import Any
 
 ASYNCIO = (
@@ -45,7 +44,7 @@ def watch() -> None:
         _watch_asyncio(sys.modules["asyncio.base_events"])
 
 
-class _Imports(MetaPathFinder):
+class _Imports:
     """Finds nothing: sees what is imported."""
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> None:

@@ -6,8 +6,8 @@ originals it takes from here, and this module is imported before any swap.
 
 from __future__ import annotations
 
-import select
 import selectors
-import socket
+
+from barewire.nic_drivers.kernel import select, socket
 
 __all__ = ["select", "selectors", "socket"]

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import threading
 import time
 from collections import deque
@@ -40,6 +39,7 @@ SHIFT = 1 * MS  # ns of turns in a row until the thread rests as long as they to
 LONGEST_REST = 10 * MS  # ... but not longer
 COMPLAIN_EVERY = 10 * SECOND  # a failure is always counted, and logged so often
 TIMERS_PAUSE = 1 * SECOND  # after timers that failed: they may be due for ever
+NEVER: int = 2**63 - 1
 NO_PUNT = 0xFF  # a class that C does not have
 
 _WHAT: dict[int, str] = {cls: f"a punt of class {cls.name}" for cls in PuntClass}
@@ -246,11 +246,9 @@ class ControlWorker:
             os.close(fd)
 
     def _run_with(self, fd: int) -> None:
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
         while not self._stopping:
             try:
-                self._work(poll)
+                self._work(fd)
             except BaseException:  # outside of a piece, or an interrupt that somebody made up
                 self._failed("its thread")
                 time.sleep(LONGEST_REST / SECOND)
@@ -258,7 +256,7 @@ class ControlWorker:
             self._ended = True
             self._answer_calls()
 
-    def _work(self, poll: select.poll) -> None:
+    def _work(self, fd: int) -> None:
         """Turns until nothing is left and then a sleep, or for a shift and then a rest."""
         began = time.monotonic_ns()
         with self._lock:
@@ -273,5 +271,7 @@ class ControlWorker:
         if took:
             time.sleep(min(took, LONGEST_REST) / SECOND)
             return
-        left = None if deadline is None else max(0, deadline - self._now())
-        poll.poll(None if left is None else -(-left // MS))
+        self._sleep(fd, NEVER if deadline is None else max(0, deadline - self._now()))
+
+    def _sleep(self, fd: int, ns: int) -> None:
+        lib.host_await_work(fd, ns)  # in C: what `select` is by now, nobody knows

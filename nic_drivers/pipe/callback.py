@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import select
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
@@ -18,6 +17,7 @@ from typing import Any
 from .._netdev import ffi, lib
 from ..device import Device, Tally, stable_mac
 from ..errors import DeviceError, invalid
+from ..kernel import select
 from ..names import DeviceSpec, parse_between, parse_choice, parse_mac
 from ..registry import register
 from .pipe import PipeEnd, pipe_pair

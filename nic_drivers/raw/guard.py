@@ -12,10 +12,10 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-import socket
 import struct
 
 from ..errors import DeviceError
+from ..kernel import socket
 from .ports import Ports
 
 _NETLINK_NETFILTER = 12

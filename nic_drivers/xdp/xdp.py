@@ -14,8 +14,6 @@ import secrets
 import time
 from typing import Any
 
-from pyroute2 import IPRoute
-
 from ..device import Device, stable_mac
 from ..driving import ONE_QUEUE, QUEUE_OPTIONS, Queues, queues_of
 from ..errors import DeviceError, invalid
@@ -168,6 +166,8 @@ def _running() -> list[RunningDevice]:
 
 def _programs() -> dict[tuple[int, int], str]:
     """Names of this namespace's interfaces by index and the id of the XDP program on them."""
+    from pyroute2 import IPRoute
+
     found = {}
     with IPRoute() as route:
         for link in route.get_links():

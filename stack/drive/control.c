@@ -3,6 +3,7 @@
 #include "host.h"
 
 #include <string.h>
+#include <time.h>
 
 /* The call, then whatever it made ready to send. */
 #define CONTROL_CALL(h, call) \
@@ -121,6 +122,13 @@ int host_work_fd(struct host *h)
     rc = h->work_fd;
     host_unlock(h);
     return rc;
+}
+
+void host_await_work(int fd, int64_t ns)
+{
+    struct pollfd poll = {.fd = fd, .events = POLLIN};
+    struct timespec ts = {ns / 1000000000, ns % 1000000000};
+    ppoll(&poll, 1, ns == NEVER ? NULL : &ts, NULL);
 }
 
 uint32_t host_take_gone(struct host *h)

@@ -69,6 +69,9 @@ int host_burst(struct host *h);
 /* Descriptor (eventfd) that is readable while work for Python may wait. Calls that wait leave it to whoever
  * reads this: host_punt_pop makes it unreadable when it finds nothing. */
 int host_work_fd(struct host *h);
+/* Sleeps until a copy of that descriptor is readable, or ns are over (INT64_MAX: never), or a signal comes. The
+ * host may go meanwhile. */
+void host_await_work(int fd, int64_t ns);
 int host_tell_work(struct host *h); /* makes it readable, for whoever drains it to look */
 /* Interfaces whose device has gone since the last call, as bits 1 << index. */
 uint32_t host_take_gone(struct host *h);

@@ -184,10 +184,11 @@ def test_a_turn_is_bounded_and_a_shift_is_followed_by_a_rest(
         wire.stack.control.on_punt = piece  # type: ignore[method-assign]
         fake = SimpleNamespace(monotonic_ns=lambda: clock[0], sleep=rests.append)
         monkeypatch.setattr(worker, "time", fake)
-        sleeps = SimpleNamespace(poll=lambda timeout: rests.append("asleep"))
+        asleep = lambda *arguments: rests.append("asleep")  # noqa: E731
+        monkeypatch.setattr(worker.ControlWorker, "_sleep", asleep)
         while "asleep" not in rests:
             before, began = done[0], clock[0]
-            wire.stack._worker._work(sleeps)  # type: ignore[arg-type]
+            wire.stack._worker._work(-1)
             assert done[0] - before < 40 + worker.TURN_PUNTS
             if rests[-1] != "asleep":
                 assert rests[-1] == (clock[0] - began) / 1e9, "half of the time is the program's"

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from barewire.nic_drivers import libraries
 from barewire.nic_drivers.libraries import LIBRARIES, missing
 from barewire.nic_drivers.uring import _uring
 
@@ -49,7 +48,7 @@ def test_an_extension_that_was_not_built(
     def distribution(name: str) -> Any:
         return Installed()
 
-    monkeypatch.setattr(libraries.metadata, "distribution", distribution)
+    monkeypatch.setattr(metadata, "distribution", distribution)
     with pytest.raises(ImportError) as caught:
         __import__(f"barewire.nic_drivers.{kind}._absent")
     text = missing(kind, caught.value)
@@ -60,5 +59,5 @@ def test_it_is_not_installed_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def distribution(name: str) -> Any:
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(libraries.metadata, "distribution", distribution)
+    monkeypatch.setattr(metadata, "distribution", distribution)
     assert "built without it" in missing("dpdk", ModuleNotFoundError("no", name="x._dpdk"))
