@@ -89,6 +89,22 @@ struct netdev_xstat {
     uint64_t value;
 };
 
+/* How memory is mapped (memory.h); together they are bits. */
+enum {
+    BW_MEMORY_PRIVATE = 0,
+    BW_MEMORY_SHARED = 1, /* of a memfd, so that others can map it too */
+    BW_MEMORY_HUGE = 2,   /* on transparent huge pages, where the kernel has any */
+    BW_MEMORY_LOCKED = 4, /* what was touched once is never paged out */
+};
+
+/* Memory that is mapped: where it lies, and its memfd (-1: none, it is private). */
+struct netdev_memory {
+    uint8_t *base;
+    size_t len;
+    int fd;
+    int pad;
+};
+
 /* What arm() answers: what to sleep on. */
 struct netdev_arm {
     int fd;           /* descriptor to poll, or -1: none, sleep in naps of at most 1 ms */
@@ -124,6 +140,10 @@ struct netdev {
      * returns how many, or -errno. Any thread with the lock may call it, of a THREAD_BOUND device too,
      * and after the device is gone. */
     int (*xstats)(struct netdev *dev, struct netdev_xstat *out, int max);
+    /* May be NULL. Once, before any burst: every piece of every frame to transmit will lie in this memory, which
+     * outlives the device: so that it can be registered with hardware, or shared. 0; -errno: the stack does
+     * without the device. A device that was not told, behind one that makes copies, can be given any memory. */
+    int (*register_memory)(struct netdev *dev, const struct netdev_memory *memory);
 
     uint32_t caps;    /* NETDEV_* */
     uint32_t mtu;     /* largest IP packet, bytes */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import os
@@ -14,6 +15,8 @@ from barewire.stack import ffi, lib
 from barewire.stack.congestion import Algorithm, names, register
 from barewire.stack.punt import RATES, PuntClass, Rate
 
+from . import _errors
+
 SPIN = 200e-6  # longer than a wake-up of the peer and the way back; see ARCHITECTURE.md
 BUFFER_BYTES = 256 << 20
 BUFFER_BOUNDS = (2048, 256 << 10, 64 << 20)
@@ -23,6 +26,11 @@ TRACE_RECORDS = 65_536
 PORTS = (32_768, 60_999)
 
 Address = str | IPv4Interface
+MEMORY = {
+    "private": lib.BW_MEMORY_PRIVATE,
+    "shared": lib.BW_MEMORY_SHARED,
+    "huge": lib.BW_MEMORY_HUGE,
+}
 
 
 def host_config(
@@ -38,6 +46,8 @@ def host_config(
     ports: tuple[int, int],
     header_prediction: bool,
     poison: bool,
+    memory: str,
+    lock_memory: bool,
     syn_cookies: int,
     mtu_probing: int,
     ecn: str,
@@ -49,6 +59,9 @@ def host_config(
     first, last = _port_range(ports)
     config = ffi.new("struct host_config *")
     config.virtual_time, config.cpu = is_virtual, -1
+    if memory not in MEMORY:
+        raise ValueError(f"memory {memory!r}: known are {', '.join(MEMORY)}")
+    config.memory = MEMORY[memory] | (lib.BW_MEMORY_LOCKED if lock_memory else 0)
     engine = config.engine
     engine.seed, engine.now = seed, now
     engine.buffer_bytes = integer("buffer_bytes", buffer_bytes, 1 << 20, 1 << 40)
@@ -71,6 +84,16 @@ def host_config(
     for cls, rate in (RATES | _punt_rates(punt_rates)).items():
         engine.punt_rate[cls] = rate
     return config
+
+
+def check_new(answer: int, locked: bool) -> None:
+    """Of host_new(): OSError says what to do."""
+    if locked and answer in (-errno.ENOMEM, -errno.EPERM):
+        text = (
+            "cannot lock the stack's memory: raise RLIMIT_MEMLOCK (ulimit -l) or leave it unlocked"
+        )
+        raise OSError(-answer, text)
+    _errors.check(answer)
 
 
 def _punt_rates(given: Mapping[str, tuple[int, int]]) -> dict[PuntClass, Rate]:

@@ -65,6 +65,9 @@ class Stack:
     syn_cookies: 0 never, 1 while the half-open connections are at their
         bound, 2 for every SYN. fast_open: 1 for clients, 2 for listeners with
         TCP_FASTOPEN, 3 for both, 0 not at all.
+    memory: what the stack's memory is: "private", "shared" (a memfd, which a device may hand on), or
+        "huge" (transparent huge pages, and more of it in use). lock_memory: what was used once is
+        never paged out (mlock2(2), bounded by RLIMIT_MEMLOCK).
     trace: every connection and drop is recorded (`trace()`); trace_records: how many records are
         kept until they are taken, the newest (80 bytes each, committed when used).
     header_prediction, poison: for tests, without TCP's fast path, with freed memory overwritten.
@@ -101,6 +104,8 @@ class Stack:
         fast_open: int = 3,
         header_prediction: bool = True,
         poison: bool = False,
+        memory: str = "private",
+        lock_memory: bool = False,
         trace: bool = False,
         trace_records: int = _config.TRACE_RECORDS,
         name: str | None = None,
@@ -127,6 +132,8 @@ class Stack:
             ports=ports or _config.PORTS,
             header_prediction=header_prediction,
             poison=poison,
+            memory=memory,
+            lock_memory=lock_memory,
             syn_cookies=syn_cookies,
             mtu_probing=mtu_probing,
             ecn=ecn,
@@ -140,7 +147,7 @@ class Stack:
             self.limits = _limits.agreed(config, devices, ports)
             self.spin_ns: int = _attachment.take_wishes(config, devices, spin)
             out = ffi.new("struct host **")
-            _errors.check(lib.host_new(config, out))
+            _config.check_new(lib.host_new(config, out), lock_memory)
         except BaseException:
             _attachment.close_all(devices)
             raise

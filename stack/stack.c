@@ -61,6 +61,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     struct bw_sock **bind_bucket = part(l, flows * sizeof *bind_bucket, 64);
     uint32_t *port_flows = part(l, 65536 * sizeof *port_flows, 64);
     struct tx_frame *queues = part(l, (size_t)(MAX_IFACES + 1) * TXQ_SIZE * sizeof *queues, 64);
+    struct loopback *loopback = part(l, loopback_size(), 64);
     uint8_t *punts = part(l, (size_t)BW_PUNT_CLASSES * PUNT_QUEUE, 64);
     struct frag_table *frags = part(l, sizeof *frags, 4096);
     uint32_t slab_size = sizeof(struct listener);
@@ -86,6 +87,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
         st->iface[i].txq = queues + (size_t)i * TXQ_SIZE;
     for (int i = 0; i < BW_PUNT_CLASSES; i++)
         st->punt[i].ring = punts + (size_t)i * PUNT_QUEUE;
+    st->loopback = loopback_init(loopback);
     st->frags = frags;
     frags->bytes = fragments;
     st->slab = slab;
@@ -137,11 +139,7 @@ struct bw_stack *bw_new(const struct bw_config *cfg, void *arena)
     punt_init(st);
     icmp_error_init(st);
     frag_init(st);
-    st->loopback = loopback_new();
-    if (!st->loopback || bw_if_add(st, st->loopback) != IF_LOOPBACK) {
-        bw_free(st);
-        return NULL;
-    }
+    bw_if_add(st, st->loopback); /* IF_LOOPBACK, the first */
     return st;
 }
 
@@ -158,9 +156,6 @@ void bw_free(struct bw_stack *st)
             tcp_drop(tcb_of(s), 0);
         }
     }
-    if (st->loopback)
-        loopback_free(st->loopback);
-    st->loopback = NULL;
     if (RED_ZONE) {
         red_zone_open(st->chunks.base, (size_t)st->chunks.touched << CHUNK_SHIFT);
         lay_out(&st->cfg, &(struct layout){.base = (uint8_t *)st, .given_back = 1});

@@ -368,8 +368,9 @@ static inline void drop(struct bw_stack *st, enum bw_counter_id reason, uint32_t
 }
 
 /* ---- the loopback device (ip/loopback.c): the stack's own; its close() only empties it ---------- */
-struct netdev *loopback_new(void); /* NULL: no memory */
-void loopback_free(struct netdev *dev);
+struct loopback;
+size_t loopback_size(void);
+struct netdev *loopback_init(struct loopback *lo); /* in zeroed memory */
 
 /* ---- randomness, hashing (random.c) ---------------------------------------------------------- */
 void random_seed(struct bw_stack *st, const uint8_t seed[32]);

@@ -453,6 +453,7 @@ struct netdev *fault_new(struct netdev *inner, const struct fault_way *ways, uin
     f->dev.forked = fault_forked;
     f->dev.xstats = fault_xstats;
     f->dev.set_addrs = fault_set_addrs;
+    f->dev.register_memory = NULL; /* what it holds back are copies of its own */
     /* It reads all bytes at once, and a slot holds one MTU. */
     f->dev.caps &= ~(uint32_t)(NETDEV_TX_ASYNC | NETDEV_TSO4 | NETDEV_TSO6 | NETDEV_USO4 | NETDEV_RX_GSO);
     f->dev.tso_max = 0;

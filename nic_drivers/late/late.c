@@ -16,6 +16,7 @@ struct late_frame {
 struct late {
     struct netdev dev;
     struct netdev *inner;
+    struct netdev_memory memory; /* that the stack registered */
     struct tally *tally;
     struct random dice;
     int64_t max_delay;
@@ -33,6 +34,17 @@ static uint64_t late_hash(const struct tx_frame *f)
         for (uint32_t k = 0; k < f->piece[i].len; k++)
             h = (h ^ f->piece[i].data[k]) * 0x100000001b3u;
     return h;
+}
+
+/* Pieces that do not lie in the registered memory. */
+static uint64_t late_outside(const struct late *l, const struct tx_frame *f)
+{
+    uint64_t found = 0;
+    for (int i = 0; i < f->pieces && l->memory.base; i++) {
+        uintptr_t from = (uintptr_t)f->piece[i].data - (uintptr_t)l->memory.base;
+        found += from > l->memory.len || f->piece[i].len > l->memory.len - from;
+    }
+    return found;
 }
 
 /* The held frame that is due first; -1: none. */
@@ -91,6 +103,7 @@ static int late_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame 
             .hash = late_hash(&frames[i]),
         };
         tally_add(l->tally, LATE_TAKEN, 1);
+        tally_add(l->tally, LATE_OUTSIDE, late_outside(l, &frames[i]));
         dev->stats.tx_frames++;
         dev->stats.tx_bytes += frames[i].len;
     }
@@ -132,6 +145,13 @@ static int late_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
 {
     struct netdev *inner = ((struct late *)dev)->inner;
     return inner->set_addrs ? inner->set_addrs(inner, ips, n) : 0;
+}
+
+static int late_register_memory(struct netdev *dev, const struct netdev_memory *memory)
+{
+    struct late *l = (struct late *)dev;
+    l->memory = *memory;
+    return l->inner->register_memory ? l->inner->register_memory(l->inner, memory) : 0;
 }
 
 static int late_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
@@ -180,6 +200,7 @@ struct netdev *late_new(struct netdev *inner, int64_t max_delay, uint32_t depth,
     l->dev.forked = late_forked;
     l->dev.xstats = late_xstats;
     l->dev.set_addrs = late_set_addrs;
+    l->dev.register_memory = late_register_memory;
     l->dev.caps |= NETDEV_TX_ASYNC;
     memset(&l->dev.stats, 0, sizeof l->dev.stats);
     return &l->dev;

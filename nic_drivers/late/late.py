@@ -7,7 +7,7 @@ from ..device import Device
 from ..errors import invalid
 from ..middleware import wrap
 
-_COUNTERS = ("late.taken", "late.sent", "late.corrupted", "late.reclaimed")
+_COUNTERS = ("late.taken", "late.sent", "late.corrupted", "late.reclaimed", "late.outside")
 
 
 def with_late(

@@ -111,6 +111,12 @@ static int pcap_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_
     return p->inner->arm(p->inner, now, want_tx, arm);
 }
 
+static int pcap_register_memory(struct netdev *dev, const struct netdev_memory *memory)
+{
+    struct netdev *inner = ((struct pcap *)dev)->inner;
+    return inner->register_memory ? inner->register_memory(inner, memory) : 0;
+}
+
 static int pcap_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
 {
     struct netdev *inner = ((struct pcap *)dev)->inner;
@@ -174,6 +180,7 @@ struct netdev *pcap_new(struct netdev *inner, int fd, const struct pcap_config *
     p->dev.forked = pcap_forked;
     p->dev.xstats = pcap_xstats;
     p->dev.set_addrs = pcap_set_addrs;
+    p->dev.register_memory = pcap_register_memory;
     memset(&p->dev.stats, 0, sizeof p->dev.stats);
     return &p->dev;
 }

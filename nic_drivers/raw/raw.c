@@ -11,7 +11,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,6 +19,7 @@
 #include "../gather.h"
 #include "../kernel_address.h"
 #include "../link_state.h"
+#include "../memory.h"
 #include "../vnet.h"
 #include "../xstats.h"
 
@@ -56,9 +56,10 @@ struct raw {
     int rx_fd, tx_fd, held[RAW_HELD];
     int failed; /* the interface is gone: ENETDOWN from now on */
     struct link_state interface;
-    int tcp;          /* may be sent */
-    uint32_t before;  /* bytes of a message before the IP header */
-    uint8_t *buffers; /* BW_RX_BURST slots to receive into, BW_TX_BURST to send from */
+    int tcp;         /* may be sent */
+    uint32_t before; /* bytes of a message before the IP header */
+    struct netdev_memory memory;
+    uint8_t *buffers; /* it: BW_RX_BURST slots to receive into, BW_TX_BURST to send from */
     uint64_t xstats[XSTATS];
     struct mmsghdr rx[BW_RX_BURST], tx[BW_TX_BURST];
     struct iovec rx_iov[BW_RX_BURST], tx_iov[BW_TX_BURST];
@@ -265,7 +266,7 @@ static void raw_close(struct netdev *dev)
 {
     struct raw *r = (struct raw *)dev;
     raw_forked(dev);
-    munmap(r->buffers, (size_t)(BW_RX_BURST + BW_TX_BURST) * SLOT);
+    memory_unmap(&r->memory);
     free(r);
 }
 
@@ -290,12 +291,11 @@ struct netdev *raw_new(const struct raw_config *cfg)
     struct raw *r = calloc(1, sizeof *r);
     if (!r)
         return NULL;
-    r->buffers = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (r->buffers == MAP_FAILED) {
+    if (memory_map(&r->memory, size, BW_MEMORY_PRIVATE)) {
         free(r);
         return NULL;
     }
-    madvise(r->buffers, size, MADV_DONTFORK);
+    r->buffers = r->memory.base;
     r->rx_fd = cfg->rx_fd;
     r->tx_fd = cfg->tx_fd;
     memcpy(r->held, cfg->held, sizeof r->held);

@@ -9,12 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../guard/guard_xstats.h"
-#include "../hugepages.h"
+#include "../memory.h"
 #include "../packet_share.h"
 #include "../xstats.h"
 #include "uring_device.h"
@@ -137,26 +136,21 @@ static int make_buffers(struct uring *u, const struct uring_config *cfg, char *t
     size_t head = whole(cfg->ring * sizeof(struct io_uring_buf), PAGE);
     size_t own = (size_t)URING_READS * u->stride;
     size_t slots = u->sqpoll ? (size_t)URING_SLOTS * u->stride : 0;
-    u->memory_len = whole(head + (size_t)cfg->ring * u->stride + own + slots, HUGEPAGE);
-    u->memory = hugepages_map(u->memory_len);
-    if (!u->memory && cfg->hugepages)
+    size_t len = whole(head + (size_t)cfg->ring * u->stride + own + slots, HUGEPAGE);
+    int rc = memory_map_frames(&u->memory, len, cfg->hugepages);
+    if (rc < 0 && cfg->hugepages)
         return fail(text, ENOMEM,
                     "no %zu huge pages of 2 MB are free: reserve them with `sysctl vm.nr_hugepages=%lu`",
-                    u->memory_len / HUGEPAGE, hugepages_wanted(u->memory_len));
-    if (!u->memory)
-        u->memory = mmap(NULL, u->memory_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (u->memory == MAP_FAILED) {
-        u->memory = NULL;
+                    len / HUGEPAGE, hugepages_wanted(len));
+    if (rc < 0)
         return fail(text, ENOMEM, "no memory for the buffers of uring:%s", cfg->name);
-    }
-    madvise(u->memory, u->memory_len, MADV_DONTFORK);
-    u->buffers = (struct io_uring_buf_ring *)u->memory;
-    u->rx_base = u->memory + head;
+    u->buffers = (struct io_uring_buf_ring *)u->memory.base;
+    u->rx_base = u->memory.base + head;
     u->own_base = u->rx_base + (size_t)cfg->ring * u->stride;
     u->tx_base = u->own_base + own;
     struct io_uring_buf_reg reg = {
         .ring_addr = (uintptr_t)u->buffers, .ring_entries = cfg->ring, .bgid = URING_GROUP};
-    int rc = io_uring_register_buf_ring(&u->rx, &reg, 0);
+    rc = io_uring_register_buf_ring(&u->rx, &reg, 0);
     if (rc)
         return no_ring(text, -rc);
     io_uring_buf_ring_init(u->buffers);
@@ -212,8 +206,7 @@ static void release(struct uring *u)
         io_uring_queue_exit(&u->rx);
     if (u->event_fd >= 0)
         close(u->event_fd);
-    if (u->memory)
-        munmap(u->memory, u->memory_len);
+    memory_unmap(&u->memory);
 }
 
 static void uring_forked(struct netdev *dev)

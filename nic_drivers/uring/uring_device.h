@@ -64,8 +64,7 @@ struct uring {
     struct io_uring rx;
     int event_fd; /* with dedicated: the ring's own does not tell of work that is deferred; else -1 */
     struct io_uring_buf_ring *buffers;
-    uint8_t *memory; /* the ring of buffers, the buffers, the slots */
-    size_t memory_len;
+    struct netdev_memory memory;           /* the ring of buffers, the buffers, the slots */
     uint8_t *rx_base, *own_base, *tx_base; /* the kernel fills these; plain reads do; frames to send */
     uint32_t ring, stride, prefix;         /* prefix: bytes the kernel writes before the virtio-net header */
     int armed;                             /* a receive request stands, ... */

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "../guard/guard_setup.h"
-#include "../hugepages.h"
+#include "../memory.h"
 #include "../kernel_address.h"
 #include "../libbpf_quiet.h"
 #include "xdp_device.h"
@@ -37,21 +37,15 @@ static int make_memory(struct xdp *x, const struct xdp_config *cfg, char *text)
     size_t chunks = (size_t)x->ring * (x->queues + x->slot_chunks);
     x->tx_base = (uint64_t)x->ring * x->queues * x->chunk;
     x->umem_len = (chunks * x->chunk + HUGEPAGE - 1) & ~(size_t)(HUGEPAGE - 1);
-    x->umem = hugepages_map(x->umem_len);
-    x->hugepages = x->umem != NULL;
-    if (!x->hugepages && cfg->hugepages)
+    int on_huge = memory_map_frames(&x->memory, x->umem_len, cfg->hugepages);
+    if (on_huge < 0 && cfg->hugepages)
         return fail(text, ENOMEM,
                     "no %zu huge pages of 2 MB are free: reserve them with `sysctl vm.nr_hugepages=%lu`",
                     x->umem_len / HUGEPAGE, hugepages_wanted(x->umem_len));
-    if (!x->hugepages)
-        x->umem = mmap(NULL, x->umem_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (x->umem == MAP_FAILED) {
-        x->umem = NULL;
+    if (on_huge < 0)
         return fail(text, ENOMEM, "no memory for %zu frames", chunks);
-    }
-    madvise(x->umem, x->umem_len, MADV_DONTFORK);
-    if (!x->hugepages) /* pages come when the kernel pins them: transparent huge ones, if it has any */
-        madvise(x->umem, x->umem_len, MADV_HUGEPAGE);
+    x->umem = x->memory.base;
+    x->hugepages = (uint8_t)on_huge;
     x->joined = x->frags ? malloc((size_t)BW_RX_BURST * x->room) : NULL;
     x->free_slot = calloc(x->ring, sizeof *x->free_slot);
     x->slot_left = calloc(x->ring, sizeof *x->slot_left);
@@ -350,8 +344,7 @@ static void xdp_close(struct netdev *dev)
         xsk_umem__delete(x->xsk);
     if (x->program)
         bpf_object__close(x->program);
-    if (x->umem)
-        munmap(x->umem, x->umem_len);
+    memory_unmap(&x->memory);
     free(x->joined);
     free(x->free_slot);
     free(x->slot_left);

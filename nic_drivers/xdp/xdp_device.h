@@ -39,7 +39,8 @@ struct xdp {
     uint32_t queues, ring, chunk, room, slot_chunks, next_queue;
     uint8_t pseudo, shares, frags, native, zerocopy, hugepages, busy_poll;
     int kick; /* frames wait that the kernel was not told of */
-    uint8_t *umem;
+    struct netdev_memory memory;
+    uint8_t *umem; /* it lies there */
     size_t umem_len;
     struct xsk_umem *xsk;
     uint8_t *joined;     /* BW_RX_BURST frames of several chunks, with frags */

@@ -3,11 +3,16 @@
  * and takes another one. What the old device lent is given back first. */
 #include "host.h"
 
+#include <unistd.h>
+
 /* Locked. Closes the device on failure. */
 static int take(struct host *h, int index, struct netdev *dev)
 {
     if (index > HOST_NETDEVS)
         index = -ENOSPC;
+    int rc = index > 0 && dev->register_memory ? dev->register_memory(dev, &h->arena) : 0;
+    if (rc)
+        index = rc;
     if (index < 0) {
         dev->close(dev);
         return index;
@@ -56,6 +61,8 @@ void host_after_fork(struct host *h)
 /* The lock stays taken in the child: nobody takes it there. */
 void host_forked(struct host *h)
 {
+    if (h->arena.fd >= 0)
+        close(h->arena.fd);
     for (int i = LOOPBACK + 1; i <= h->devs; i++) {
         if (h->dev[i] && h->dev[i]->forked)
             h->dev[i]->forked(h->dev[i]);

@@ -23,7 +23,8 @@ struct host_config {
     struct bw_config engine;
     int32_t cpu;          /* that the background thread is pinned to; -1: any */
     uint8_t virtual_time; /* 1: no clock, no thread: host_set_now and host_poll */
-    uint8_t pad[3];
+    uint8_t memory;       /* BW_MEMORY_*: how the arena is mapped, and what else is large */
+    uint8_t pad[2];
 };
 
 /* ---- life ---- */

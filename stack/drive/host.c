@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* A host's life: memory, the fair lock, the clock, the process it belongs to, virtual time. */
 #include "host.h"
+#include "../../nic_drivers/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -144,18 +144,6 @@ void event_drain(int fd)
 }
 
 /* ---- making ------------------------------------------------------------------------------------ */
-static void *map(size_t size, int advice)
-{
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED)
-        return NULL;
-    if (madvise(p, size, advice) < 0) {
-        munmap(p, size);
-        return NULL;
-    }
-    return p;
-}
-
 static void init_mutex(pthread_mutex_t *m)
 {
     pthread_mutexattr_t attr;
@@ -165,30 +153,32 @@ static void init_mutex(pthread_mutex_t *m)
     pthread_mutexattr_destroy(&attr);
 }
 
-static size_t records_size(const struct host *h)
+/* What devices read and others may share is the arena; records are the host's alone. */
+static int map_memory(struct host *h, const struct bw_config *cfg, int how)
 {
-    return (size_t)h->records_cap * sizeof(struct record);
+    int rc = memory_map(&h->life, (size_t)sysconf(_SC_PAGESIZE), MEMORY_WIPED);
+    if (!rc)
+        rc = memory_map(&h->arena, bw_arena_size(cfg), how);
+    if (!rc)
+        rc = memory_map(&h->ledger, (size_t)cfg->max_socks * sizeof(struct record), how & ~BW_MEMORY_SHARED);
+    return rc;
 }
 
-static int allocate(struct host *h, const struct bw_config *cfg)
+static int allocate(struct host *h, const struct bw_config *cfg, int how)
 {
-    uint32_t *alive = map((size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK);
-    if (!alive)
-        return -ENOMEM;
-    *alive = ALIVE;
-    h->alive = alive;
-    h->arena_size = bw_arena_size(cfg);
-    h->arena = map(h->arena_size, MADV_DONTFORK);
+    int rc = map_memory(h, cfg, how);
+    if (rc)
+        return rc;
+    h->alive = (uint32_t *)h->life.base;
+    *h->alive = ALIVE;
+    h->records = (struct record *)h->ledger.base;
     h->records_cap = cfg->max_socks;
-    h->records = map(records_size(h), MADV_DONTFORK);
-    if (!h->arena || !h->records)
-        return -ENOMEM;
     h->thread_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     h->work_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (h->thread_fd < 0 || h->work_fd < 0)
         return -errno;
-    h->st = bw_new(cfg, h->arena);
-    return h->st ? 0 : -ENOMEM;
+    h->st = bw_new(cfg, h->arena.base);
+    return 0;
 }
 
 /* What only an open host needs, and what a handle needs. */
@@ -198,16 +188,13 @@ static void release_engine(struct host *h)
         close(h->thread_fd);
     if (h->work_fd >= 0)
         close(h->work_fd);
-    if (h->arena)
-        munmap(h->arena, h->arena_size);
+    memory_unmap(&h->arena);
 }
 
 static void release_memory(struct host *h)
 {
-    if (h->records)
-        munmap(h->records, records_size(h));
-    if (h->alive)
-        munmap((void *)(uintptr_t)h->alive, (size_t)sysconf(_SC_PAGESIZE));
+    memory_unmap(&h->ledger);
+    memory_unmap(&h->life);
     pthread_mutex_destroy(&h->mutex);
     pthread_mutex_destroy(&h->turnstile);
     free(h);
@@ -228,7 +215,7 @@ int host_new(const struct host_config *cfg, struct host **out)
     h->sleep_until = AWAKE;
     struct bw_config engine = cfg->engine;
     engine.now = clock_now(h);
-    int rc = allocate(h, &engine);
+    int rc = allocate(h, &engine, cfg->memory);
     if (rc) {
         release_engine(h);
         release_memory(h);

@@ -96,10 +96,9 @@ struct waiter {
 struct host {
     pthread_mutex_t turnstile, mutex; /* see host_lock */
     atomic_uint waiting;              /* threads that want the lock and did not get it at once */
-    const uint32_t *alive;            /* a page the kernel wipes in a forked child */
+    uint32_t *alive;                  /* in a page the kernel wipes in a forked child */
     struct bw_stack *st;
-    void *arena;
-    size_t arena_size;
+    struct netdev_memory arena, ledger, life; /* the engine's; the records; that page */
     uint8_t virtual_time, draining, closed, freed;
     uint8_t bound; /* a device is THREAD_BOUND */
     int64_t virtual_now;

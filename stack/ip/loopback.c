@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The loopback interface: a layer-3 device that lends out what it was given, in order. Frames are
  * copied once into a bounded byte ring; checksums are never computed, and TCP and UDP may hand over
- * super-segments. Its memory is the stack's, so close() only empties it. */
+ * super-segments. Its memory is the stack's arena, so close() only empties it. */
 #include "../stack.h"
 
 enum { LOOP_RING = BW_LOOP_RING, LOOP_TSO_MAX = 60000, LOOP_MTU = 65535 };
@@ -115,11 +115,13 @@ static void loopback_close(struct netdev *dev)
     lo->head = lo->used = lo->lent = 0;
 }
 
-struct netdev *loopback_new(void)
+size_t loopback_size(void)
 {
-    struct loopback *lo = calloc(1, sizeof *lo);
-    if (!lo)
-        return NULL;
+    return sizeof(struct loopback);
+}
+
+struct netdev *loopback_init(struct loopback *lo)
+{
     lo->dev = (struct netdev){
         .rx_burst = loopback_rx_burst,
         .tx_burst = loopback_tx_burst,
@@ -132,11 +134,6 @@ struct netdev *loopback_new(void)
         .name = "lo",
     };
     return &lo->dev;
-}
-
-void loopback_free(struct netdev *dev)
-{
-    free(container_of(dev, struct loopback, dev));
 }
 
 struct netdev *bw_loopback(struct bw_stack *st)

@@ -33,6 +33,7 @@ def test_every_token_comes_back_once_late_and_out_of_order() -> None:
             "late.sent": 40,
             "late.corrupted": 0,
             "late.reclaimed": 40,
+            "late.outside": 0,
         }
 
 
