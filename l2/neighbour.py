@@ -22,7 +22,7 @@ from random import Random
 
 from .deadlines import SECOND, Deadlines
 from .mac import Mac
-from .neighbour_table import Key, Neighbour, NeighbourTable, State
+from .neighbour_table import Key, Neighbour, NeighbourTable, Sender, State
 from .port import Address, LinkPort
 
 RETRANS_TIMER = 1 * SECOND  # RFC 4861 section 10
@@ -34,10 +34,8 @@ STALE_KEEP = 600 * SECOND  # unused that long: withdrawn and forgotten
 FAILED_KEEP = 20 * SECOND
 LOCK_TIME = 1 * SECOND  # a MAC address just learned is not overwritten by hearsay (as Linux)
 MAX_PENDING = 128  # packets a neighbour, the most of one message (UDP_SEGMENT); the oldest goes
-MAX_PENDING_BYTES = 4 << 20  # of all neighbours together; the newest goes
-MAX_STRANGERS_PENDING = (
-    3  # answers that wait for a stranger's address, and of all strangers together:
-)
+MAX_PENDING_BYTES = 4 << 20  # of all neighbours that one kind of sender caused; the newest goes
+MAX_STRANGERS_PENDING = 3  # answers that wait for a stranger's address, and of all strangers:
 MAX_STRANGERS_BYTES = 256 << 10
 MAX_DUE = 64  # timers served in one call; what is left is due at once
 MAX_ENTRIES = 1024
@@ -63,8 +61,9 @@ class NeighbourCache:
         self._solicit = solicit
         self._rng = rng
         self._table = NeighbourTable(port, max_entries)
-        self._max_pending = {True: max_pending, False: MAX_STRANGERS_PENDING}  # by Neighbour.ours
-        self._pending_bytes = {True: 0, False: 0}
+        self._max_pending = dict.fromkeys(Sender, max_pending)
+        self._max_pending[Sender.STRANGER] = MAX_STRANGERS_PENDING
+        self._pending_bytes = dict.fromkeys(Sender, 0)
         self._timers: Deadlines[Key] = Deadlines()
 
     def __len__(self) -> int:
@@ -79,15 +78,19 @@ class NeighbourCache:
     # ---- what happens ------------------------------------------------------------------------
 
     def resolve(
-        self, now: int, ifindex: int, ip: Address, packet: bytes, ours: bool = True
+        self,
+        now: int,
+        ifindex: int,
+        ip: Address,
+        packet: bytes,
+        sender: Sender = Sender.DATAGRAM,
     ) -> None:
-        """A packet waits for this next hop: it is sent once the neighbour answers. Not `ours`: it
-        answers what a stranger sent."""
+        """A packet waits for this next hop: it is sent once the neighbour answers."""
         entry = self.get(ifindex, ip)
-        if entry is not None and ours:
-            self._adopt(entry)
+        if entry is not None:
+            self._adopt(entry, sender)
         if entry is None:
-            entry = self._create(now, ifindex, ip, ours)
+            entry = self._create(now, ifindex, ip, sender)
             if entry is None:
                 self._port.local_error(packet, errno.EHOSTUNREACH)
                 return
@@ -119,7 +122,7 @@ class NeighbourCache:
         there; a new entry only with create: somebody who asks for us will want to be answered."""
         entry = self.get(ifindex, ip)
         if entry is None:
-            if not create or (entry := self._create(now, ifindex, ip, ours=False)) is None:
+            if not create or (entry := self._create(now, ifindex, ip, Sender.STRANGER)) is None:
                 return
         elif entry.published:
             if entry.mac == mac:
@@ -215,31 +218,31 @@ class NeighbourCache:
 
     def _hold(self, entry: Neighbour, packet: bytes) -> None:
         """The packet waits, within the bounds; strangers have little and nothing of the program's."""
-        bytes_bound = MAX_PENDING_BYTES if entry.ours else MAX_STRANGERS_BYTES
-        if self._pending_bytes[entry.ours] + len(packet) > bytes_bound:
+        bound = MAX_STRANGERS_BYTES if entry.sender is Sender.STRANGER else MAX_PENDING_BYTES
+        if self._pending_bytes[entry.sender] + len(packet) > bound:
             self.counters["drop_neigh_pending_full"] += 1
             return
-        if len(entry.pending) >= self._max_pending[entry.ours]:
-            self._pending_bytes[entry.ours] -= len(entry.pending.popleft())
+        if len(entry.pending) >= self._max_pending[entry.sender]:
+            self._pending_bytes[entry.sender] -= len(entry.pending.popleft())
             self.counters["drop_neigh_pending_full"] += 1
         entry.pending.append(packet)
-        self._pending_bytes[entry.ours] += len(packet)
+        self._pending_bytes[entry.sender] += len(packet)
 
-    def _adopt(self, entry: Neighbour) -> None:
-        """The program sends to it too."""
-        if entry.ours:
+    def _adopt(self, entry: Neighbour, sender: Sender) -> None:
+        """Somebody sends to it too; the entry is whose counts more."""
+        if sender <= entry.sender:
             return
         waiting = sum(map(len, entry.pending))
-        self._pending_bytes[False] -= waiting
-        self._pending_bytes[True] += waiting
-        entry.ours = True
+        self._pending_bytes[entry.sender] -= waiting
+        self._pending_bytes[sender] += waiting
+        entry.sender = sender
         self._table.place(entry)
 
     def _waiting(self, entry: Neighbour) -> list[bytes]:
         """Takes what waits."""
         waiting = list(entry.pending)
         entry.pending.clear()
-        self._pending_bytes[entry.ours] -= sum(map(len, waiting))
+        self._pending_bytes[entry.sender] -= sum(map(len, waiting))
         return waiting
 
     def _ask(self, now: int, entry: Neighbour) -> None:
@@ -268,16 +271,16 @@ class NeighbourCache:
     def _set(self, entry: Neighbour, when: int) -> None:
         self._timers.set(entry.key, when)
 
-    def _create(self, now: int, ifindex: int, ip: Address, ours: bool) -> Neighbour | None:
+    def _create(self, now: int, ifindex: int, ip: Address, sender: Sender) -> Neighbour | None:
         """A new entry, not published yet; None: the table is full of neighbours that are in use."""
         if len(self._table) >= self._table.size:
-            spare = self._table.spare(now, ours)
+            spare = self._table.spare(now, sender)
             if spare is None:
                 self.counters["drop_neigh_table_full"] += 1
                 return None
             self._remove(spare)
             self.counters["neigh_evicted"] += 1
-        entry = Neighbour(ifindex, ip, State.INCOMPLETE, now, ours, updated=now)
+        entry = Neighbour(ifindex, ip, State.INCOMPLETE, now, sender, updated=now)
         self._table.place(entry)
         return entry
 

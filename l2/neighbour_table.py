@@ -7,7 +7,8 @@ Entries stand in four queues, oldest first, and give way in this order:
     2. those that only strangers caused (their requests, answers to them), until the program sends
        through one: C knows (`wanted`, `confirmed`)
     3. the program's own that nothing was sent through for some seconds
-    4. the program's own that have not answered yet; only for another of its own
+    4. the program's own that have not answered yet; only for another of its own, and those of a connected
+       socket only for another connected socket's
 
 What is in use is never among them: then the table is full.
 """
@@ -28,6 +29,14 @@ FULL_TIME = 1 * SECOND  # no third look after one that found all of them in use
 Key = tuple[int, Address]
 
 
+class Sender(IntEnum):
+    """For whom an entry is there; more counts more."""
+
+    STRANGER = 0  # they asked for us, or are answered
+    DATAGRAM = 1  # the program sent to it; perhaps it answered a stranger
+    CONNECTED = 2  # a connected socket of the program's, or a ping
+
+
 class State(Enum):
     INCOMPLETE = "INCOMPLETE"
     REACHABLE = "REACHABLE"
@@ -40,13 +49,13 @@ class State(Enum):
 @dataclass(slots=True)
 class Neighbour:
     """One entry. Times are ns: `confirmed` the last proof of reachability, `updated` the last
-    change of `mac`, `since` the entry into the state. `ours`: the program sends to it."""
+    change of `mac`, `since` the entry into the state."""
 
     ifindex: int
     ip: Address
     state: State
     since: int
-    ours: bool = False
+    sender: Sender = Sender.STRANGER
     mac: Mac | None = None
     confirmed: int | None = None
     updated: int = 0
@@ -67,14 +76,17 @@ class _Queue(IntEnum):
     STRANGERS = 1
     OURS = 2
     ASKED = 3
+    ASKED_CONNECTED = 4
 
 
 def _queue_of(entry: Neighbour) -> _Queue:
     if entry.state is State.FAILED:
         return _Queue.FAILED
-    if not entry.ours:
+    if entry.sender is Sender.STRANGER:
         return _Queue.STRANGERS
-    return _Queue.ASKED if entry.state is State.INCOMPLETE else _Queue.OURS
+    if entry.state is not State.INCOMPLETE:
+        return _Queue.OURS
+    return _Queue.ASKED_CONNECTED if entry.sender is Sender.CONNECTED else _Queue.ASKED
 
 
 class NeighbourTable:
@@ -110,10 +122,10 @@ class NeighbourTable:
         _, queue = self._entries.pop(entry.key)
         del self._queues[queue][entry.key]
 
-    def spare(self, now: int, ours: bool) -> Neighbour | None:
+    def spare(self, now: int, sender: Sender) -> Neighbour | None:
         """The entry that makes room for a new one; None: all are in use."""
         failed = _first(self._queues[_Queue.FAILED])
-        return failed or self._strangers() or self._unused(now) or self._asked(ours)
+        return failed or self._strangers() or self._unused(now) or self._asked(sender)
 
     def _strangers(self) -> Neighbour | None:
         """The oldest that is one. Each entry turns out to be the program's once at most."""
@@ -121,7 +133,7 @@ class NeighbourTable:
             info = self._port.neigh_get(*entry.key) if entry.published else None
             if info is None or (info.wanted is None and info.confirmed is None):
                 return entry
-            entry.ours = True
+            entry.sender = Sender.DATAGRAM
             self.place(entry)
         return None
 
@@ -139,8 +151,13 @@ class NeighbourTable:
         self._full_until = now + FULL_TIME
         return None
 
-    def _asked(self, ours: bool) -> Neighbour | None:
-        return _first(self._queues[_Queue.ASKED]) if ours else None
+    def _asked(self, sender: Sender) -> Neighbour | None:
+        if sender is Sender.STRANGER:
+            return None
+        entry = _first(self._queues[_Queue.ASKED])
+        if entry is None and sender is Sender.CONNECTED:
+            entry = _first(self._queues[_Queue.ASKED_CONNECTED])
+        return entry
 
 
 def _first(queue: OrderedDict[Key, Neighbour]) -> Neighbour | None:

@@ -20,6 +20,7 @@ from ..l2.arp import ArpProtocol
 from ..l2.codec import Malformed
 from ..l2.mac import Mac
 from ..l2.neighbour import MAX_ENTRIES, NeighbourCache
+from ..l2.neighbour_table import Sender
 from ..l2.port import Address, LinkPort
 from .icmp import icmp
 from .icmp.echo import EchoClient
@@ -31,6 +32,12 @@ from .punt import Punt, PuntClass
 
 log = logging.getLogger("barewire.control")
 _PUNTS: dict[int, str] = {cls: f"punts_{cls.name.lower()}" for cls in PuntClass}
+# Who sent what waits for a next hop, by the class it comes through.
+RESOLVERS: dict[int, Sender] = {
+    PuntClass.RESOLVE_ANSWER: Sender.STRANGER,
+    PuntClass.RESOLVE: Sender.DATAGRAM,
+    PuntClass.RESOLVE_CONNECTED: Sender.CONNECTED,
+}
 
 
 class Port(LinkPort, RoutePort, Protocol):
@@ -233,13 +240,13 @@ class ControlPlane:
 
     def on_punt(self, now: int, punt: Punt, data: bytes) -> None:
         """One piece of work. Never raises for what is in data: it is dropped and counted."""
-        self._counters[_PUNTS.get(punt.cls, "punts_unknown")] += 1
+        self._counters[_PUNTS[punt.cls]] += 1
         if punt.cls in (PuntClass.ARP, PuntClass.ARP_ANSWER):
             self.arp.on_arp(now, punt.ifindex, data)
-        elif punt.cls in (PuntClass.RESOLVE, PuntClass.RESOLVE_ANSWER):
+        elif punt.cls in RESOLVERS:
             if punt.nexthop is not None:
-                ours = punt.cls == PuntClass.RESOLVE
-                self.neighbours.resolve(now, punt.ifindex, punt.nexthop, data, ours)
+                sender = RESOLVERS[punt.cls]
+                self.neighbours.resolve(now, punt.ifindex, punt.nexthop, data, sender)
         elif punt.cls == PuntClass.ICMP:
             self._on_icmp(now, punt, data)
 

@@ -76,10 +76,12 @@
     X(DROP_PUNT_ICMP, "drop_punt_icmp_full") \
     X(DROP_PUNT_RESOLVE_ANSWER, "drop_punt_resolve_answer_full") \
     X(DROP_PUNT_ARP_ANSWER, "drop_punt_arp_answer_full") \
+    X(DROP_PUNT_RESOLVE_CONNECTED, "drop_punt_resolve_connected_full") \
     X(DROP_PUNT_ARP_RATE, "drop_punt_arp_rate") \
     X(DROP_PUNT_RESOLVE_RATE, "drop_punt_resolve_rate") \
     X(DROP_PUNT_ICMP_RATE, "drop_punt_icmp_rate") \
     X(DROP_PUNT_RESOLVE_ANSWER_RATE, "drop_punt_resolve_answer_rate") \
+    X(DROP_PUNT_RESOLVE_CONNECTED_RATE, "drop_punt_resolve_connected_rate") \
     X(DROP_PUNT_ARP_ANSWER_RATE, "drop_punt_arp_answer_rate")
 
 #define BW_COUNTS(X) \

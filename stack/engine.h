@@ -46,8 +46,9 @@ enum {
     BW_PUNT_ARP = 0, /* an ARP frame worth knowing: request, announcement, conflict. data: Ethernet payload */
     BW_PUNT_RESOLVE, /* nexthop has no neighbour entry. data: the IP packet that waits */
     BW_PUNT_ICMP,    /* an echo reply somebody waits for, or an error that was applied. data: the IP packet */
-    BW_PUNT_RESOLVE_ANSWER, /* as RESOLVE, for a packet that answers what anybody may have sent */
-    BW_PUNT_ARP_ANSWER,     /* as ARP: the reply to a question of ours */
+    BW_PUNT_RESOLVE_ANSWER,    /* as RESOLVE, for a packet that answers what anybody may have sent */
+    BW_PUNT_ARP_ANSWER,        /* as ARP: the reply to a question of ours */
+    BW_PUNT_RESOLVE_CONNECTED, /* as RESOLVE, for a packet of a connected socket, or a ping */
     BW_PUNT_CLASSES,
 };
 /* A token bucket: `rate` records a second, up to `burst` at once. rate 0: no limit. */
@@ -112,7 +113,7 @@ struct bw_punt {
     uint8_t cls;          /* BW_PUNT_* */
     uint8_t l2_broadcast; /* arrived as a link-layer broadcast or multicast */
     uint8_t src_mac[6];
-    uint8_t nexthop[16]; /* BW_PUNT_RESOLVE, BW_PUNT_RESOLVE_ANSWER */
+    uint8_t nexthop[16]; /* BW_PUNT_RESOLVE and its like */
 };
 
 struct bw_neigh_info {

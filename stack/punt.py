@@ -17,6 +17,7 @@ class PuntClass(IntEnum):
     ICMP = 2  # data: IP packet with an echo reply somebody waits for, or an error that was applied
     RESOLVE_ANSWER = 3  # as RESOLVE, for a packet that answers what anybody may have sent
     ARP_ANSWER = 4  # as ARP: the reply to a question of ours
+    RESOLVE_CONNECTED = 5  # as RESOLVE, for a packet of a connected socket, or a ping
 
 
 class Rate(NamedTuple):
@@ -27,10 +28,12 @@ class Rate(NamedTuple):
 
 
 # What strangers cause has little (a new neighbour costs Python 0.1 to 0.2 ms), and never the bucket of what
-# the program itself asks for.
+# the program itself asks for. What a server sends with `sendto` strangers may have caused, too: it stands in
+# no connection's way.
 RATES: dict[PuntClass, Rate] = {
     PuntClass.ARP: Rate(250, 256),
     PuntClass.RESOLVE: Rate(10_000, 2048),
+    PuntClass.RESOLVE_CONNECTED: Rate(10_000, 2048),
     PuntClass.ICMP: Rate(1000, 256),
     PuntClass.RESOLVE_ANSWER: Rate(200, 128),
     PuntClass.ARP_ANSWER: Rate(10_000, 2048),  # one a question

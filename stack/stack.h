@@ -134,7 +134,7 @@ struct ip_path {
     uint32_t neigh_gen;
     uint32_t mtu;      /* path MTU for this destination */
     uint8_t flags;     /* BW_ROUTE_* */
-    uint8_t answer;    /* what goes there answers what anybody may have sent */
+    uint8_t sender;    /* PATH_DATAGRAM, PATH_ANSWER, PATH_CONNECTED: of what goes there */
     uint16_t link_mtu; /* the interface's or the route's, whatever the path has taught */
     uint8_t nexthop[16];
     uint8_t source[16]; /* preferred source address */
@@ -151,6 +151,11 @@ struct dst_set {
     uint8_t recent; /* which was used last */
 };
 enum { PATH_MULTICAST = 0x80 }; /* in ip_path.flags: the next hop is a group */
+enum {
+    PATH_DATAGRAM,  /* an unconnected socket: the program may well answer what anybody has sent it */
+    PATH_ANSWER,    /* the engine, which answers what anybody may have sent */
+    PATH_CONNECTED, /* a connected socket, or a ping: the program chose whom to speak with */
+};
 
 /* ---- a received packet, after the IP layer has checked it ---------------------------------- */
 struct packet {

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from ..l2.deadlines import MS, SECOND
 from ._engine import ffi, lib
 from .congestion import CongestionControl
-from .control import ControlPlane
+from .control import RESOLVERS, ControlPlane
 from .port import from_ip16
 from .punt import Punt, PuntClass
 
@@ -199,7 +199,7 @@ class ControlWorker:
     def _run_punt(self) -> None:
         p = self._punt
         nexthop = None
-        if p.cls in (PuntClass.RESOLVE, PuntClass.RESOLVE_ANSWER):
+        if p.cls in RESOLVERS:
             nexthop = from_ip16(bytes(ffi.buffer(p.nexthop)))
         mac = bytes(ffi.buffer(p.src_mac))
         punt = Punt(p.cls, p.ifindex, p.arg, bool(p.l2_broadcast), mac, nexthop, p.when)

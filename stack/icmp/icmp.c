@@ -23,7 +23,7 @@ static void icmp_echo(struct bw_stack *st, const struct packet *pkt)
         drop(st, DROP_ICMP_NO_ROUTE, pkt->l4_len);
         return;
     }
-    path.answer = 1;
+    path.sender = PATH_ANSWER;
     if (ip_send_datagram(st, &path, &ip, reply, ICMP_HLEN, 2, pkt->l4 + ICMP_HLEN, pkt->l4_len - ICMP_HLEN) ==
         0)
         count(st, COUNT_ECHO_REPLIES);

@@ -134,7 +134,7 @@ static struct tx_frame *outgoing_frame(struct bw_stack *st, const struct outgoin
     struct tx_frame *f = tx_begin(st, o->out, &hdr);
     if (!f)
         return NULL;
-    if (o->path->answer)
+    if (o->path->sender == PATH_ANSWER)
         tx_mark_stateless(st, f);
     *iph = hdr + HDR_IP;
     memcpy(*iph, o->iph, o->hlen);
@@ -155,7 +155,8 @@ static int send_fragments(struct bw_stack *st, struct outgoing *o)
     uint32_t frames = (total + room - 1) / room, field = get16(o->iph + 6);
     if (frames > TXQ_SIZE)
         return -EMSGSIZE;
-    if (frames > TXQ_SIZE - o->out->txq_len || (o->path->answer && !tx_stateless_room(st, o->out, frames)))
+    if (frames > TXQ_SIZE - o->out->txq_len ||
+        (o->path->sender == PATH_ANSWER && !tx_stateless_room(st, o->out, frames)))
         return -EAGAIN;
     for (uint32_t at = 0; at < total; at += room) {
         uint32_t len = total - at < room ? total - at : room, hdr_len;
@@ -196,7 +197,7 @@ static int send_whole(struct bw_stack *st, struct outgoing *o, uint32_t csum_off
 {
     uint8_t *p;
     uint32_t hdr_len;
-    if (o->path->answer && !tx_stateless_room(st, o->out, 1))
+    if (o->path->sender == PATH_ANSWER && !tx_stateless_room(st, o->out, 1))
         return -EAGAIN;
     struct tx_frame *f = outgoing_frame(st, o, 0, o->l4_len + o->n, &p, &hdr_len);
     if (!f)
@@ -276,6 +277,7 @@ int bw_send_packet(struct bw_stack *st, int ifindex, const uint8_t nexthop[16], 
     int err = ifindex ? ip_path_via(st, ifindex, nexthop, &path) : ip_path_copy(st, dst, 0, &path);
     if (err)
         return err;
+    path.sender = PATH_CONNECTED;
     /* Options differ between the first and later fragments; who sends them fits them in a frame. */
     if (len > path.mtu && ((get16(packet + 6) & IP_DF) || hlen > 20))
         return -EMSGSIZE;

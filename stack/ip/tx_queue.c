@@ -113,7 +113,7 @@ static int link_header(struct bw_stack *st, const struct iface *out, struct ip_p
         if (!n)
             return -1;
         n->used = st->now;
-        if (!path->answer)
+        if (path->sender != PATH_ANSWER)
             n->wanted = st->now;
         memcpy(mac, n->mac, sizeof mac);
     }
@@ -159,6 +159,12 @@ static void cut_to_first_segment(uint8_t *p, uint32_t len)
     store_checksum(tcp + 16, bw_sum(tcp, len - ihl, ip_pseudo_sum(src, dst, 6, len - ihl)), 16);
 }
 
+static const uint8_t resolve_class[] = {
+    [PATH_DATAGRAM] = BW_PUNT_RESOLVE,
+    [PATH_ANSWER] = BW_PUNT_RESOLVE_ANSWER,
+    [PATH_CONNECTED] = BW_PUNT_RESOLVE_CONNECTED,
+};
+
 /* The IP packet goes to Python, whole and with its checksum, to wait for its next hop's address. */
 static void resolve_first(struct bw_stack *st, const struct iface *out, const struct tx_frame *f,
                           const struct ip_path *path)
@@ -166,7 +172,7 @@ static void resolve_first(struct bw_stack *st, const struct iface *out, const st
     uint32_t len = f->len - f->l3_off, one = f->piece[0].len - f->l3_off + f->gso_size;
     int cut = f->gso_size && len > one;
     struct bw_punt head = {.ifindex = out->index, .len = cut ? one : len};
-    head.cls = path->answer ? BW_PUNT_RESOLVE_ANSWER : BW_PUNT_RESOLVE;
+    head.cls = resolve_class[path->sender];
     memcpy(head.nexthop, path->nexthop, 16);
     uint8_t *p = punt_reserve(st, head);
     if (!p)

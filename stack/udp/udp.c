@@ -270,6 +270,7 @@ int udp_prepare(struct udp_sock *u, const struct udp_target *target, uint32_t le
     struct bw_sock *s = &u->base;
     const struct iface *iface = &s->st->iface[target->path->ifindex];
     out->path = *target->path;
+    out->path.sender = s->flags & SOCK_CONNECTED ? PATH_CONNECTED : PATH_DATAGRAM;
     out->ip = (struct ip_send){
         .src = udp_source(s, target->path), .dst = target->dst, .proto = 17, .ttl = s->ttl, .tos = s->tos};
     if (out->ip.src[12] == 127 && out->path.ifindex != IF_LOOPBACK)

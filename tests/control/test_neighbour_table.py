@@ -7,8 +7,14 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 import pytest
-from barewire.l2.neighbour import MAX_DUE, MAX_STRANGERS_BYTES, MAX_STRANGERS_PENDING, STALE_CHECK
-from barewire.l2.neighbour_table import FULL_TIME, IN_USE
+from barewire.l2.neighbour import (
+    MAX_DUE,
+    MAX_PENDING_BYTES,
+    MAX_STRANGERS_BYTES,
+    MAX_STRANGERS_PENDING,
+    STALE_CHECK,
+)
+from barewire.l2.neighbour_table import FULL_TIME, IN_USE, Sender
 from barewire.l2.port import Address, NeighbourInfo
 
 from tests.control.fake_port import MS, PEER, PEER_MAC, S
@@ -56,7 +62,7 @@ def test_what_the_program_sent_or_heard_through_an_entry_makes_it_ours(w: World,
     asks_for_us(w, 0, PEER)
     w.port.touch(IF, PEER, **{what: 1})
     fill(w, 2 * S, 2 * SIZE)
-    assert w.entry().ours
+    assert w.entry().sender is Sender.DATAGRAM
 
 
 def test_answers_to_a_stranger_do_not_make_it_ours(w: World) -> None:
@@ -79,12 +85,12 @@ def test_the_programs_first_packet_gets_a_place_among_strangers(w: World) -> Non
 def test_questions_for_strangers_are_recycled(w: World) -> None:
     """Replies to pings of invented neighbours: nobody answers, and each is forgotten for the next."""
     for i, ip in zip(range(10 * SIZE), invented(), strict=False):
-        w.cache.resolve(i, IF, ip, b"echo reply", ours=False)
+        w.cache.resolve(i, IF, ip, b"echo reply", sender=Sender.STRANGER)
     w.cache.resolve(S, IF, PEER, b"ours")
     assert len(w.cache) == SIZE
     assert w.state() is State.INCOMPLETE
     for i, ip in zip(range(10 * SIZE), invented(1000), strict=False):
-        w.cache.resolve(S + i, IF, ip, b"echo reply", ours=False)
+        w.cache.resolve(S + i, IF, ip, b"echo reply", sender=Sender.STRANGER)
     assert w.state() is State.INCOMPLETE, "strangers do not end a question of ours"
     w.cache.confirm(S + MS, IF, PEER, PEER_MAC)
     assert w.port.packets == [b"ours"]
@@ -92,7 +98,7 @@ def test_questions_for_strangers_are_recycled(w: World) -> None:
 
 
 def test_a_strangers_entry_that_the_program_sends_to_is_ours(w: World) -> None:
-    w.cache.resolve(0, IF, PEER, b"echo reply", ours=False)
+    w.cache.resolve(0, IF, PEER, b"echo reply", sender=Sender.STRANGER)
     w.cache.resolve(1, IF, PEER, b"ours")
     fill(w, 2, 3 * SIZE)
     w.cache.confirm(3, IF, PEER, PEER_MAC)
@@ -134,22 +140,56 @@ def test_of_many_questions_of_the_program_the_oldest_ends(w: World) -> None:
     assert w.state() is None, "a stranger ends none"
 
 
+def test_a_question_of_a_connected_socket_ends_for_another_only(w: World) -> None:
+    w.cache.resolve(0, IF, PEER, b"SYN", Sender.CONNECTED)
+    for i, ip in zip(range(10 * SIZE), invented(), strict=False):
+        w.cache.resolve(i, IF, ip, b"sendto")
+    assert (b"SYN", errno.EHOSTUNREACH) not in w.port.errors
+    w.cache.confirm(S, IF, PEER, PEER_MAC)
+    assert w.port.packets == [b"SYN"]
+    w.port.errors.clear()
+    for i, ip in zip(range(SIZE), invented(1000), strict=False):
+        w.cache.resolve(S + i, IF, ip, b"SYN %d" % i, Sender.CONNECTED)
+    assert {packet for packet, _ in w.port.errors} == {b"sendto"}, "those go first"
+    w.cache.resolve(2 * S, IF, next(invented(2000)), b"sendto")
+    assert w.port.errors[-1] == (b"sendto", errno.EHOSTUNREACH), "and end none"
+
+
+def test_what_a_connected_socket_sends_waits_beside_all_that_is_sent_otherwise(w: World) -> None:
+    w.cache.resolve(0, IF, PEER, b"first")
+    others = [ip for ip, _ in zip(invented(), range(SIZE - 1), strict=False)]
+    for i in range(MAX_PENDING_BYTES // 65_000):
+        w.cache.resolve(0, IF, others[i % len(others)], bytes(65_000))
+    w.cache.resolve(0, IF, PEER, bytes(65_000))
+    assert w.cache.counters["drop_neigh_pending_full"] == 1
+    w.cache.resolve(0, IF, PEER, b"SYN", Sender.CONNECTED)
+    assert w.cache.counters["drop_neigh_pending_full"] == 1
+    w.cache.confirm(0, IF, PEER, PEER_MAC)
+    assert w.port.packets == [b"first", b"SYN"]
+    w.cache.forget(IF)
+    assert not any(w.cache._pending_bytes.values())
+
+
 def test_what_waits_for_strangers_is_little_and_takes_nothing_from_us(w: World) -> None:
     for i in range(MAX_STRANGERS_PENDING + 1):
-        w.cache.resolve(0, IF, PEER, b"%d" % i, ours=False)
+        w.cache.resolve(0, IF, PEER, b"%d" % i, sender=Sender.STRANGER)
     assert w.cache.counters["drop_neigh_pending_full"] == 1
     big, ips = bytes(65_000), invented()
     for _ in range(MAX_STRANGERS_BYTES // 65_000):
-        w.cache.resolve(1, IF, next(ips), big, ours=False)
+        w.cache.resolve(1, IF, next(ips), big, sender=Sender.STRANGER)
     assert w.cache.counters["drop_neigh_pending_full"] == 1
-    w.cache.resolve(1, IF, next(ips), big, ours=False)
+    w.cache.resolve(1, IF, next(ips), big, sender=Sender.STRANGER)
     assert w.cache.counters["drop_neigh_pending_full"] == 2
     w.cache.resolve(1, IF, next(ips), big)
     assert w.cache.counters["drop_neigh_pending_full"] == 2, "ours waits beside them"
-    assert w.cache._pending_bytes == {True: 65_000, False: 4 * 65_000 + MAX_STRANGERS_PENDING}
+    assert w.cache._pending_bytes == {
+        Sender.STRANGER: 4 * 65_000 + MAX_STRANGERS_PENDING,
+        Sender.DATAGRAM: 65_000,
+        Sender.CONNECTED: 0,
+    }
     while len(w.cache):
         w.to_deadline()
-    assert w.cache._pending_bytes == {True: 0, False: 0}
+    assert not any(w.cache._pending_bytes.values())
 
 
 def test_making_room_is_constant_work(monkeypatch: pytest.MonkeyPatch) -> None:

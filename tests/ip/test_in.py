@@ -232,6 +232,7 @@ def test_fragments_of_tcp(wire: Wire) -> None:
         ("drop_punt_resolve_full", "resolve"),
         ("drop_punt_resolve_answer_full", "resolve_answer"),
         ("drop_punt_arp_answer_full", "arp_answer"),
+        ("drop_punt_resolve_connected_full", "resolve_connected"),
     ],
 )
 def test_a_flood_for_python_is_dropped_by_class(world: World, name: str, kind: str) -> None:

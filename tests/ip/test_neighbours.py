@@ -98,6 +98,40 @@ def test_the_program_reaches_a_new_peer_in_the_midst_of_a_flood(lan: Lan, kind: 
     assert udp_sent(lan) == 1
 
 
+@pytest.mark.parametrize("kind", ["tcp", "udp", "ping"])
+def test_answers_by_sendto_do_not_delay_who_chose_its_peer(world: World, kind: str) -> None:
+    """A UDP server answers 30,000 datagrams a second, each of another neighbour that does not exist."""
+    lan = Lan(world)
+    wire, server = lan.wire, lan.wire.udp(53)
+
+    def serves(ms: int) -> None:
+        for _ in range(ms):
+            for _ in range(30):
+                lan.invented += 1
+                host = f"198.18.{64 + lan.invented // 250 % 128}.{1 + lan.invented % 250}"
+                wire._put(lan.frame(frames.udp(host, wire.here, 4000, 53, b"?")))
+            world.run("1ms")
+            for _ in range(30):
+                data, (host, port) = server.recvfrom(2000)
+                server.sendto(data, host, port)
+            wire._seen.clear()
+
+    serves(110)
+    assert wire.stack.counters()["drop_punt_resolve_rate"] > 0
+    if kind == "tcp":
+        wire.tcp().connect(REAL, 80)
+    elif kind == "udp":
+        wire.udp().connect(REAL, 9).send(b"first")
+    else:
+        session = wire.stack.control.echo.open(IPv4Address(REAL), lambda result: None)
+        session.send(wire.clock.now, b"first")
+    asked = [p for p in wire.drain() if p.arp and p.arp.target_ip == IPv4Address(REAL)]
+    assert len(asked) == 1, "at once"
+    serves(110)  # the peer is slow to answer
+    lan.answers()
+    assert [p for p in wire.drain() if p.ip and p.ip.dst == IPv4Address(REAL)]
+
+
 def test_what_strangers_say_does_not_stand_in_the_way_of_an_answer(world: World) -> None:
     """ARP of every sort beyond its rate, all at one instant; and the reply that we wait for."""
     lan = Lan(world)

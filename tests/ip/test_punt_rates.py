@@ -18,6 +18,7 @@ CLASSES = {
     "icmp": "drop_punt_icmp_rate",
     "resolve_answer": "drop_punt_resolve_answer_rate",
     "arp_answer": "drop_punt_arp_answer_rate",
+    "resolve_connected": "drop_punt_resolve_connected_rate",
 }
 RATE, BURST = 100, 3
 

@@ -40,6 +40,9 @@ def flood(wire: Wire, kind: str) -> Iterator[None]:
         stranger = f"198.18.0.{3 + i % 200}"
         if kind == "resolve":
             sock.sendto(bytes(1000), stranger, 9)
+        elif kind == "resolve_connected":
+            sock.connect(stranger, 9)
+            sock.send(bytes(1000))
         elif kind == "arp_answer":
             ip = IPv4Address(stranger)
             EnginePort(wire.stack.host).neigh_ask(2, ip)
@@ -63,6 +66,7 @@ def _frame(wire: Wire, kind: str) -> bytes:
         "icmp": frames.icmp_message(there, here, icmp.Echo(1, 1, bytes(1400), reply=True)),
         "resolve": b"",
         "resolve_answer": b"",
+        "resolve_connected": b"",
         "arp_answer": b"",
     }
     return frames.ethernet(wire.stack_mac, wire.mac, packets[kind])

@@ -184,7 +184,8 @@ int tcp_emit(struct tcb *t, const struct tcp_emit *e)
         t->stats.data_segs_out += segments;
     }
     t->stats.segs_out += segments;
-    t->base.path.answer = (e->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
+    t->base.path.sender = (e->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) ? PATH_ANSWER
+                                                                                  : PATH_CONNECTED;
     tx_end(st, out, f, 20 + hdr_len, &t->base.path);
     count(st, COUNT_TCP_TX_SEGMENTS);
     if (e->flags & TCP_ACK)

@@ -31,7 +31,7 @@ int tcp_emit_bare(struct bw_stack *st, const struct tcp_bare *b, struct ip_path 
     f->csum_partial = 1;
     f->csum_start = (uint16_t)(f->l3_off + 20);
     f->csum_offset = 16;
-    path->answer = (uint8_t)answer;
+    path->sender = answer ? PATH_ANSWER : PATH_CONNECTED;
     tx_end(st, out, f, 20 + l4_len, path);
     return 1;
 }
