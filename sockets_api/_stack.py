@@ -20,9 +20,10 @@ from barewire.stack.ip.routes import IfAddr, Route
 from barewire.stack.port import EnginePort
 from barewire.stack.worker import ControlWorker
 
-from . import _attachment, _config, _errors, _limits, _open_stacks
+from . import _attachment, _config, _errors, _limits, _open_stacks, _seeing
 
 if TYPE_CHECKING:
+    from ._seeing import SocketInfo
     from ._trace_records import Record
     from .socket import socket as Socket
 
@@ -373,21 +374,25 @@ class Stack:
     # ---- seeing ----------------------------------------------------------------------------
 
     def counters(self) -> dict[str, int]:
-        """Every counter by name: of the engine (drops with their reasons) and the control plane."""
-        names = [ffi.string(lib.bw_counter_name(i)).decode() for i in range(lib.bw_counter_count())]
-        found = {n: int(lib.host_counter(self.host, i)) for i, n in enumerate(names)}
+        """Every counter by name: of the engine (drops with their reasons; all read at one moment) and the
+        control plane."""
+        found = _seeing.counters(self.host)
         for n, value in self._worker.counters.items():
             found[n] = found.get(n, 0) + value
         return found
 
     def stats(self) -> dict[str, int]:
         """How the stack is driven (bursts, sleeps, hand-overs) and the C memory in use (bytes)."""
-        stats = ffi.new("struct host_stats *")
-        _errors.check(lib.host_get_stats(self.host, stats))
-        found = {n: int(getattr(stats, n)) for n, _ in ffi.typeof("struct host_stats").fields}
-        for i, n in enumerate(("memory_control_blocks", "memory_chunks", "sockets", "orphans")):
-            found[n] = int(lib.host_memory_used(self.host, i))
-        return found
+        return _seeing.stats(self.host)
+
+    def sockets(self) -> Iterator[SocketInfo]:
+        """Every socket there is, the program's and those that live on without it (TIME-WAIT, orphans,
+        connections that nobody has accepted yet): addresses, state and queues, as `ss` lists them.
+
+        Read in pieces, so that a crowd delays nobody: what opens or closes meanwhile may be missing.
+        """
+        self._check()
+        return _seeing.sockets(self.host)
 
     def interface_stats(self, name: str | None = None) -> dict[str, int]:
         """What the device of an interface counted, the first device's if none is named: frames,

@@ -16,7 +16,9 @@ const char *bw_counter_name(int i)
     return i >= 0 && i < BW_COUNTERS ? counter_names[i] : "";
 }
 
-uint64_t bw_counter(const struct bw_stack *st, int i)
+int bw_counters(const struct bw_stack *st, uint64_t *out, int max)
 {
-    return i >= 0 && i < BW_COUNTERS ? st->counter[i] : 0;
+    int n = max < BW_COUNTERS ? max : BW_COUNTERS;
+    memcpy(out, st->counter, (size_t)n * sizeof *out);
+    return n;
 }

@@ -9,6 +9,7 @@
 #include "bind.c"
 #include "punt.c"
 #include "trace.c"
+#include "listing.c"
 #include "input.c"
 #include "ip/route.c"
 #include "ip/dst_cache.c"

@@ -237,6 +237,20 @@ struct bw_cc_report {
     uint8_t pad[3];
 };
 
+/* A socket in a list. */
+struct bw_sock_info {
+    struct bw_addr local, remote; /* zero: none */
+    uint32_t ifindex;             /* bound to this interface; 0: to none */
+    uint32_t rcv_queued;          /* bytes; of a listener: connections to accept */
+    uint32_t snd_queued;          /* bytes; of a listener: its backlog */
+    uint8_t type;                 /* BW_SOCK_* */
+    uint8_t state;                /* BW_TCP_*; of UDP established (connected) or closed */
+    uint8_t open;                 /* 0: an orphan, or not accepted yet */
+    uint8_t pad;
+};
+enum { BW_LIST_WALK = 4096 /* places looked at in one call */ };
+#define BW_LIST_END 0xffffffff
+
 /* What a connection looks like, for tests and people. */
 struct bw_tcp_snapshot {
     uint32_t state, iss, irs, snd_una, snd_nxt, snd_wnd, rcv_nxt, rcv_wnd, cwnd, ssthresh, mss;
@@ -401,7 +415,11 @@ struct bw_sock *bw_pop_changed(struct bw_stack *st);
 /* ---- seeing ---------------------------------------------------------------------------------- */
 int bw_counter_count(void);
 const char *bw_counter_name(int i);
-uint64_t bw_counter(const struct bw_stack *st, int i);
+/* All of them at this moment, at most max; how many. */
+int bw_counters(const struct bw_stack *st, uint64_t *out, int max);
+/* Sockets of every kind and state from place *from (0 at first), at most max; how many. *from is where to go on;
+ * BW_LIST_END: these were the last. */
+int bw_list(struct bw_stack *st, uint32_t *from, struct bw_sock_info *out, int max);
 /* Traces every connection, now and to come, and every drop; or no more. */
 void bw_trace_all(struct bw_stack *st, int on);
 /* The oldest records, at most max; returns how many. */

@@ -191,8 +191,16 @@ static void call_routes(struct world *w)
 
 static void call_counters(struct world *w)
 {
-    for (int i = -1; i <= bw_counter_count(); i++)
-        MUST(bw_counter(w->st, i) < UINT64_MAX / 2 && bw_counter_name(i));
+    uint64_t counters[256];
+    struct bw_sock_info rows[3];
+    int n = bw_counters(w->st, counters, 256);
+    MUST(n == bw_counter_count());
+    for (int i = 0; i < n; i++)
+        MUST(counters[i] < UINT64_MAX / 2 && bw_counter_name(i)[0]);
+    MUST(!bw_counter_name(-1)[0] && !bw_counter_name(n)[0]);
+    for (uint32_t from = 0; from != BW_LIST_END;)
+        for (int i = bw_list(w->st, &from, rows, 3); i-- > 0;)
+            MUST(rows[i].state && rows[i].state <= BW_TCP_CLOSING);
     MUST(bw_cc_name(bw_cc_count())[0] == 0 && bw_cc_name(0)[0]);
     for (int i = 0; i < 5; i++)
         bw_memory_used(w->st, i);

@@ -202,9 +202,14 @@ int host_cc_give_up(struct host *h, uint32_t sock, uint32_t generation)
     host_unlock(h); \
     return value
 
-uint64_t host_counter(struct host *h, int i)
+int host_counters(struct host *h, uint64_t *out, int max)
 {
-    LOOK(h, uint64_t, bw_counter(h->st, i));
+    LOOK(h, int, bw_counters(h->st, out, max));
+}
+
+int host_list(struct host *h, uint32_t *from, struct bw_sock_info *out, int max)
+{
+    LOOK(h, int, bw_list(h->st, from, out, max));
 }
 
 uint64_t host_memory_used(struct host *h, int what)
@@ -228,6 +233,10 @@ int host_get_stats(struct host *h, struct host_stats *out)
     if (rc)
         return rc;
     *out = h->stats;
+    out->memory_control_blocks = bw_memory_used(h->st, 0);
+    out->memory_chunks = bw_memory_used(h->st, 1);
+    out->sockets = bw_memory_used(h->st, 2);
+    out->orphans = bw_memory_used(h->st, 3);
     host_unlock(h);
     return 0;
 }

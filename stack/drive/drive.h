@@ -188,10 +188,13 @@ void signals_release(struct held_signals *s);
 /* ---- seeing ---- */
 int bw_counter_count(void);
 const char *bw_counter_name(int i);
-uint64_t host_counter(struct host *h, int i);
+int host_counters(struct host *h, uint64_t *out, int max);
+int host_list(struct host *h, uint32_t *from, struct bw_sock_info *out, int max);
 struct host_stats {
     uint64_t bursts, driver_spins, driver_sleeps, follower_sleeps, handoffs, background_takeovers,
         background_bursts, naps, work_told;
+    uint64_t memory_control_blocks, memory_chunks; /* bytes */
+    uint64_t sockets, orphans;                     /* in use, and of those */
 };
 int host_get_stats(struct host *h, struct host_stats *out);
 int host_netdev_stats(struct host *h, int ifindex, struct netdev_stats *out);
