@@ -54,7 +54,7 @@ BUILD_SCRIPTS = {
     "tools/bench/syn_sender_build.py",
     "tools/relay/pump_build.py",
 }
-CONTRACT = {"nic_drivers/netdev.h", "nic_drivers/checksum.h"}
+CONTRACT = {"nic_drivers/netdev.h", "nic_drivers/checksum.h", "nic_drivers/memory.h"}
 PURE_HEADERS = {
     "errno.h", "inttypes.h", "limits.h", "stdalign.h", "stdarg.h", "stdbool.h", "stddef.h",
     "sanitizer/asan_interface.h", "stdint.h", "stdlib.h", "string.h",
