@@ -159,6 +159,26 @@ def _wait(waiter: _Waiter, n: int, until: int, stacks: tuple[Stack, ...], spin_n
             _main_waits.pop()
 
 
+def wait_on(poller: Any, events: Any, most: int, until: int, spin_ns: int) -> int:
+    """Waits on a poller of C's; how many events came, 0: the deadline is over or it was woken, or -errno."""
+    waiter = _take()
+    cdata = waiter.cdata
+    is_main = _is_main()
+    if is_main:
+        _main_waits.append(cdata)
+    try:
+        while True:
+            answer: int = lib.poller_wait(cdata, poller, events, most, until, spin_ns)
+            if answer != -errno.EINTR:
+                return answer
+            if not is_main:
+                _wake_main()
+    finally:
+        if is_main:
+            _main_waits.pop()
+        _spare.waiters.append(waiter)
+
+
 def _wake_main() -> None:
     """A signal of the process was given to this thread: its handler runs in the main thread."""
     for cdata in _main_waits[-1:]:
@@ -168,7 +188,11 @@ def _wake_main() -> None:
 def _refuse_polling_thread(stacks: tuple[Stack, ...]) -> None:
     for stack in stacks:
         if stack.is_virtual and stack.polling_thread == threading.get_ident():
-            raise RuntimeError(
-                "this call would wait for ever: its stack lives in virtual time and this is the "
-                "thread that polls it; use a non-blocking socket, or wait in another thread"
-            )
+            refuse_polling_thread()
+
+
+def refuse_polling_thread() -> None:
+    raise RuntimeError(
+        "this call would wait for ever: its stack lives in virtual time and this is the "
+        "thread that polls it; use a non-blocking socket, or wait in another thread"
+    )

@@ -1,7 +1,7 @@
 """barewire.select: a drop-in for `select`, over barewire sockets and descriptors in one wait.
 
-A barewire socket is given as an object or by its fileno(). Everything here is one function of
-_waiting and the bookkeeping around it: select's lists, poll's and epoll's tables.
+A barewire socket is given as an object or by its fileno(). select and poll are one function of _waiting
+and the bookkeeping around it: select's lists, poll's table; epoll is _poller's.
 """
 
 from __future__ import annotations
@@ -9,18 +9,22 @@ from __future__ import annotations
 import errno
 import math
 from collections.abc import Iterable
+from operator import index
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakValueDictionary
 
 from . import _registry, _waiting
 from ._errors import error as _os_error
 from ._kernel import select as _std
+from ._poller import Numbers as _Numbers
+from ._poller import events_asked as _events_asked
+from ._timeout import LONGEST
 from ._transfer import Transfer as _Transfer
 from ._waiting import Watched as _Watched
 
 POLLIN, POLLPRI, POLLOUT = _std.POLLIN, _std.POLLPRI, _std.POLLOUT
 POLLERR, POLLHUP, POLLNVAL = _std.POLLERR, _std.POLLHUP, _std.POLLNVAL
-EPOLLONESHOT = _std.EPOLLONESHOT
 
 # What makes a descriptor readable, writable and exceptional for select(2), in poll(2)'s words.
 _READABLE = POLLIN | POLLHUP | POLLERR
@@ -145,74 +149,82 @@ def _ready(events: dict[int, int], timeout: float | None) -> list[tuple[int, int
 
 
 class epoll:
-    """The object of epoll(7), made of the same wait: level-triggered, with EPOLLONESHOT.
+    """The object of epoll(7), over a poller of C's: level- and edge-triggered, one-shot, exclusive.
 
-    EPOLLET is taken and ignored: a program that reads until EAGAIN sees the same, told more often.
-    It has no descriptor of its own, so it cannot be waited on itself.
+    A barewire socket is told by its fileno(). Where the kernel's object leaves a thread in poll() for ever
+    when another closes it, this one ends it with the ValueError of a closed object.
     """
 
     def __init__(self, sizehint: int = -1, flags: int = 0) -> None:
-        if sizehint < -1 or sizehint == 0:
-            raise ValueError("sizehint must be positive or -1")
-        if flags & ~_std.EPOLL_CLOEXEC:
-            raise _os_error(-errno.EINVAL)
-        self._events: dict[int, int] = {}
-        self._closed = False
+        if index(sizehint) < -1 or sizehint == 0:
+            raise ValueError("negative sizehint")
+        if index(flags) & ~_std.EPOLL_CLOEXEC:
+            raise OSError("invalid flags")
+        self._numbers: _Numbers | None = _Numbers()
+
+    @classmethod
+    def fromfd(cls, fd: int, /) -> Any:
+        """A second object on the descriptor of one; of a descriptor of the kernel's, the kernel's object."""
+        numbers = _shown.get(fd)
+        if numbers is None:
+            return _std.epoll.fromfd(fd)
+        other = object.__new__(cls)
+        other._numbers = numbers
+        return other
 
     @property
     def closed(self) -> bool:
-        return self._closed
+        return self._numbers is None
 
     def close(self) -> None:
-        self._closed = True
-        self._events.clear()
+        numbers, self._numbers = self._numbers, None
+        if numbers is not None:
+            numbers.poller.close()
 
     def fileno(self) -> int:
-        """OSError EOPNOTSUPP: there is no descriptor behind it."""
-        self._open()
-        raise OSError(errno.EOPNOTSUPP, "barewire's epoll has no descriptor: wait with poll()")
+        """A descriptor that is readable while poll() would give something (or nothing, once)."""
+        numbers = self._open()
+        fd = numbers.poller.fileno()
+        _shown[fd] = numbers
+        return fd
 
     def register(self, fd: Any, eventmask: int = POLLIN | POLLPRI | POLLOUT) -> None:
-        """Adds a descriptor; OSError EEXIST if it is there."""
-        number = self._number(fd)
-        if number in self._events:
-            raise _os_error(-errno.EEXIST)
-        self._events[number] = int(eventmask)
+        """Adds a descriptor; OSError EEXIST if it is there, EBADF, EINVAL, EPERM (a plain file)."""
+        number, events = _registry.fileno_of(fd), _events_asked(eventmask)
+        self._open().add(number, _registry.find(number), events)
 
     def modify(self, fd: Any, eventmask: int) -> None:
-        """Changes a descriptor's events; OSError ENOENT if it is not there."""
-        number = self._number(fd)
-        if number not in self._events:
-            raise _os_error(-errno.ENOENT)
-        self._events[number] = int(eventmask)
+        """Changes a descriptor's events; OSError ENOENT if it is not there, EBADF, EINVAL."""
+        number, events = _registry.fileno_of(fd), _events_asked(eventmask)
+        self._open().change(number, _registry.find(number), events)
 
     def unregister(self, fd: Any) -> None:
-        """Removes a descriptor; OSError ENOENT if it is not there."""
-        if self._events.pop(self._number(fd), None) is None:
-            raise _os_error(-errno.ENOENT)
+        """Removes a descriptor; OSError ENOENT if it is not there, EBADF."""
+        number = _registry.fileno_of(fd)
+        self._open().remove(number, _registry.find(number))
 
     def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
         """(descriptor, events) of those ready; timeout in seconds, None or negative: without end."""
-        self._open()
-        if maxevents == 0 or maxevents < -1:
+        numbers = self._numbers
+        if numbers is None:
+            raise _closed()
+        if timeout:
+            timeout = _epoll_seconds(timeout)
+        if maxevents == -1:
+            maxevents = _MAX_EVENTS
+        elif index(maxevents) < 1:
             raise ValueError(f"maxevents must be greater than 0, got {maxevents}")
-        asked = {fd: bits & 0xFFFF for fd, bits in self._events.items() if bits & 0xFFFF}
-        found = _ready(asked, None if timeout is None or timeout < 0 else float(timeout))
-        for fd, bits in found:
-            if bits & POLLNVAL:
-                self._events.pop(fd, None)  # closed: epoll forgets it by itself
-            elif self._events.get(fd, 0) & EPOLLONESHOT:
-                self._events[fd] = 0
-        alive = [(fd, bits) for fd, bits in found if not bits & POLLNVAL]
-        return alive if maxevents == -1 else alive[:maxevents]
+        try:
+            return numbers.wait(timeout, maxevents)
+        except OSError as problem:
+            if self._numbers is None and problem.errno == errno.EBADF:
+                raise _closed() from None
+            raise
 
-    def _open(self) -> None:
-        if self._closed:
-            raise ValueError("I/O operation on closed epoll object")
-
-    def _number(self, fd: Any) -> int:
-        self._open()
-        return _registry.fileno_of(fd)
+    def _open(self) -> _Numbers:
+        if self._numbers is None:
+            raise _closed()
+        return self._numbers
 
     def __enter__(self) -> Self:
         self._open()
@@ -225,6 +237,28 @@ class epoll:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+_MAX_EVENTS = 1023  # FD_SETSIZE - 1, as CPython's
+_shown: WeakValueDictionary[int, _Numbers] = WeakValueDictionary()  # by the descriptor given out
+
+
+def _closed() -> ValueError:
+    return ValueError("I/O operation on closed epoll object")
+
+
+def _epoll_seconds(timeout: Any) -> float | None:
+    """In whole milliseconds upwards; negative is without end."""
+    if not isinstance(timeout, (int, float)) and not hasattr(timeout, "__index__"):
+        raise TypeError("timeout must be an integer or None")
+    seconds = float(timeout)
+    if math.isnan(seconds):
+        raise ValueError("Invalid value NaN (not a number)")
+    if abs(seconds) > LONGEST:
+        raise OverflowError("timestamp out of range for platform time_t")
+    if seconds * 1e3 >= 2**31:
+        raise OverflowError("timeout is too large")
+    return None if seconds < 0 else math.ceil(seconds * 1e3) * 1e-3
 
 
 # The rest is the standard module's: constants, `error`.

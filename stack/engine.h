@@ -411,6 +411,8 @@ void **bw_sock_user(struct bw_sock *s);
 struct bw_stack *bw_sock_stack(struct bw_sock *s);
 /* Next observed socket whose readiness may have changed since it was last popped, or NULL. */
 struct bw_sock *bw_pop_changed(struct bw_stack *st);
+/* 1: since the last time something came to an observed socket that a program can read or accept. */
+int bw_arrived(struct bw_sock *s);
 
 /* ---- seeing ---------------------------------------------------------------------------------- */
 int bw_counter_count(void);

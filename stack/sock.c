@@ -352,6 +352,13 @@ struct bw_stack *bw_sock_stack(struct bw_sock *s)
     return s->st;
 }
 
+int bw_arrived(struct bw_sock *s)
+{
+    int arrived = (s->flags & SOCK_ARRIVED) != 0;
+    s->flags &= ~(uint32_t)SOCK_ARRIVED;
+    return arrived;
+}
+
 struct bw_sock *bw_pop_changed(struct bw_stack *st)
 {
     if (!st->changed_head)

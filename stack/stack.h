@@ -186,6 +186,7 @@ enum {
     SOCK_PORT_BOUND = 256,  /* bind named a port, not the ephemeral range */
     SOCK_SNDBUF_LOCK = 512, /* SO_SNDBUF, SO_RCVBUF said how much: it does not change by itself */
     SOCK_RCVBUF_LOCK = 1024,
+    SOCK_ARRIVED = 2048, /* something to read or accept came since bw_arrived */
 };
 
 /* A socket by its place in the arena (sock_of, sock_ref); 0: none. */
@@ -403,6 +404,14 @@ static inline void sock_changed(struct bw_sock *s)
     else
         st->changed_head = ref;
     st->changed_tail = ref;
+}
+
+/* Something came that the program can read or accept, whether or not something lay there. */
+static inline void sock_arrived(struct bw_sock *s)
+{
+    if (s->flags & SOCK_OBSERVED)
+        s->flags |= SOCK_ARRIVED;
+    sock_changed(s);
 }
 
 /* ---- flow table (flow.c): exact four-tuples, and bound ports ---------------------------------- */

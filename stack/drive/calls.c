@@ -55,7 +55,7 @@ static struct record *record_new(struct host *h, struct bw_sock *s)
 void record_close(struct host *h, struct record *r, int abort)
 {
     struct bw_sock *s = r->sock;
-    waiters_closed(h, r);
+    interests_closed(r);
     pair_close(r);
     bw_observe(s, 0);
     *bw_sock_user(s) = NULL;
@@ -90,12 +90,17 @@ static int enter(struct host *h, const struct bw_sock *handle, struct bw_sock **
     return 0;
 }
 
-/* End of a call on this socket: what the program itself took or gave shows in its descriptor too. */
+/* End of a call on this socket: what the program itself took or gave shows in its descriptor and to who waits. */
 static void done(struct host *h, const struct bw_sock *handle)
 {
     struct record *r = record_find(h, handle);
-    if (r && r->user_fd >= 0)
-        pair_update(r, bw_readiness(r->sock));
+    if (r && (r->interests || r->user_fd >= 0)) {
+        uint32_t ready = bw_readiness(r->sock), news = ready & ~r->seen;
+        r->seen = ready;
+        if (news)
+            interests_notify(r, ready, news);
+        pair_update(r, ready);
+    }
     host_leave(h);
 }
 

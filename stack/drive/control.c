@@ -108,7 +108,7 @@ int host_burst(struct host *h)
     int rc = host_enter(h);
     if (rc)
         return rc;
-    if (!h->virtual_time && (h->role == ROLE_NOBODY || h->role == ROLE_BACKGROUND))
+    if (!h->virtual_time && role_is_free(h))
         rc = call_burst(h) != QUIET;
     host_leave(h);
     return rc;

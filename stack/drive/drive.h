@@ -16,6 +16,7 @@ struct host;
 struct waiter;
 
 enum { BW_FOREIGN = 10001, BW_NOT_ASKED = 10003 /* no answer of C's: Python's own */ };
+enum { BW_EXACT = 0x20000 };
 
 struct host_direct;
 
@@ -147,8 +148,9 @@ int host_sock_has_fileno(struct host *h, struct bw_sock *s, int fd);
 struct wait_item {
     struct host *host; /* with sock; NULL: an ordinary descriptor */
     struct bw_sock *sock;
-    int fd;           /* if host is NULL */
-    uint32_t events;  /* POLLIN | POLLOUT | ..., POLLERR and POLLHUP always */
+    int fd; /* if host is NULL */
+    uint32_t
+        events; /* POLLIN | POLLOUT | ..., POLLERR and POLLHUP always; BW_EXACT: of a socket, just these */
     uint32_t revents; /* filled in */
     uint32_t pad;
 };
@@ -176,6 +178,47 @@ void waiter_interrupt(struct waiter *w);
 /* Delists, hands the driver role on (another waiter at once, else the background thread by a
  * store). Safe to call at any time, any number of times. */
 void wait_end(struct waiter *w);
+
+/* ---- polling: any number of sockets of any stacks, and descriptors, for as long as one likes ---- */
+struct poller;
+struct poller_event {
+    uint64_t cookie;
+    uint32_t events; /* POLL* bits; POLLNVAL alone: the socket was closed, which is told once */
+    uint32_t pad;
+};
+struct poller_stats {
+    uint64_t events, refused;  /* told; sockets not taken for the bound */
+    uint32_t interests, ready; /* sockets now; the ready list's length */
+};
+enum { POLLER_BATCH = 1024 /* events of one call at most */ };
+/* For at most so many sockets. NULL: no memory. Any thread may call these at any time, but free it. Each that can
+ * fail: -BW_FOREIGN in a forked child, -EBADF once closed. */
+struct poller *poller_new(uint32_t most);
+/* All interests end, its descriptors are closed, and who waits on it gets -EBADF. Idempotent. */
+void poller_close(struct poller *p);
+void poller_free(struct poller *p);
+/* One more socket. events: POLL* bits (POLLERR and POLLHUP always) and EPOLLET, EPOLLONESHOT, EPOLLEXCLUSIVE,
+ * which mean what epoll_ctl(2) says. The cookie comes with each event. Returns the interest's number (> 0),
+ * -EBADF (also for a closed socket), -ENOSPC at the bound, -ENOMEM, -EINVAL. */
+int64_t poller_add(struct poller *p, struct host *h, struct bw_sock *s, uint32_t events, uint64_t cookie);
+/* 0, -ENOENT (also when its socket was closed), -EINVAL. */
+int poller_modify(struct poller *p, int64_t interest, uint32_t events);
+int poller_remove(struct poller *p, int64_t interest); /* 0, -ENOENT */
+int poller_has(struct poller *p, int64_t interest);    /* 1: its socket is open */
+/* epoll_ctl(2) for a descriptor of the kernel's, errors too; UINT64_MAX is no cookie. */
+int poller_control(struct poller *p, int op, int fd, uint32_t events, uint64_t cookie);
+/* A descriptor that is readable while events may be there. */
+int poller_fileno(struct poller *p);
+/* What is ready now, at most max and POLLER_BATCH: sockets and descriptors in turn. If nothing is, after one burst
+ * of driving where nobody drives. How many. */
+int poller_look(struct poller *p, struct poller_event *events, int max);
+/* As that; if nothing is ready it drives and spins for up to spin_ns and sleeps until something is. 0: the deadline
+ * is over (as wait_begin's), or poller_wake was called. -EINTR: handlers of signals have to run; then call again. */
+int poller_wait(struct waiter *w, struct poller *p, struct poller_event *events, int max, int64_t deadline,
+                int64_t spin_ns);
+/* From any thread: whoever waits on it now, or does so next, comes back with 0. */
+void poller_wake(struct poller *p);
+int poller_get_stats(struct poller *p, struct poller_stats *out);
 
 /* ---- what must not be interrupted, in a thread of the program's ---- */
 /* Blocks the thread's signals, and opens them as they were; nothing if they are blocked already, or open. */

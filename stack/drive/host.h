@@ -22,7 +22,7 @@
 #define AWAKE INT64_MIN  /* host.sleep_until of a driver that is not asleep */
 #define NAP_NS 1000000ll /* stand-by naps, and sleeps where a device has no descriptor */
 #define SPIN_MAX_NS 1000000ll
-#define SIGNAL_GAP_NS 50000000ll /* see wait_sleep */
+#define SIGNAL_GAP_NS 50000000ll /* see waiter.c */
 
 enum {
     HOST_NETDEVS = 16,
@@ -45,19 +45,13 @@ enum role { ROLE_NOBODY, ROLE_BACKGROUND, ROLE_CALL /* a call that spins */, ROL
  * until the program closes the handle, also if host_close has closed the socket before. */
 struct record {
     struct bw_sock *sock;       /* NULL: closed */
-    struct interest *interests; /* of waiters enlisted on it */
+    struct interest *interests; /* what waits for it (poller.h) */
+    uint32_t seen;              /* with interests: readiness that they know of */
     uint32_t generation;
     uint32_t next_free;
     int user_fd, far_fd, own_fd; /* the fileno pair, -1: none; far_fd is the same end as user_fd */
     uint8_t pair;                /* PAIR_*: what the pair says now */
     uint8_t held;                /* the program has the handle */
-};
-
-struct interest {
-    struct interest *next, **link;
-    struct waiter *waiter;
-    struct record *record; /* NULL: the socket was closed */
-    uint32_t events;
 };
 
 /* A waiter's place in one host. */
@@ -66,23 +60,27 @@ struct enlist {
     struct host *host;
     struct waiter *waiter;
     int listed;  /* the waiter's own: it is in the host's list */
-    int present; /* its thread is in wait_begin or wait_sleep: it can be given the role */
+    int present; /* its thread is in a call that waits: it can be given the role */
 };
 
 enum { WAITER_IDLE, WAITER_SLEEPING, WAITER_WOKEN };
 
 struct waiter {
     atomic_int state;       /* WAITER_*: only a sleeping one costs a write to wake */
-    atomic_int hit;         /* something it waits for may have happened */
     atomic_int interrupted; /* waiter_interrupt was called */
     int event_fd;
-    int (*tripped)(void); /* see waiter_new */
+    int (*tripped)(void);                    /* see waiter_new */
+    struct waiter *sleep_next, **sleep_link; /* of those that sleep on a poller, under its lock */
     /* the rest belongs to the waiter's thread */
-    struct wait_item *items;
-    int n, fds; /* items; those of them that are descriptors */
+    struct poller *poller, *list; /* what it waits on; the one for its lists */
+    struct poller_event *out;     /* room for events of a poller */
+    int max;
+    struct wait_item *items; /* the list */
+    int n, fds;              /* items; those of them that are descriptors */
     int active, virtual_time;
-    enum moved moved; /* what the last drive() met: this, ... */
-    int error;        /* ... -errno */
+    enum moved moved; /* what the last drive() met, ... */
+    int64_t now;      /* ... and when */
+    int64_t fds_at;   /* when descriptors are looked at next */
     int64_t deadline;
     struct enlist *enlists;
     int hosts, hosts_cap;
@@ -90,7 +88,7 @@ struct waiter {
     int interests_cap;
     struct pollfd *polls;
     int polls_cap;
-    sigset_t open_signals; /* the thread's own mask, while wait_sleep blocks them */
+    sigset_t open_signals; /* the thread's own mask, while it sleeps with signals blocked */
 };
 
 struct host {
@@ -124,6 +122,7 @@ struct host {
     atomic_uint role_count; /* changes with each claim and release; read without the lock (see step_on) */
     atomic_uint epoch;      /* changes with each burst of a call; likewise */
     int64_t call_at;        /* the last of them */
+    int64_t burst_at;       /* the last burst of anybody */
 
     pthread_t thread;
     int thread_runs, thread_stops, thread_asleep, thread_urgent;
@@ -185,6 +184,7 @@ void release_netdev(struct host *h, int i); /* locked: closes the device of an i
 /* Takes the role if nobody in the foreground has it. 1: it is ours. */
 int role_claim(struct host *h, enum role role, struct waiter *w);
 int role_is_mine(const struct host *h, const struct waiter *w);
+int role_is_free(const struct host *h); /* nobody in the foreground has it */
 /* Gives it up: to a waiter that is present, at once; else nobody, and the background thread looks. */
 void role_release(struct host *h);
 /* The driver sleeps and must look again. */
@@ -198,11 +198,12 @@ void thread_kick(struct host *h); /* locked */
 struct record *record_find(struct host *h, const struct bw_sock *handle); /* locked; NULL: closed */
 void record_close(struct host *h, struct record *r, int abort);           /* locked */
 
-/* ---- wait.c -------------------------------------------------------------------------------- */
+/* ---- waiter.c, ready.c --------------------------------------------------------------------- */
 void waiter_wake(struct waiter *w);
-void waiters_notify(struct host *h, struct record *r, uint32_t ready); /* locked */
-void waiters_closed(struct host *h, struct record *r);                 /* locked */
-void record_observe(struct record *r);                                 /* locked */
+/* What a socket is ready for has changed, by these bits: they rose, or came again. Locked. */
+void interests_notify(struct record *r, uint32_t ready, uint32_t news);
+void interests_closed(struct record *r); /* locked */
+void record_observe(struct record *r);   /* locked */
 
 /* ---- fileno.c: locked ---------------------------------------------------------------------- */
 void pair_update(struct record *r, uint32_t ready);

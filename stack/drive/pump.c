@@ -117,6 +117,7 @@ enum moved burst(struct host *h, int on_thread)
 {
     enum moved moved = QUIET;
     h->stats.bursts++;
+    h->burst_at = h->now;
     for (int i = LOOPBACK; i <= h->devs; i++) {
         struct netdev *dev = usable(h, i, on_thread);
         if (dev && dev->reclaim)
@@ -149,8 +150,12 @@ void publish(struct host *h)
         struct record *r = *bw_sock_user(s);
         if (!r)
             continue;
-        uint32_t ready = bw_readiness(s);
-        waiters_notify(h, r, ready);
+        uint32_t ready = bw_readiness(s), news = ready & ~r->seen;
+        if (bw_arrived(s))
+            news |= ready & (BW_IN | BW_PRI);
+        r->seen = ready;
+        if (r->interests)
+            interests_notify(r, ready, news);
         pair_update(r, ready);
     }
     if (bw_punt_pending(h->st))

@@ -20,13 +20,18 @@ int role_is_mine(const struct host *h, const struct waiter *w)
     return h->role == ROLE_WAITER && h->driver == w;
 }
 
+int role_is_free(const struct host *h)
+{
+    return h->role == ROLE_NOBODY || h->role == ROLE_BACKGROUND;
+}
+
 int role_claim(struct host *h, enum role role, struct waiter *w)
 {
     if (w && role_is_mine(h, w)) {
         h->sleep_until = AWAKE;
         return 1;
     }
-    if (h->bound || h->draining || h->virtual_time || (h->role != ROLE_NOBODY && h->role != ROLE_BACKGROUND))
+    if (h->bound || h->draining || h->virtual_time || !role_is_free(h))
         return 0;
     h->role = role;
     h->driver = w;

@@ -51,7 +51,7 @@ void udp_enqueue(struct udp_sock *u, const struct packet *pkt, uint32_t len)
     byteq_extend(&u->rcvq, sizeof rec + len);
     u->rcv_used += size;
     count(u->base.st, COUNT_UDP_RX);
-    sock_changed(&u->base);
+    sock_arrived(&u->base);
 }
 
 static struct bw_sock *udp_find(struct bw_stack *st, const uint8_t *laddr, uint16_t lport,

@@ -331,12 +331,6 @@ class TestBarewireSelect(Barewire, Select):
             assert selector.get_key(socks[0].fileno()).fileobj is socks[0]
             assert self.select.select([], [ready[0][0].fd], [], 5)[1] == [ready[0][0].fd]
 
-    def test_epoll_has_no_descriptor(self) -> None:
-        with self.select.epoll() as epoll:
-            with pytest.raises(OSError) as caught:
-                epoll.fileno()
-            assert caught.value.errno == errno.EOPNOTSUPP
-
     def test_foreign_select_can_wait_on_fileno(self) -> None:
         import select
 

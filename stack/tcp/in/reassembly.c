@@ -225,7 +225,7 @@ void tcp_deliver(struct tcb *t, struct tcp_seg *seg)
     t->stats.bytes_received += t->rcv_nxt - before;
     decide_ack(t, seg, had_gap || t->ooo.n);
     if (t->rcv_nxt != before)
-        sock_changed(&t->base);
+        sock_arrived(&t->base);
 }
 
 void tcp_check_fin(struct tcb *t, const struct tcp_seg *seg)
@@ -253,5 +253,5 @@ void tcp_check_fin(struct tcb *t, const struct tcp_seg *seg)
     case BW_TCP_FIN_WAIT_2: tcp_time_wait(t); break;
     default: break;
     }
-    sock_changed(&t->base);
+    sock_arrived(&t->base);
 }

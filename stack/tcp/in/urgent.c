@@ -61,7 +61,7 @@ void tcp_check_urg(struct tcb *t, const struct tcp_seg *seg)
     if (t->urg_data != URG_NOTYET || t->urg_seq - seg->seq >= seg->len)
         return;
     t->urg_data = URG_VALID | byte_at(seg, t->urg_seq - seg->seq);
-    sock_changed(&t->base);
+    sock_arrived(&t->base);
 }
 
 /* SIOCATMARK: has the reader come to the mark? */

@@ -210,7 +210,7 @@ void tcp_child_established(struct tcb *child)
     *l->accept_tail = child;
     l->accept_tail = &child->queue_next;
     l->accept_len++;
-    sock_changed(&l->tmpl.base);
+    sock_arrived(&l->tmpl.base);
 }
 
 /* RFC 9293 3.10.4. What waits to be accepted is reset; what is half open hears so when it speaks again, as on
