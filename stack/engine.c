@@ -54,6 +54,7 @@
 #include "tcp/out/stateless.c"
 #include "tcp/open/fast_open.c"
 #include "tcp/out/mtu_probe.c"
+#include "tcp/out/ready.c"
 #include "tcp/out/output.c"
 #include "tcp/user/buffers.c"
 #include "tcp/open/open.c"

@@ -128,7 +128,7 @@ struct bw_stack *bw_new(const struct bw_config *cfg, void *arena)
     st->now = cfg->now;
     st->route_gen = 1;
     st->slab_free = CHUNK_NONE;
-    st->tcp->ready_tail = &st->tcp->ready_head;
+    tcp_ready_init(st->tcp);
     st->tcp->reports_tail = &st->tcp->reports;
     st->tcp->time_wait_tail = &st->tcp->time_wait;
     tcp_ooo_init(st->tcp);

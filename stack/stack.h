@@ -583,6 +583,7 @@ int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int gone,
 /* TCP's part of bw_output: fills the interface's queue from connections that want to send. */
 void tcp_fill(struct bw_stack *st, struct iface *out);
 int tcp_wants_output(const struct bw_stack *st); /* some connection may */
+void tcp_paths_changed(struct bw_stack *st);     /* their interfaces are to be found again */
 void tcp_if_down(struct bw_stack *st, uint32_t ifindex, int err);
 void udp_if_down(struct bw_stack *st, uint32_t ifindex, int err);
 /* A broadcast to many sockets is told in turns. */

@@ -11,6 +11,7 @@ void ip_paths_changed(struct bw_stack *st)
 {
     if (++st->route_gen == 0)
         st->route_gen = 1;
+    tcp_paths_changed(st);
 }
 
 static int prefix_match(const uint8_t *a, const uint8_t *b, uint32_t bits)

@@ -115,7 +115,7 @@ struct tcb {
     /* ---- every segment: when, and what it leads to -------------------------------------------------- */
     CACHE_LINE struct timer timer; /* at the earliest deadline or before */
     int64_t last_received;
-    struct tcb *ready_next, **ready_pprev; /* connections that want to send */
+    struct tcb *ready_next, **ready_pprev; /* in the list on_ready - 1; 0: in none */
     int64_t deadline[TCP_TIMERS];          /* on this line: TIMER_DELACK, TIMER_PROBE */
 
     /* ---- an acknowledgment: timers' side of it (on a line with the other deadlines) ------------------ */

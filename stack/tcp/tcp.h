@@ -108,11 +108,17 @@ struct listener {
     int64_t cookies_until; /* a cookie sent so late is still good then */
 };
 
+/* Connections that want to send. */
+struct ready_list {
+    struct tcb *head, **tail;
+};
+
 enum { SYN_FILTER_BITS = 1 << 22 };
 struct tcp_globals {
     struct ooo_list ooo[OOO_KINDS];
     struct timer ooo_timer; /* set while somebody stands there */
-    struct tcb *ready_head, **ready_tail;
+    struct ready_list ready[MAX_IFACES + 1]; /* by interface; see out/ready.c */
+    uint32_t ready_len;                      /* of all of them */
     struct tcb *reports, **reports_tail; /* rounds that Python is to be told of (cc/custom.c) */
     uint32_t cc_generation;
     struct tcp_seg merge; /* the segment that a burst's following frames may extend */
@@ -261,10 +267,13 @@ uint32_t pace_quantum(const struct tcb *t);
 uint32_t pace_budget(struct tcb *t);
 void pace_sent(struct tcb *t, uint32_t n);
 
-/* ---- output.c ---- */
+/* ---- ready.c ---- */
+void tcp_ready_init(struct tcp_globals *g);
 void tcp_want_output(struct tcb *t);
-int tcp_path_ready(struct tcb *t);
 void tcp_ready_remove(struct tcb *t);
+
+/* ---- output.c ---- */
+int tcp_path_ready(struct tcb *t);
 int tcp_output(struct tcb *t, struct iface *out); /* 1: done for now, 0: more to send, no room or turn over */
 void tcp_send_ack(struct tcb *t);
 void tcp_update_mss(struct tcb *t);

@@ -1,5 +1,5 @@
-"""The cache of destinations: what an unconnected socket sends finds its path once a destination, and the right
-one whatever has changed since."""
+"""The cache of destinations: what an unconnected socket sends finds its path once a destination, and the
+right one whatever has changed since."""
 
 from __future__ import annotations
 

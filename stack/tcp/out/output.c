@@ -1,36 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What to send, and when: retransmissions, new data within min(window, cwnd), Nagle and silly-window
- * avoidance (RFC 9293 3.7.4, 3.8.6), the window we announce, FIN, and bare ACKs.
- * Connections that want to send stand in one list; an interface with room takes from its head, and
- * each has a turn of TCP_TURN_BYTES. */
+ * avoidance (RFC 9293 3.7.4, 3.8.6), the window we announce, FIN, and bare ACKs. */
 #include "../tcp.h"
 
-/* ---- the ready list -------------------------------------------------------------------------------- */
-
-void tcp_want_output(struct tcb *t)
-{
-    struct tcp_globals *g = t->base.st->tcp;
-    if (t->on_ready || t->state == BW_TCP_CLOSED || t->state == BW_TCP_LISTEN)
-        return;
-    t->on_ready = 1;
-    t->ready_next = NULL;
-    t->ready_pprev = g->ready_tail;
-    *g->ready_tail = t;
-    g->ready_tail = &t->ready_next;
-}
-
-void tcp_ready_remove(struct tcb *t)
-{
-    struct tcp_globals *g = t->base.st->tcp;
-    if (!t->on_ready)
-        return;
-    t->on_ready = 0;
-    *t->ready_pprev = t->ready_next;
-    if (t->ready_next)
-        t->ready_next->ready_pprev = t->ready_pprev;
-    else
-        g->ready_tail = t->ready_pprev;
-}
+/* ---- the path ------------------------------------------------------------------------------------------ */
 
 void tcp_send_ack(struct tcb *t)
 {
@@ -68,35 +41,6 @@ int tcp_path_ready(struct tcb *t)
     if (mtu != t->base.path.mtu)
         tcp_update_mss(t);
     return 1;
-}
-
-int tcp_wants_output(const struct bw_stack *st)
-{
-    return st->tcp->ready_head != NULL;
-}
-
-void tcp_fill(struct bw_stack *st, struct iface *out)
-{
-    struct tcp_globals *g = st->tcp;
-    for (int moved = 1; moved && g->ready_head;) {
-        moved = 0;
-        for (struct tcb *t = g->ready_head, *next; t; t = next) {
-            next = t->ready_next;
-            if (tx_room(st, out) <= 0)
-                return;
-            if (!tcp_path_ready(t)) {
-                tcp_ready_remove(t);
-                continue;
-            }
-            if (t->base.path.ifindex != out->index)
-                continue;
-            uint32_t before = out->txq_len;
-            tcp_ready_remove(t);
-            if (!tcp_output(t, out))
-                tcp_want_output(t);
-            moved |= out->txq_len != before;
-        }
-    }
 }
 
 /* ---- windows and sizes -------------------------------------------------------------------------------- */
