@@ -116,10 +116,10 @@ struct ready_list {
 enum { SYN_FILTER_BITS = 1 << 22 };
 struct tcp_globals {
     struct ooo_list ooo[OOO_KINDS];
-    struct timer ooo_timer; /* set while somebody stands there */
+    struct timer ooo_timer;                  /* set while somebody stands there */
     struct ready_list ready[MAX_IFACES + 1]; /* by interface; see out/ready.c */
     uint32_t ready_len;                      /* of all of them */
-    struct tcb *reports, **reports_tail; /* rounds that Python is to be told of (cc/custom.c) */
+    struct tcb *reports, **reports_tail;     /* rounds that Python is to be told of (cc/custom.c) */
     uint32_t cc_generation;
     struct tcp_seg merge; /* the segment that a burst's following frames may extend */
     struct packet merge_pkt;

@@ -281,13 +281,12 @@ def pattern(n: int) -> bytes:
     return words[:n]
 
 
-def ping(ns: Namespace, address: str, *options: str) -> str:
-    """The kernel's ping; what it printed. Raises if an answer is missing."""
+def ping(ns: Namespace, address: str, *options: str, count: int = 1) -> str:
+    """The kernel's ping, until it has `count` answers; what it printed. Raises if one is missing."""
     done = ns.run(
-        ["ping", "-n", "-W", "2", *options, address],
-        check=False, capture_output=True, text=True, timeout=PATIENCE,
+        ["ping", "-n", "-c", str(count), "-w", str(int(PATIENCE)), *options, address],
+        check=False, capture_output=True, text=True, timeout=2 * PATIENCE,
     )  # fmt: skip
-    assert done.returncode == 0 and re.search(r" 0% packet loss", done.stdout), (
-        done.stdout + done.stderr
-    )
+    answered = [int(seq) for seq in re.findall(r"icmp_seq=(\d+) ttl", done.stdout)]
+    assert done.returncode == 0 and answered == list(range(1, count + 1)), done.stdout + done.stderr
     return str(done.stdout)

@@ -78,7 +78,7 @@ def exchange_while_held(ns, first, second, end):
         until(lambda: unacknowledged(first) == 0, "the data are acknowledged", 5)
         until(lambda: unacknowledged(second) == 0, "the second's data are acknowledged", 5)
         forget_neighbour(ns)
-        ping(ns, OURS, "-c", "2", "-i", "0.05")
+        ping(ns, OURS, "-i", "0.05", count=2)
         rounds += 1
         until(lambda started=started: time.monotonic() >= started + wait, "time goes by", wait + 5)
     return rounds

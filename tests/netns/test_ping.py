@@ -38,11 +38,11 @@ def neighbours(ns):
 
 @pytest.mark.parametrize("size", [0, 1, 56, 1472, 1473, 8000, 20_000, 65_507])
 def test_the_kernel_pings_with_any_size(link, size):
-    ping(link.ns, OURS, "-c", "3", "-i", "0.01", "-s", str(size))
+    ping(link.ns, OURS, "-i", "0.01", "-s", str(size), count=3)
 
 
 def test_a_flood_of_pings_loses_none(link):
-    out = ping(link.ns, OURS, "-q", "-c", "1000", "-i", "0.001", "-s", "200")
+    out = ping(link.ns, OURS, "-i", "0.001", "-s", "200", count=1000)
     print(re.search(r"rtt.*", out)[0])
 
 
@@ -53,7 +53,7 @@ def test_we_ping_the_kernel_with_any_size(link):
 
 
 def test_the_kernel_resolves_us_and_we_the_kernel(link):
-    ping(link.ns, OURS, "-c", "1")
+    ping(link.ns, OURS)
     mac, _ = neighbours(link.ns)[OURS]
     assert mac == ":".join(f"{b:02x}" for b in link.stack.interfaces[1].mac)
     assert link.stack.interfaces[1].mac in (stable_mac("tap0"), link.stack.interfaces[1].mac)

@@ -31,7 +31,7 @@ def link(request: pytest.FixtureRequest) -> Iterator[KindLink]:
 
 def test_ping_both_ways(link: KindLink) -> None:
     for size in (56, 1472, 8000) if link.kind.fragments else (56, 1472):
-        ping(link.ns, OURS, "-c", "3", "-i", "0.01", "-s", str(size))
+        ping(link.ns, OURS, "-i", "0.01", "-s", str(size), count=3)
         reply = link.ping(KERNEL, size)
         assert (reply.error, reply.size) == (None, size)
 
