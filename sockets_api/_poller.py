@@ -49,7 +49,7 @@ class Poller:
     def __init__(self, most: int = MOST) -> None:
         cdata = lib.poller_new(most)
         if cdata == ffi.NULL:
-            raise MemoryError
+            raise error(-ffi.errno)
         self._cdata = ffi.gc(cdata, lib.poller_free)
         self._rooms: list[_Room] = []
         self._stacks: dict[int, Stack] = {}  # by interest
@@ -180,10 +180,11 @@ class Numbers:
     The kernel forgets a descriptor that is closed, and so is a socket forgotten here.
     """
 
-    __slots__ = ("__weakref__", "_interests", "poller")
+    __slots__ = ("__weakref__", "_interests", "poller", "shown_as")
 
     def __init__(self) -> None:
         self.poller = Poller()
+        self.shown_as = -1  # its own descriptor, once it was given out
         self._interests: dict[int, tuple[int, Any]] = {}  # of our sockets: interest, handle
 
     def _interest(self, fd: int, sock: Any) -> int | None:

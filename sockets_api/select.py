@@ -180,11 +180,13 @@ class epoll:
         numbers, self._numbers = self._numbers, None
         if numbers is not None:
             numbers.poller.close()
+            if _shown.get(numbers.shown_as) is numbers:
+                del _shown[numbers.shown_as]
 
     def fileno(self) -> int:
         """A descriptor that is readable while poll() would give something (or nothing, once)."""
         numbers = self._open()
-        fd = numbers.poller.fileno()
+        numbers.shown_as = fd = numbers.poller.fileno()
         _shown[fd] = numbers
         return fd
 

@@ -191,7 +191,7 @@ struct poller_stats {
     uint32_t interests, ready; /* sockets now; the ready list's length */
 };
 enum { POLLER_BATCH = 1024 /* events of one call at most */ };
-/* For at most so many sockets. NULL: no memory. Any thread may call these at any time, but free it. Each that can
+/* For at most so many sockets. NULL: errno says why. Any thread may call these at any time, but free it. Each that can
  * fail: -BW_FOREIGN in a forked child, -EBADF once closed. */
 struct poller *poller_new(uint32_t most);
 /* All interests end, its descriptors are closed, and who waits on it gets -EBADF. Idempotent. */
@@ -207,7 +207,7 @@ int poller_remove(struct poller *p, int64_t interest); /* 0, -ENOENT */
 int poller_has(struct poller *p, int64_t interest);    /* 1: its socket is open */
 /* epoll_ctl(2) for a descriptor of the kernel's, errors too; UINT64_MAX is no cookie. */
 int poller_control(struct poller *p, int op, int fd, uint32_t events, uint64_t cookie);
-/* A descriptor that is readable while events may be there. */
+/* A descriptor that is readable while events may be there: always the same one. */
 int poller_fileno(struct poller *p);
 /* What is ready now, at most max and POLLER_BATCH: sockets and descriptors in turn. If nothing is, after one burst
  * of driving where nobody drives. How many. */

@@ -3,6 +3,7 @@
 #include "host.h"
 #include "../../nic_drivers/memory.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -127,6 +128,20 @@ void signals_release(struct held_signals *s)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+enum { HIGH_FD = 512 };
+
+int event_open(void)
+{
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), high;
+    if (fd < 0)
+        return -errno;
+    high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
+    if (high < 0)
+        return fd;
+    close(fd);
+    return high;
+}
+
 void event_write(int fd)
 {
     uint64_t one = 1;
@@ -173,10 +188,10 @@ static int allocate(struct host *h, const struct bw_config *cfg, int how)
     *h->alive = ALIVE;
     h->records = (struct record *)h->ledger.base;
     h->records_cap = cfg->max_socks;
-    h->thread_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    h->work_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    h->thread_fd = event_open();
+    h->work_fd = event_open();
     if (h->thread_fd < 0 || h->work_fd < 0)
-        return -errno;
+        return h->thread_fd < 0 ? h->thread_fd : h->work_fd;
     h->st = bw_new(cfg, h->arena.base);
     return 0;
 }

@@ -156,6 +156,9 @@ int host_look(struct host *h);
 /* Unlocks; after host_free and the last handle the host's memory goes. */
 void host_unlock_last(struct host *h);
 void block_all_signals(sigset_t *old);
+/* An eventfd, or -errno. Its number is high where the limit allows: it comes when a thread first waits, and must not
+ * be one that the program has just closed and takes for closed. */
+int event_open(void);
 void event_write(int fd);
 void event_drain(int fd);
 

@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define NOTE UINT64_MAX /* the cookie of note_fd in kernel_fd */
@@ -37,11 +36,16 @@ struct poller *poller_new(uint32_t most)
         return NULL;
     poller_init(p);
     p->most = most;
-    if (memory_map(&p->life, (size_t)sysconf(_SC_PAGESIZE), MEMORY_WIPED)) {
+    int rc = memory_map(&p->life, (size_t)sysconf(_SC_PAGESIZE), MEMORY_WIPED);
+    int fd = rc ? -1 : epoll_create1(EPOLL_CLOEXEC);
+    if (fd < 0) {
+        errno = rc ? -rc : errno;
+        memory_unmap(&p->life);
         poller_clear(p);
         free(p);
         return NULL;
     }
+    p->kernel_fd = fd;
     *(uint32_t *)p->life.base = ALIVE;
     return p;
 }
@@ -270,26 +274,13 @@ static void wake_all(struct poller *p)
     pthread_mutex_unlock(&p->lock);
 }
 
-static int open_kernel(struct poller *p)
-{
-    if (p->kernel_fd >= 0)
-        return 0;
-    int fd = epoll_create1(EPOLL_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    p->kernel_fd = fd;
-    wake_all(p); /* they sleep without it */
-    return 0;
-}
-
 int poller_control(struct poller *p, int op, int fd, uint32_t events, uint64_t cookie)
 {
     struct epoll_event event = {.events = events, .data.u64 = cookie};
     int rc = enter(p);
     if (rc)
         return rc;
-    rc = open_kernel(p);
-    if (!rc && epoll_ctl(p->kernel_fd, op, fd, &event))
+    if (epoll_ctl(p->kernel_fd, op, fd, &event))
         rc = -errno;
     if (!rc)
         p->fds += op == EPOLL_CTL_ADD ? 1 : op == EPOLL_CTL_DEL ? -1 : 0;
@@ -300,9 +291,9 @@ int poller_control(struct poller *p, int op, int fd, uint32_t events, uint64_t c
 static int open_note(struct poller *p)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = NOTE};
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int fd = event_open();
     if (fd < 0)
-        return -errno;
+        return fd;
     if (epoll_ctl(p->kernel_fd, EPOLL_CTL_ADD, fd, &event)) {
         int rc = -errno;
         close(fd);
@@ -322,8 +313,7 @@ int poller_fileno(struct poller *p)
     int rc = enter(p);
     if (rc)
         return rc;
-    rc = open_kernel(p);
-    if (!rc && p->note_fd < 0)
+    if (p->note_fd < 0)
         rc = open_note(p);
     if (!rc)
         rc = p->kernel_fd;
@@ -334,7 +324,7 @@ int poller_fileno(struct poller *p)
 int poller_collect_fds(struct poller *p, struct poller_event *out, int max)
 {
     struct epoll_event events[POLLER_BATCH];
-    int found = 0, n = max > 0 && p->kernel_fd >= 0 ? epoll_wait(p->kernel_fd, events, max, 0) : 0;
+    int found = 0, n = max > 0 ? epoll_wait(p->kernel_fd, events, max, 0) : 0;
     for (int k = 0; k < n; k++)
         if (events[k].data.u64 != NOTE)
             out[found++] = (struct poller_event){.cookie = events[k].data.u64, .events = events[k].events};

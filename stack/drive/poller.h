@@ -49,7 +49,7 @@ struct poller {
     atomic_uint ready;         /* length of the ready list, written under the lock */
     atomic_int woken;          /* poller_wake was called */
     atomic_int closed;
-    atomic_int kernel_fd; /* epoll descriptor for what is not ours, -1: none yet; written under the mutex */
+    atomic_int kernel_fd; /* epoll descriptor for what is not ours; a list for one wait has none */
 
     /* the mutex */
     struct interest **slabs;

@@ -9,7 +9,6 @@
 #include "poller.h"
 
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,7 +20,7 @@ struct waiter *waiter_new(int (*tripped)(void))
         return NULL;
     w->tripped = tripped;
     w->list = malloc(sizeof *w->list);
-    w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    w->event_fd = event_open();
     if (w->event_fd < 0 || !w->list) {
         if (w->event_fd >= 0)
             close(w->event_fd);
