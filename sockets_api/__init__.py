@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import batch, select, selectors, socket, spsc, trace
+    from ._config import Config
     from ._default import default_stack, set_default_stack
     from ._patch import patch, unpatch
     from ._stack import Stack
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batch",
+    "Config",
     "Stack",
     "TcpInfo",
     "__version__",
@@ -43,6 +45,7 @@ __all__ = [
 
 _WHERE = {
     "Batch": "batch",
+    "Config": "_config",
     "Stack": "_stack",
     "TcpInfo": "_tcp_info",
     "default_stack": "_default",

@@ -51,7 +51,7 @@ def take_wishes(config: Any, devices: Sequence[Device], spin: float | None) -> i
     if group is not None:
         config.engine.port_mod, config.engine.port_value = group
     if spin is not None:
-        return _config.nanoseconds("spin", spin, 1e-3)
+        return round(spin * 1e9)
     wished = _agreed("spin", (d.driving.spin_ns for d in devices))
     return round(_config.SPIN * 1e9) if wished is None else wished
 

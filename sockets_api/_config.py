@@ -1,31 +1,38 @@
-"""What Stack's arguments may be: each is checked here, with one clear sentence for each mistake."""
+"""What a stack can be told: each option once, with its default, its range and its words.
 
+`Stack()` takes them by keyword, `BAREWIRE` and the command line as words; docs/options.md and the help of
+both are written from here.
+"""
+
+# ruff: noqa: RUF009  (each default is a dataclasses.field)
 from __future__ import annotations
 
 import errno
 import hashlib
-import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from ipaddress import IPv4Interface
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, NamedTuple
 
-from barewire.nic_drivers import Device
 from barewire.stack import ffi, lib
-from barewire.stack.congestion import Algorithm, names, register
-from barewire.stack.punt import RATES, PuntClass, Rate
+from barewire.stack.congestion import Algorithm, names
+from barewire.stack.punt import RATES, PuntClass
 
-from . import _errors
+from . import _checks, _errors
+from ._checks import Address, Check, within
 
 SPIN = 200e-6  # longer than a wake-up of the peer and the way back; see ARCHITECTURE.md
-BUFFER_BYTES = 256 << 20
-BUFFER_BOUNDS = (2048, 256 << 10, 64 << 20)
-MAX_SOCKETS = 65_536
 MAX_NEIGHBOURS = 1024
-TRACE_RECORDS = 65_536
 PORTS = (32_768, 60_999)
-
-Address = str | IPv4Interface
+BUFFER_BOUNDS = (2048, 256 << 10, 64 << 20)
+ECN_MODES = {
+    "off": lib.BW_ECN_OFF,
+    "passive": lib.BW_ECN_PASSIVE,
+    "on": lib.BW_ECN_ON,
+    "accecn": lib.BW_ECN_ACCURATE,
+    "accecn-passive": lib.BW_ECN_ACCURATE_PASSIVE,
+}
 MEMORY = {
     "private": lib.BW_MEMORY_PRIVATE,
     "shared": lib.BW_MEMORY_SHARED,
@@ -33,57 +40,298 @@ MEMORY = {
 }
 
 
-def host_config(
-    seed: bytes,
-    *,
-    now: int,
-    is_virtual: bool,
-    buffer_bytes: int,
-    receive_buffer: tuple[int, int, int],
-    send_buffer: tuple[int, int, int],
-    max_sockets: int,
-    max_orphans: int | None,
-    ports: tuple[int, int],
-    header_prediction: bool,
-    poison: bool,
-    memory: str,
-    lock_memory: bool,
-    syn_cookies: int,
-    mtu_probing: int,
-    ecn: str,
-    trace_records: int,
-    fast_open: int,
-    punt_rates: Mapping[str, tuple[int, int]],
+# ---- what an option is ---------------------------------------------------------------------------
+
+
+class Option(NamedTuple):
+    """`check` says what it may be, `help` what it means. As a word: `parse` makes a value of its text
+    (None: there is no such word), `word` is its name there, `metavar` what stands for the text, and
+    `repeats` whether it may come again."""
+
+    check: Check
+    help: str
+    parse: Callable[[str], Any] | None
+    word: str
+    metavar: str
+    repeats: bool
+
+
+def _option(
+    default: Any,
+    check: Check,
+    parse: Callable[[str], Any] | None,
+    metavar: str,
+    help: str,
+    word: str = "",
 ) -> Any:
+    text = " ".join(help.split())
+    if metavar in ("N", "BYTES", "SECONDS") and check.__doc__:
+        text += f" ({check.__doc__})"
+    option = Option(check, text, parse, word, metavar, bool(word))
+    return field(default=default, metadata={"option": option})
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def _route(text: str) -> tuple[str, str]:
+    prefix, comma, gateway = text.partition(",")
+    if not comma:
+        raise ValueError("write it as PREFIX,GATEWAY")
+    return prefix, gateway
+
+
+def _flag(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("0 or 1")
+    return text == "1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The options of a Stack, checked. Raises ValueError or TypeError with a sentence that names one."""
+
+    addresses: Iterable[Address | tuple[Address, str | None]] = _option(
+        (), _checks.addresses, str, "ADDRESS/LENGTH", word="address", help="""own addresses: "198.18.0.2/24"
+        on the first device, or ("198.18.0.2/24", "tap1") on a named one""")  # fmt: skip
+    gateway: str | IPv4Address | None = _option(
+        None,
+        _checks.or_none(_checks.kind(str, IPv4Address)),
+        str,
+        "ADDRESS",
+        "of the default route",
+    )
+    routes: Iterable[tuple[str | IPv4Network, str | IPv4Address]] = _option(
+        (), _checks.routes, _route, "PREFIX,GATEWAY", word="route", help="(prefix, gateway) pairs"
+    )
+    name: str | None = _option(
+        None, _checks.or_none(_checks.kind(str)), str, "TEXT", "for people: of its thread, in logs"
+    )
+    mtu: int | None = _option(
+        None,
+        _checks.or_none(within(68, 65_535)),
+        int,
+        "BYTES",
+        "largest IP packet on the devices, if smaller than theirs",
+    )
+    congestion: str | type[Algorithm] = _option(
+        "cubic",
+        _checks.congestion,
+        str,
+        "NAME",
+        """congestion control of new sockets: cubic, reno, bbr,
+        dctcp or an algorithm of barewire.congestion""",
+    )
+    ecn: str = _option(
+        "passive",
+        _checks.choice(ECN_MODES),
+        str,
+        "MODE",
+        """Explicit Congestion Notification (RFC 3168):
+        passive answers a peer that asks for it, on asks for it too, off does neither; accecn and
+        accecn-passive do so with accurate feedback (RFC 9768) where the peer can. DCTCP asks whatever
+        this says""",
+    )
+    seed: int | str | bytes | None = _option(
+        None,
+        _checks.or_none(_checks.kind(int, str, bytes)),
+        str,
+        "TEXT",
+        "number or text that every random choice comes from; without one, from the system",
+    )
+    spin: float | None = _option(
+        None,
+        _checks.or_none(_checks.seconds_to(1e-3)),
+        float,
+        "SECONDS",
+        """how long a blocking call looks
+        for its answer before it sleeps; without it what the device's name says (spin=, in
+        microseconds), else 0.0002""",
+    )
+    exit_linger: float = _option(
+        3.0,
+        _checks.seconds_to(3600.0),
+        float,
+        "SECONDS",
+        "that close() and interpreter exit give closed sockets' data to arrive",
+    )
+    buffer_bytes: int = _option(
+        256 << 20,
+        within(1 << 20, 1 << 40),
+        int,
+        "BYTES",
+        "bound of what all send and receive queues hold together (committed when used)",
+    )
+    receive_buffer: tuple[int, int, int] = _option(
+        BUFFER_BOUNDS,
+        _checks.buffer_bounds,
+        _numbers,
+        "MIN,DEFAULT,MAX",
+        """bytes of a TCP connection's
+        receive queue: it grows by itself from default to max; SO_RCVBUF fixes it between min and max""",
+    )
+    send_buffer: tuple[int, int, int] = _option(
+        BUFFER_BOUNDS,
+        _checks.buffer_bounds,
+        _numbers,
+        "MIN,DEFAULT,MAX",
+        "as receive_buffer, of the send queue; SO_SNDBUF fixes it",
+    )
+    max_sockets: int = _option(
+        65_536, within(1, 1 << 22), int, "N", "sockets at most, of every state"
+    )
+    max_orphans: int | None = _option(
+        None,
+        _checks.or_none(within(0, 1 << 22)),
+        int,
+        "N",
+        """connections at most that go on after their
+        close() until all is delivered; one more is reset. Without it half of max_sockets""",
+    )
+    ports: tuple[int, int] | None = _option(
+        None,
+        _checks.or_none(_checks.port_range),
+        _numbers,
+        "FIRST,LAST",
+        "ephemeral ports, inclusive; without it 32768 to 60999, or what the device leaves",
+    )
+    mtu_probing: int = _option(
+        1,
+        within(0, 2),
+        int,
+        "0|1|2",
+        """the path MTU (RFC 4821): 1 looks for it with probes when large
+        segments vanish without a word of ICMP, 2 on every connection, 0 never""",
+    )
+    probe_addresses: bool = _option(
+        False,
+        _checks.flag,
+        _flag,
+        "0|1",
+        "addresses are probed for some seconds before they are used (RFC 5227)",
+    )
+    syn_cookies: int = _option(
+        1,
+        within(0, 2),
+        int,
+        "0|1|2",
+        "0 never, 1 while the half-open connections are at their bound, 2 for every SYN",
+    )
+    fast_open: int = _option(
+        3,
+        within(0, 3),
+        int,
+        "0|1|2|3",
+        "1 for clients, 2 for listeners with TCP_FASTOPEN, 3 for both, 0 not at all",
+    )
+    punt_rates: Mapping[str, tuple[int, int]] | None = _option(
+        None,
+        _checks.punt_rates,
+        None,
+        "",
+        """{"arp": (rate, burst)}: pieces of work for Python a second,
+        and at once, of a class (barewire.stack.punt.PuntClass, in small letters; RATES has the defaults).
+        What comes faster is dropped and counted: drop_punt_arp_rate""",
+    )
+    memory: str = _option(
+        "private",
+        _checks.choice(MEMORY),
+        str,
+        "KIND",
+        """what the stack's memory is: private, shared (a
+        memfd, which a device may hand on), or huge (transparent huge pages, and more of it in use)""",
+    )
+    lock_memory: bool = _option(
+        False,
+        _checks.flag,
+        _flag,
+        "0|1",
+        "memory that was used once is never paged out (mlock2(2), bounded by RLIMIT_MEMLOCK)",
+    )
+    trace: bool = _option(
+        False, _checks.flag, _flag, "0|1", "every connection and drop is recorded (Stack.trace())"
+    )
+    trace_records: int = _option(
+        65_536,
+        within(16, 1 << 24),
+        int,
+        "N",
+        """records kept until they are taken, the newest (80 bytes
+        each, committed when used)""",
+    )
+    header_prediction: bool = _option(
+        True, _checks.flag, _flag, "0|1", "for tests: 0 does without TCP's fast path"
+    )
+    poison: bool = _option(
+        False, _checks.flag, _flag, "0|1", "for tests: 1 overwrites freed memory"
+    )
+
+    def __post_init__(self) -> None:
+        for name, option in OPTIONS.items():
+            object.__setattr__(self, name, option.check(name, getattr(self, name)))
+
+
+OPTIONS: dict[str, Option] = {f.name: f.metadata["option"] for f in fields(Config)}
+
+
+# ---- as words, and in documents ------------------------------------------------------------------
+
+
+def words() -> dict[str, tuple[str, Option]]:
+    """The options that can be a word of text, by their name there: (name of the field, option)."""
+    return {o.word or name: (name, o) for name, o in OPTIONS.items() if o.parse is not None}
+
+
+def table() -> str:
+    """docs/options.md's table."""
+    lines = ["| | default | |", "|---|---|---|"]
+    for f in fields(Config):
+        option = OPTIONS[f.name]
+        name = f"`{f.name}`"
+        if option.parse is not None:
+            name += f"<br>`{option.word or f.name}={option.metavar}`"
+        cells = (name, f"`{f.default!r}`", option.help)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def described() -> str:
+    """For Stack's docstring."""
+    return "\n".join(f"    {name}: {option.help}." for name, option in OPTIONS.items())
+
+
+# ---- for C ---------------------------------------------------------------------------------------
+
+
+def host_config(config: Config, key: bytes, now: int, is_virtual: bool) -> Any:
     """C's struct host_config."""
-    first, last = _port_range(ports)
-    config = ffi.new("struct host_config *")
-    config.virtual_time, config.cpu = is_virtual, -1
-    if memory not in MEMORY:
-        raise ValueError(f"memory {memory!r}: known are {', '.join(MEMORY)}")
-    config.memory = MEMORY[memory] | (lib.BW_MEMORY_LOCKED if lock_memory else 0)
-    engine = config.engine
-    engine.seed, engine.now = seed, now
-    engine.buffer_bytes = integer("buffer_bytes", buffer_bytes, 1 << 20, 1 << 40)
-    engine.rcvbuf = _bounds("receive_buffer", receive_buffer)
-    engine.sndbuf = _bounds("send_buffer", send_buffer)
-    engine.max_socks = integer("max_sockets", max_sockets, 1, 1 << 22)
-    if max_orphans is None:
-        max_orphans = max(64, max_sockets // 2)
-    engine.max_orphans = integer("max_orphans", max_orphans, 0, 1 << 22)
+    made = ffi.new("struct host_config *")
+    made.virtual_time, made.cpu = is_virtual, -1
+    made.memory = MEMORY[config.memory] | (lib.BW_MEMORY_LOCKED if config.lock_memory else 0)
+    engine = made.engine
+    engine.seed, engine.now = key, now
+    engine.buffer_bytes = config.buffer_bytes
+    engine.rcvbuf, engine.sndbuf = config.receive_buffer, config.send_buffer
+    engine.max_socks = config.max_sockets
+    half = max(64, config.max_sockets // 2)
+    engine.max_orphans = half if config.max_orphans is None else config.max_orphans
     engine.max_neighs = MAX_NEIGHBOURS
-    engine.port_first, engine.port_last = first, last
+    engine.port_first, engine.port_last = config.ports or PORTS
     engine.port_mod = 1
-    engine.header_prediction = bool(header_prediction)
-    engine.poison = bool(poison)
-    engine.fast_open = integer("fast_open", fast_open, 0, 3)
-    engine.mtu_probing = integer("mtu_probing", mtu_probing, 0, 2)
-    engine.syn_cookies = integer("syn_cookies", syn_cookies, 0, 2)
-    engine.ecn = ecn_mode(ecn)
-    engine.trace_records = integer("trace_records", trace_records, 16, 1 << 24)
-    for cls, rate in (RATES | _punt_rates(punt_rates)).items():
-        engine.punt_rate[cls] = rate
-    return config
+    engine.header_prediction, engine.poison = config.header_prediction, config.poison
+    engine.fast_open, engine.syn_cookies = config.fast_open, config.syn_cookies
+    engine.mtu_probing, engine.ecn = config.mtu_probing, ECN_MODES[config.ecn]
+    engine.trace_records = config.trace_records
+    rates = config.punt_rates or {}
+    for cls, rate in RATES.items():
+        engine.punt_rate[cls] = rates.get(PuntClass(cls).name.lower(), rate)
+    return made
+
+
+def congestion_number(config: Config) -> int:
+    """The engine's number of the algorithm."""
+    return names()[str(config.congestion)]
 
 
 def check_new(answer: int, locked: bool) -> None:
@@ -96,60 +344,10 @@ def check_new(answer: int, locked: bool) -> None:
     _errors.check(answer)
 
 
-def _punt_rates(given: Mapping[str, tuple[int, int]]) -> dict[PuntClass, Rate]:
-    if not isinstance(given, Mapping):
-        raise TypeError(f"punt_rates must be a dict, not {type(given).__name__}")
-    known = {cls.name.lower(): cls for cls in PuntClass}
-    found = {}
-    for name, value in given.items():
-        if name not in known:
-            raise ValueError(f"punt_rates {name!r}: known are {', '.join(known)}")
-        try:
-            rate, burst = value
-        except (TypeError, ValueError):
-            raise TypeError(f"punt_rates {name!r} {value!r}: give (a second, at once)") from None
-        integer(f"punt_rates {name!r}", rate, 1, 1_000_000)
-        found[known[name]] = Rate(rate, integer(f"punt_rates {name!r} burst", burst, 1, 1 << 16))
-    return found
-
-
-def _bounds(name: str, value: tuple[int, int, int]) -> tuple[int, int, int]:
-    try:
-        least, standard, most = value
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} {value!r}: give (min, default, max) in bytes") from None
-    integer(f"{name}'s min", least, 2048, lib.BW_BUFFER_MAX)
-    integer(f"{name}'s default", standard, least, lib.BW_BUFFER_MAX)
-    integer(f"{name}'s max", most, standard, lib.BW_BUFFER_MAX)
-    return least, standard, most
-
-
-def integer(name: str, value: int, low: int, high: int) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} {value}: it is from {low} to {high}")
-    return value
-
-
-def seconds(name: str, value: float, high: float) -> float:
-    if not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if not (math.isfinite(value) and 0 <= value <= high):
-        raise ValueError(f"{name} {value}: it is from 0 to {high:g} seconds")
-    return float(value)
-
-
-def nanoseconds(name: str, value: float, high: float) -> int:
-    return round(seconds(name, value, high) * 1e9)
-
-
 def seed_bytes(seed: int | str | bytes | None) -> bytes:
     """32 bytes that stand for the seed."""
     if seed is None:
         return os.urandom(32)
-    if not isinstance(seed, (int, str, bytes)):
-        raise TypeError(f"seed must be int, str, bytes or None, not {type(seed).__name__}")
     return hashlib.blake2b(repr(seed).encode(), digest_size=32).digest()
 
 
@@ -161,75 +359,3 @@ def reading(clock: Callable[[], int]) -> int:
     if not 0 <= now < 2**63 - 1:
         raise ValueError(f"clock() returned {now}: ns from 0 to 2**63 - 2")
     return now
-
-
-def congestion(chosen: str | type[Algorithm]) -> int:
-    """The engine's number of a congestion control algorithm; a class is registered."""
-    name = register(chosen).name if isinstance(chosen, type) else chosen
-    known = names()
-    if name not in known:
-        raise ValueError(f"congestion {name!r}: known are {', '.join(known)}")
-    return known[name]
-
-
-ECN_MODES = {
-    "off": lib.BW_ECN_OFF,
-    "passive": lib.BW_ECN_PASSIVE,
-    "on": lib.BW_ECN_ON,
-    "accecn": lib.BW_ECN_ACCURATE,
-    "accecn-passive": lib.BW_ECN_ACCURATE_PASSIVE,
-}
-
-
-def ecn_mode(name: str) -> int:
-    """The engine's number of a way to use ECN."""
-    if name not in ECN_MODES:
-        raise ValueError(f"ecn {name!r}: known are {', '.join(ECN_MODES)}")
-    return int(ECN_MODES[name])
-
-
-def _port_range(ports: tuple[int, int]) -> tuple[int, int]:
-    try:
-        first, last = ports
-    except (TypeError, ValueError):
-        raise TypeError(f"ports {ports!r}: give (first, last)") from None
-    integer("ports", first, 1, 65535)
-    integer("ports", last, first, 65535)
-    return first, last
-
-
-def device_list(device: str | Device | Sequence[str | Device] | None) -> list[str | Device]:
-    if device is None:
-        return []
-    devices: list[Any] = list(device) if isinstance(device, (list, tuple)) else [device]
-    for d in devices:
-        if not isinstance(d, (str, Device)):
-            raise TypeError(f"device must be a name or a Device, not {type(d).__name__}")
-    return devices
-
-
-def address(value: Address) -> IPv4Interface:
-    """An address with its prefix length; without one it would be alone in its network."""
-    if isinstance(value, IPv4Interface):
-        return value
-    if not isinstance(value, str):
-        raise TypeError(f"an address must be a str, not {type(value).__name__}")
-    if "/" not in value:
-        raise ValueError(f"address {value!r} has no prefix length: write it as 198.18.0.2/24")
-    try:
-        return IPv4Interface(value)
-    except ValueError:
-        raise ValueError(f"address {value!r} is no IPv4 address with prefix length") from None
-
-
-def address_list(
-    addresses: Iterable[Address | tuple[Address, str]],
-) -> list[tuple[Address, str | None]]:
-    """(address, interface name or None) for each; addresses are checked."""
-    if isinstance(addresses, str):
-        raise TypeError(f"addresses must be a list: write addresses=[{addresses!r}]")
-    found: list[tuple[Address, str | None]] = []
-    for entry in addresses:
-        value, name = entry if isinstance(entry, tuple) else (entry, None)
-        found.append((address(value), name))
-    return found

@@ -1,8 +1,8 @@
 """The default stack, and the one line of text that configures it.
 
-`BAREWIRE="tap:tap0 address=198.18.0.2/24 gateway=198.18.0.1"`: a device, then numbers and names that
-Stack() takes by keyword, pairs and triples with commas; `address=` and `route=PREFIX,GATEWAY` may
-repeat. Without it the default stack has its loopback only. It is made at the first use of
+`BAREWIRE="tap:tap0 address=198.18.0.2/24 gateway=198.18.0.1"`: a device, then the options of
+Stack() as words (docs/options.md), pairs and triples with commas; `address=` and `route=PREFIX,GATEWAY`
+may repeat. Without it the default stack has its loopback only. It is made at the first use of
 barewire.socket. See variable() for when it is ignored.
 """
 
@@ -11,55 +11,21 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
 from typing import Any
 
+from . import _config
 from ._stack import Stack
 
 VARIABLE = "BAREWIRE"
 _AT_SECURE = 23  # getauxval(3)
 
 
-def _route(text: str) -> tuple[str, str]:
-    prefix, comma, gateway = text.partition(",")
-    if not comma:
-        raise ValueError("write it as PREFIX,GATEWAY")
-    return prefix, gateway
-
-
-def _bounds(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
-
-
-_ONE: dict[str, Callable[[str], Any]] = {
-    "gateway": str,
-    "mtu": int,
-    "seed": str,
-    "spin": float,
-    "exit_linger": float,
-    "congestion": str,
-    "ecn": str,
-    "name": str,
-    "buffer_bytes": int,
-    "receive_buffer": _bounds,
-    "send_buffer": _bounds,
-    "max_sockets": int,
-    "max_orphans": int,
-    "ports": _bounds,
-    "mtu_probing": int,
-    "syn_cookies": int,
-    "fast_open": int,
-}
-_MANY: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "address": ("addresses", str),
-    "route": ("routes", _route),
-}
-
-
 def parse(text: str) -> dict[str, Any]:
     """Stack()'s arguments from one line of words; ValueError says which word is wrong."""
     arguments: dict[str, Any] = {}
+    known: dict[str, Any] = _config.words()
     for word in text.split():
+        value: Any
         key, equals, value = word.partition("=")
         if not equals or ":" in key:
             if "device" in arguments:
@@ -67,14 +33,15 @@ def parse(text: str) -> dict[str, Any]:
             arguments["device"] = word
             continue
         try:
-            if key in _MANY:
-                name, convert = _MANY[key]
-                arguments.setdefault(name, []).append(convert(value))
-            elif key in _ONE:
-                arguments[key] = _ONE[key](value)
+            if key not in known:
+                there = ", ".join(sorted(known))
+                raise ValueError(f"there is no option {key!r}; there are {there}")
+            name, option = known[key]
+            value = option.parse(value)
+            if option.repeats:
+                arguments.setdefault(name, []).append(value)
             else:
-                known = ", ".join(sorted([*_ONE, *_MANY]))
-                raise ValueError(f"there is no option {key!r}; there are {known}")
+                arguments[name] = value
         except ValueError as problem:
             raise ValueError(f"{word!r}: {problem}") from None
     return arguments

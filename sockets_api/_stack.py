@@ -7,20 +7,22 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from barewire.nic_drivers import Device
 from barewire.stack import ffi, lib
-from barewire.stack.congestion import Algorithm
 from barewire.stack.control import ControlPlane, Interface
 from barewire.stack.ip.routes import IfAddr, Route
 from barewire.stack.port import EnginePort
 from barewire.stack.worker import ControlWorker
 
-from . import _attachment, _config, _errors, _limits, _open_stacks, _seeing
+from . import _attachment, _checks, _config, _errors, _limits, _open_stacks, _seeing
+from ._checks import Address
+from ._config import Config
 
 if TYPE_CHECKING:
     from ._seeing import SocketInfo
@@ -28,145 +30,74 @@ if TYPE_CHECKING:
     from .socket import socket as Socket
 
 log = logging.getLogger("barewire")
-Address = str | IPv4Interface
 NEVER: int = 2**63 - 1
 
 
 class Stack:
     """A TCP/IP stack in this process.
 
-    device: `kind:name?option=value` (`tap:tap0`), an open Device, a list of either, or None: only
-        the loopback (127.0.0.0/8 inside the stack).
-    addresses: "198.18.0.2/24" for the first device, or ("198.18.0.2/24", "tap1") for a named one.
-    gateway: of the default route. routes: (prefix, gateway) pairs.
-    clock: a function that returns ns; the stack then lives in virtual time: it has no threads and
-        moves only in `poll()`.
-    seed: int, str or bytes that every random choice comes from; None: from the system.
-    mtu: largest IP packet on the devices, if smaller than theirs.
-    spin: seconds a blocking call looks for its answer before it sleeps, at most 1 ms; None: what the
-        device's name says (`spin=`, in microseconds), else 200 us.
-    exit_linger: seconds that close() and interpreter exit give closed sockets' data to arrive.
-    buffer_bytes: bound of what all send and receive queues hold together (committed when used).
-    receive_buffer, send_buffer: (min, default, max) bytes of a TCP connection's queues: they
-        grow by themselves from default to max; SO_RCVBUF and SO_SNDBUF fix them between min and max.
-    max_orphans: connections at most that go on after their close() until all is delivered; one more
-        is reset. None: half of max_sockets.
-    ports: ephemeral range, inclusive; None: 32768 to 60999, or what the device leaves.
-    congestion: "cubic", "reno", "bbr", "dctcp" or an algorithm of barewire.congestion, of new
-        sockets.
-    ecn: "passive" answers a peer that asks for Explicit Congestion Notification (RFC 3168), "on" asks
-        for it too, "off" does neither; "accecn" and "accecn-passive" do so with accurate feedback
-        (RFC 9768) where the peer can; as Linux's tcp_ecn. DCTCP asks whatever this says.
-    mtu_probing (RFC 4821): 1 looks for the path MTU with probes when large
-        segments vanish without a word of ICMP, 2 on every connection, 0 never.
-    probe_addresses: RFC 5227: addresses are probed for some seconds before they are used.
-    punt_rates: {"arp": (rate, burst)}: pieces of work for Python a second, and at once, of a class
-        (barewire.stack.punt.PuntClass, in small letters; RATES has the others' and the defaults).
-        What comes faster is dropped and counted: `drop_punt_arp_rate`.
-    syn_cookies: 0 never, 1 while the half-open connections are at their
-        bound, 2 for every SYN. fast_open: 1 for clients, 2 for listeners with
-        TCP_FASTOPEN, 3 for both, 0 not at all.
-    memory: what the stack's memory is: "private", "shared" (a memfd, which a device may hand on), or
-        "huge" (transparent huge pages, and more of it in use). lock_memory: what was used once is
-        never paged out (mlock2(2), bounded by RLIMIT_MEMLOCK).
-    trace: every connection and drop is recorded (`trace()`); trace_records: how many records are
-        kept until they are taken, the newest (80 bytes each, committed when used).
-    header_prediction, poison: for tests, without TCP's fast path, with freed memory overwritten.
+        device: `kind:name?option=value` (`tap:tap0`), an open Device, a list of either, or None: only
+            the loopback (127.0.0.0/8 inside the stack).
+        clock: a function that returns ns; the stack then lives in virtual time: it has no threads and
+            moves only in `poll()`.
+        config: the options, as one object; those given by keyword are in its place.
 
-    Raises ValueError or TypeError for arguments that make no sense, OSError (DeviceError) for a
-    device that cannot be opened or an address that cannot be used. Every method raises OSError
-    EBADF once the stack is closed, and in a forked child: a stack belongs to its process.
+        The options (docs/options.md has them as words, too):
+
+    {options}
+
+        Raises ValueError or TypeError for arguments that make no sense, OSError (DeviceError) for a
+        device that cannot be opened or an address that cannot be used. Every method raises OSError
+        EBADF once the stack is closed, and in a forked child: a stack belongs to its process.
     """
 
     def __init__(
         self,
         device: str | Device | Sequence[str | Device] | None = None,
         *,
-        addresses: Iterable[Address | tuple[Address, str]] = (),
-        gateway: str | IPv4Address | None = None,
-        routes: Iterable[tuple[str | IPv4Network, str | IPv4Address]] = (),
         clock: Callable[[], int] | None = None,
-        seed: int | str | bytes | None = None,
-        mtu: int | None = None,
-        spin: float | None = None,
-        exit_linger: float = 3.0,
-        buffer_bytes: int = _config.BUFFER_BYTES,
-        receive_buffer: tuple[int, int, int] = _config.BUFFER_BOUNDS,
-        send_buffer: tuple[int, int, int] = _config.BUFFER_BOUNDS,
-        max_sockets: int = _config.MAX_SOCKETS,
-        max_orphans: int | None = None,
-        ports: tuple[int, int] | None = None,
-        congestion: str | type[Algorithm] = "cubic",
-        ecn: str = "passive",
-        mtu_probing: int = 1,
-        probe_addresses: bool = False,
-        punt_rates: Mapping[str, tuple[int, int]] | None = None,
-        syn_cookies: int = 1,
-        fast_open: int = 3,
-        header_prediction: bool = True,
-        poison: bool = False,
-        memory: str = "private",
-        lock_memory: bool = False,
-        trace: bool = False,
-        trace_records: int = _config.TRACE_RECORDS,
-        name: str | None = None,
+        config: Config | None = None,
+        **options: Any,
     ) -> None:
         self._pid = os.getpid()
         self._closed = True  # until it is whole
         self._clock = clock
         self._close_lock = threading.Lock()
-        self.exit_linger = _config.seconds("exit_linger", exit_linger, 3600.0)
-        self.congestion: int = _config.congestion(congestion)
+        self.config = replace(config or Config(), **options)
+        self.exit_linger = self.config.exit_linger
+        self.congestion = _config.congestion_number(self.config)
         self.is_virtual = clock is not None
         self.polling_thread = threading.get_ident()
-        self.name = name
-        key = _config.seed_bytes(seed)
-        config = _config.host_config(
-            key,
-            now=0 if clock is None else _config.reading(clock),
-            is_virtual=self.is_virtual,
-            buffer_bytes=buffer_bytes,
-            receive_buffer=receive_buffer,
-            send_buffer=send_buffer,
-            max_sockets=max_sockets,
-            max_orphans=max_orphans,
-            ports=ports or _config.PORTS,
-            header_prediction=header_prediction,
-            poison=poison,
-            memory=memory,
-            lock_memory=lock_memory,
-            syn_cookies=syn_cookies,
-            mtu_probing=mtu_probing,
-            ecn=ecn,
-            trace_records=trace_records,
-            fast_open=fast_open,
-            punt_rates=punt_rates or {},
-        )
-        wanted = _config.address_list(addresses)
-        devices = _attachment.open_all(_config.device_list(device))
+        self.name = self.config.name
+        key = _config.seed_bytes(self.config.seed)
+        now = 0 if clock is None else _config.reading(clock)
+        made = _config.host_config(self.config, key, now, self.is_virtual)
+        devices = _attachment.open_all(_checks.device_list(device))
         try:
-            self.limits = _limits.agreed(config, devices, ports)
-            self.spin_ns: int = _attachment.take_wishes(config, devices, spin)
+            self.limits = _limits.agreed(made, devices, self.config.ports)
+            self.spin_ns: int = _attachment.take_wishes(made, devices, self.config.spin)
             out = ffi.new("struct host **")
-            _config.check_new(lib.host_new(config, out), lock_memory)
+            _config.check_new(lib.host_new(made, out), self.config.lock_memory)
         except BaseException:
             _attachment.close_all(devices)
             raise
         self.host: Any = out[0]
         """C's side of the stack, `struct host *`."""
         try:
-            self._attached = _attachment.Attachments(self.host, mtu, self.is_virtual)
+            self._attached = _attachment.Attachments(self.host, self.config.mtu, self.is_virtual)
             interfaces = [self._attached.add(device) for device in devices]
             self._port = EnginePort(self.host)
-            plane = ControlPlane(self._port, interfaces, self.now(), key, probe=probe_addresses)
+            plane = ControlPlane(
+                self._port, interfaces, self.now(), key, probe=self.config.probe_addresses
+            )
             self._worker = ControlWorker(self.host, plane)
             self._closed = False
-            if trace:
+            if self.config.trace:
                 self.settrace(True)
-            self._configure(wanted, gateway, routes)
+            self._configure()
             if not self.is_virtual:
                 _errors.check(lib.host_start(self.host))
-                self._worker.start(f"barewire-control{f'-{name}' if name else ''}")
+                self._worker.start(f"barewire-control{f'-{self.name}' if self.name else ''}")
         except BaseException:
             self._closed = True
             _attachment.close_all(devices)
@@ -174,18 +105,13 @@ class Stack:
             raise
         _open_stacks.stacks.add(self)
 
-    def _configure(
-        self,
-        addresses: list[tuple[Address, str | None]],
-        gateway: str | IPv4Address | None,
-        routes: Iterable[tuple[str | IPv4Network, str | IPv4Address]],
-    ) -> None:
-        for address, interface in addresses:
+    def _configure(self) -> None:
+        for address, interface in _checks.addresses("addresses", self.config.addresses):
             self.add_address(address, interface)
-        for prefix, via in routes:
+        for prefix, via in self.config.routes:
             self.add_route(prefix, via)
-        if gateway is not None:
-            self.add_route("default", gateway)
+        if self.config.gateway is not None:
+            self.add_route("default", self.config.gateway)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "foreign" if self._pid != os.getpid() else "open"
@@ -315,13 +241,13 @@ class Stack:
         """An IPv4 address with prefix length; on the first device if no interface is named."""
         self._check()
         index = self._index(interface)
-        own = _config.address(address)
+        own = _checks.address(address)
         self._worker.call(lambda plane: plane.add_address(self.now(), index, own))
 
     def remove_address(self, address: Address, interface: str | None = None) -> None:
         self._check()
         index = self._index(interface)
-        own = _config.address(address)
+        own = _checks.address(address)
         self._worker.call(lambda plane: plane.remove_address(self.now(), index, own))
 
     def add_route(
@@ -426,7 +352,7 @@ class Stack:
 
         In a forked child it does nothing. A stack in virtual time runs to rest once, then resets.
         """
-        seconds = self.exit_linger if linger is None else _config.seconds("linger", linger, 3600.0)
+        seconds = self.exit_linger if linger is None else _checks.seconds("linger", linger, 3600.0)
         if self._pid != os.getpid():
             return
         with self._close_lock:
@@ -492,3 +418,6 @@ class Stack:
             )
         if self._closed:
             raise OSError(errno.EBADF, "this stack is closed")
+
+
+Stack.__doc__ = (Stack.__doc__ or "").replace("{options}", _config.described())

@@ -103,38 +103,36 @@ def add_program(parser: argparse.ArgumentParser) -> None:
 
 def add_stack_options(parser: argparse.ArgumentParser) -> None:
     """The options that `open_stack` makes a stack from."""
+    from ._config import words
+
     add = parser.add_argument_group("the stack (default: the variable BAREWIRE)").add_argument
     add("--device", metavar="KIND:NAME", help="such as tap:tap0; see `barewire devices`")
-    add("--address", action="append", default=[], metavar="ADDRESS/LENGTH", help="may repeat")
-    add("--gateway", metavar="ADDRESS", help="of the default route")
-    add("--route", action="append", default=[], metavar="PREFIX,GATEWAY", help="may repeat")
-    add("--mtu", help="largest IP packet in bytes")
-    add("--congestion", metavar="NAME", help="congestion control of new sockets")
-    add(
-        "--ecn",
-        metavar="MODE",
-        help="off, passive (answer who asks), on (ask too), accecn, accecn-passive",
-    )
-    add("--seed", help="number or text that every random choice comes from")
-    add("--spin", metavar="SECONDS", help="how long a blocking call looks before it sleeps")
+    for word, (_, option) in words().items():
+        add(
+            f"--{word.replace('_', '-')}",
+            dest=f"stack_{word}",
+            action="append" if option.repeats else "store",
+            metavar=option.metavar,
+            help=option.help.replace("%", "%%"),
+        )
     add("--pcap", metavar="FILE", help="write what the device sends and receives to a capture")
 
 
 def open_stack(options: argparse.Namespace) -> Any:
     """A stack made from the options, without any from the environment."""
+    from . import _config
     from ._default import from_environment, parse
     from ._stack import Stack
 
+    known = _config.words()
     words = [options.device] if options.device else []
-    words += [f"address={a}" for a in options.address] + [f"route={r}" for r in options.route]
-    words += [
-        f"{name}={value}"
-        for name in ("gateway", "mtu", "congestion", "ecn", "seed", "spin")
-        if (value := getattr(options, name)) is not None
-    ]
+    said = {word: getattr(options, f"stack_{word}") for word in known}
+    for word, value in said.items():
+        values = [] if value is None else value if known[word][1].repeats else [value]
+        words += [f"{word}={text}" for text in values]
     if options.pcap and not options.device:
         raise UserError("--pcap needs --device: it captures what a device sends and receives")
-    if (options.address or options.gateway or options.route) and not options.device:
+    if (said["address"] or said["gateway"] or said["route"]) and not options.device:
         raise UserError("--address, --gateway and --route need --device")
     if options.pcap:
         from urllib.parse import quote

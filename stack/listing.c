@@ -11,7 +11,7 @@ static void describe(struct bw_sock *s, struct bw_sock_info *out)
     bw_sockname(s, &out->local);
     bw_peername(s, &out->remote);
     if (s->kind == KIND_UDP)
-        out->state = s->flags & SOCK_CONNECTED ? BW_TCP_ESTABLISHED : BW_TCP_CLOSED; /* Linux's words */
+        out->state = s->flags & SOCK_CONNECTED ? BW_TCP_ESTABLISHED : BW_TCP_CLOSED; /* so listings call it */
     else
         out->state = tcb_of(s)->state;
     if (s->kind == KIND_LISTENER) {

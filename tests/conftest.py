@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import barewire
 import pytest
+from barewire._config import Config
 from barewire.nic_drivers import Device
 from barewire.tools import netns
 
@@ -37,8 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     note(Device, _devices)
     note(barewire.Stack, _stacks)
     if os.environ.get("BAREWIRE_TEST_HEADER_PREDICTION", "1") == "0":
-        init = inspect.unwrap(barewire.Stack.__init__)
-        init.__kwdefaults__["header_prediction"] = False
+        Config.__init__.__kwdefaults__["header_prediction"] = False
 
 
 def note(kind: Any, made: weakref.WeakSet[Any]) -> None:
