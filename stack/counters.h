@@ -103,8 +103,10 @@
     X(COUNT_TCP_RX_SEGMENTS, "tcp_segments_received") \
     X(COUNT_TCP_BROKEN_OPTIONS, "tcp_option_lists_broken") \
     X(COUNT_TCP_RX_MERGED, "tcp_segments_merged") \
+    X(COUNT_TCP_MERGES_FULL, "tcp_merges_full") \
     X(COUNT_TCP_TX_SEGMENTS, "tcp_segments_sent") \
     X(COUNT_TCP_FAST_PATH, "tcp_header_prediction_hits") \
+    X(COUNT_TCP_FULL_PATH, "tcp_header_prediction_misses") \
     X(COUNT_TCP_ACTIVE_OPENS, "tcp_active_opens") \
     X(COUNT_TCP_PASSIVE_OPENS, "tcp_passive_opens") \
     X(COUNT_TCP_RETRANSMITS, "tcp_segments_retransmitted") \

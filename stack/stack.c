@@ -132,6 +132,7 @@ struct bw_stack *bw_new(const struct bw_config *cfg, void *arena)
     st->tcp->reports_tail = &st->tcp->reports;
     st->tcp->time_wait_tail = &st->tcp->time_wait;
     tcp_ooo_init(st->tcp);
+    tcp_merges_init(&st->tcp->merges);
     tcp_syn_filter_init(st->tcp);
     make_keys(st);
     wheel_init(&st->wheel, cfg->now);

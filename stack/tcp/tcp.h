@@ -40,6 +40,7 @@ enum {
     TCP_CHALLENGES = 10,         /* challenge ACKs in 5 s and connection (RFC 5961 section 7) */
     TCP_CHALLENGES_ALL = 1000,   /* in a second and stack, about: the true limit is random */
     TCP_MERGE_PIECES = 64,       /* payloads merged before TCP sees them */
+    TCP_MERGES = 8,              /* flows of a burst that are merged at once */
     TCP_TURN_BYTES = 65536,      /* what a connection sends before the next one's turn */
 };
 
@@ -58,6 +59,7 @@ enum {
 struct tcp_seg {
     const struct packet *pkt; /* of the first frame: addresses, interface */
     uint32_t seq, ack, wnd;   /* wnd unscaled as received */
+    uint32_t wnd_most;        /* of the frames merged into this */
     uint32_t len;             /* payload bytes in all pieces */
     uint16_t sport, dport, urg;
     uint8_t flags;
@@ -82,6 +84,28 @@ struct tcp_seg {
     struct tx_piece piece[TCP_MERGE_PIECES];
 };
 
+/* Where the last of the frames began that were merged into it. */
+static inline uint32_t tcp_last_seq(const struct tcp_seg *seg)
+{
+    return seg->pieces ? seg->seq + seg->len - seg->piece[seg->pieces - 1].len : seg->seq;
+}
+
+/* A segment that the following frames of its burst may extend, and its first frame's packet. */
+struct tcp_merge {
+    struct tcp_seg seg;
+    struct packet pkt;
+    uint32_t asked; /* seg.segments when its place was last asked for */
+};
+/* Those that wait (in/merge.c), at places 0 to n - 1. */
+struct tcp_merges {
+    uint32_t n, latest; /* latest: the place that began or was extended last, if n */
+    uint32_t hand;      /* whose place is asked for next */
+    uint64_t tags;      /* a byte a place */
+    uint8_t
+        at[TCP_MERGES + 1]; /* their entries; behind them the free ones, of which the first is parsed into */
+    struct tcp_merge entry[TCP_MERGES + 1];
+};
+_Static_assert(TCP_MERGES == sizeof(uint64_t), "tags has a byte for each place");
 /* What one segment's acknowledgment told. */
 struct delivery {
     uint32_t acked;          /* how far snd_una moved */
@@ -121,9 +145,7 @@ struct tcp_globals {
     uint32_t ready_len;                      /* of all of them */
     struct tcb *reports, **reports_tail;     /* rounds that Python is to be told of (cc/custom.c) */
     uint32_t cc_generation;
-    struct tcp_seg merge; /* the segment that a burst's following frames may extend */
-    struct packet merge_pkt;
-    uint8_t merging;
+    struct tcp_merges merges;
     uint32_t orphans;                        /* closed by their users, not yet in TIME-WAIT */
     struct tcb *time_wait, **time_wait_tail; /* oldest first; its links are queue_next, queue_pprev */
     uint32_t half_open;                      /* children of all listeners in SYN-RECEIVED */
@@ -200,7 +222,14 @@ uint32_t tcp_ts_now(const struct tcb *t);
 uint32_t tcp_ts_then(const struct tcb *t, int64_t when);
 
 /* ---- input ---- */
-int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg);
+int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg); /* 0, or a drop counter */
+int tcp_checksum_look(struct bw_stack *st, const struct packet *pkt);              /* the same */
+static inline int tcp_checksum_fault(struct bw_stack *st, const struct packet *pkt)
+{
+    return pkt->csum != BW_CSUM_UNKNOWN ? 0 : tcp_checksum_look(st, pkt);
+}
+uint32_t tcp_segments_of(const struct packet *pkt, uint32_t len);
+void tcp_merges_init(struct tcp_merges *m);
 int tcp_parse_options(struct tcp_seg *seg, const uint8_t *opt, uint32_t len);
 void tcp_segment(struct bw_stack *st, struct tcp_seg *seg);
 int tcp_fast_path(struct tcb *t, struct tcp_seg *seg);

@@ -105,7 +105,12 @@ class Wire:
 
     def sends_frame(self, frame: bytes) -> None:
         """A frame as it is."""
-        self._put(frame)
+        self.sends_frames(frame)
+
+    def sends_frames(self, *burst: bytes) -> None:
+        """Frames as they are, in one burst."""
+        for frame in burst:
+            self._put(frame)
         self.world.rest()
 
     def _put(self, frame: bytes) -> None:

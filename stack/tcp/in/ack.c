@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a cumulative acknowledgment does, and the header-prediction fast path.
- * The fast path is a shortcut, not a second truth: it states its predicate, and then calls the same
- * functions as the steps of segment.c. */
+/* What a cumulative acknowledgment does. */
 #include "../tcp.h"
 
 /* The sample of RFC 6298: from the oldest byte now acknowledged, if nothing acknowledged was sent twice
@@ -125,43 +123,4 @@ void tcp_report(struct tcb *t, const struct tcp_seg *seg, struct delivery *d)
     cc_report(t, d);
     if (d->ece)
         tcp_ecn_react(t, d);
-}
-
-int tcp_fast_path(struct tcb *t, struct tcp_seg *seg)
-{
-    if (t->state != BW_TCP_ESTABLISHED || (seg->flags & ~(TCP_PSH | TCP_ECE | TCP_CWR)) != TCP_ACK ||
-        seg->seq != t->rcv_nxt)
-        return 0;
-    if (t->recovering || t->ooo.n || t->ooo_fin || t->sacked.n || t->lost.n || t->resent.n || seg->sacks ||
-        t->persisting || t->dupacks || t->urg_data)
-        return 0;
-    if (seg->wnd << t->snd_wscale != t->snd_wnd || seg->has_ts != t->use_ts || !(t->base.flags & SOCK_OPEN))
-        return 0;
-    if (t->use_ts && seq_lt(seg->tsval, t->ts_recent))
-        return 0;
-    if (seq_lt(seg->ack, t->snd_una) || seq_gt(seg->ack, t->snd_nxt) ||
-        seq_gt(seg->seq + seg->len, t->rcv_adv))
-        return 0;
-    if (seg->ack == t->snd_una && (seg->len == 0 || (t->ecn.mode == ECN_CLASSIC && seg->flags & TCP_ECE)))
-        return 0;
-    t->last_received = t->base.st->now;
-    t->probes = 0;
-    if (t->use_ts && seq_le(seg->seq, t->last_ack_sent)) {
-        t->ts_recent = seg->tsval;
-        t->ts_recent_age = t->last_received;
-    }
-    if (seg->ack != t->snd_una) {
-        struct delivery d = tcp_delivery(t);
-        tcp_ack_advances(t, seg, &d);
-        tlp_ack(t, seg, &d);
-        tlp_schedule(t);
-        tcp_report(t, seg, &d);
-    }
-    t->snd_wl1 = seg->seq;
-    t->snd_wl2 = seg->ack;
-    if (t->ecn.mode)
-        tcp_ecn_arrives(t, seg);
-    if (seg->len)
-        tcp_deliver(t, seg);
-    return 1;
 }

@@ -230,15 +230,16 @@ static enum verdict fin_is_acked(struct tcb *t)
 /* The send window, RFC 9293 3.10.7.4: only from segments that are not older than the last used. */
 void tcp_window_from(struct tcb *t, const struct tcp_seg *seg)
 {
-    if (!seq_lt(t->snd_wl1, seg->seq) && !(t->snd_wl1 == seg->seq && seq_le(t->snd_wl2, seg->ack)))
+    const uint32_t seq = tcp_last_seq(seg);
+    if (!seq_lt(t->snd_wl1, seq) && !(t->snd_wl1 == seq && seq_le(t->snd_wl2, seg->ack)))
         return;
-    uint32_t wnd = seg->wnd << ((seg->flags & TCP_SYN) ? 0 : t->snd_wscale);
+    uint32_t scale = (seg->flags & TCP_SYN) ? 0 : t->snd_wscale, wnd = seg->wnd << scale;
     int opened = wnd > t->snd_wnd, was_shut = !t->snd_wnd;
     t->snd_wnd = wnd;
-    t->snd_wl1 = seg->seq;
+    t->snd_wl1 = seq;
     t->snd_wl2 = seg->ack;
-    if (wnd > t->max_snd_wnd)
-        t->max_snd_wnd = wnd;
+    if (seg->wnd_most << scale > t->max_snd_wnd)
+        t->max_snd_wnd = seg->wnd_most << scale;
     if (opened) {
         if (t->persisting) {
             t->persisting = 0;
@@ -318,7 +319,7 @@ static void pass_known_syn(const struct tcb *t, struct tcp_seg *seg)
         return;
     seg->seq++;
     seg->flags &= (uint8_t)~TCP_SYN;
-    seg->wnd >>= t->snd_wscale; /* a SYN's window is not scaled */
+    seg->wnd = seg->wnd_most = seg->wnd >> t->snd_wscale; /* a SYN's window is not scaled */
 }
 
 void tcp_on_connection(struct tcb *t, struct tcp_seg *seg)
@@ -370,12 +371,14 @@ void tcp_segment(struct bw_stack *st, struct tcp_seg *seg)
             t->stats.data_segs_in += seg->segments;
         if (traced(t))
             tcp_trace_received(t, seg);
-        if (t->state == BW_TCP_SYN_SENT)
+        if (t->state == BW_TCP_SYN_SENT) {
             tcp_on_syn_sent(t, seg);
-        else if (st->cfg.header_prediction && tcp_fast_path(t, seg))
+        } else if (st->cfg.header_prediction && tcp_fast_path(t, seg)) {
             count(st, COUNT_TCP_FAST_PATH);
-        else
+        } else {
+            count(st, COUNT_TCP_FULL_PATH);
             tcp_on_connection(t, seg);
+        }
         if (traced(t) && s->kind != KIND_FREE && t->state != BW_TCP_CLOSED && (seg->flags & TCP_ACK))
             tcp_trace_window(t);
         return;

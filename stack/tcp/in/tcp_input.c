@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* From a packet to a segment: checks of the TCP header, options, and the merging of consecutive
- * segments of one flow within a burst, so that TCP sees one long segment instead of many. */
+/* From a packet to a segment: checks of the TCP header, its checksum, options. */
 #include "../tcp.h"
 
 enum { OPT_END, OPT_NOP, OPT_MSS, OPT_WSCALE, OPT_SACK_OK, OPT_SACK, OPT_TIMESTAMPS = 8, OPT_TFO = 34 };
@@ -77,10 +76,8 @@ static int parse_timestamps_only(struct tcp_seg *seg, const uint8_t *opt, uint32
 }
 
 /* 0, or a drop counter. */
-static int checksum_look(struct bw_stack *st, const struct packet *pkt)
+int tcp_checksum_look(struct bw_stack *st, const struct packet *pkt)
 {
-    if (pkt->csum != BW_CSUM_UNKNOWN)
-        return 0;
     uint64_t sum = ip_pseudo_sum(pkt->src, pkt->dst, 6, pkt->l4_len);
     if (likely(bw_sum_fold(bw_sum(pkt->l4, pkt->l4_len, sum)) == 0))
         return 0;
@@ -88,7 +85,7 @@ static int checksum_look(struct bw_stack *st, const struct packet *pkt)
 }
 
 /* Segments that a frame with len bytes of payload stands for. */
-static uint32_t segments_of(const struct packet *pkt, uint32_t len)
+uint32_t tcp_segments_of(const struct packet *pkt, uint32_t len)
 {
     return pkt->gso_size && len ? (len - 1) / pkt->gso_size + 1 : 1;
 }
@@ -102,7 +99,7 @@ int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg
     uint32_t hdr = (uint32_t)(h[12] >> 4) * 4;
     if (hdr < 20 || hdr > pkt->l4_len)
         return DROP_TCP_OFFSET;
-    int bad = checksum_look(st, pkt);
+    int bad = tcp_checksum_fault(st, pkt);
     if (bad)
         return bad;
     seg->pkt = pkt;
@@ -112,7 +109,7 @@ int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg
     seg->ack = get32(h + 8);
     seg->flags = h[13];
     seg->ace = (uint8_t)((h[12] & 1) << 2 | h[13] >> 6);
-    seg->wnd = get16(h + 14);
+    seg->wnd = seg->wnd_most = get16(h + 14);
     seg->urg = get16(h + 18);
     seg->hdr_len = (uint8_t)hdr;
     seg->len = pkt->l4_len - hdr;
@@ -120,112 +117,10 @@ int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg
     seg->has_tfo = seg->tfo_len = 0;
     seg->mss = 0;
     seg->accecn = 0;
-    seg->segments = segments_of(pkt, seg->len);
+    seg->segments = tcp_segments_of(pkt, seg->len);
     seg->pieces = seg->len ? 1 : 0;
     seg->piece[0] = (struct tx_piece){h + hdr, seg->len};
     if (!parse_timestamps_only(seg, h + 20, hdr - 20) && tcp_parse_options(seg, h + 20, hdr - 20))
         count(st, COUNT_TCP_BROKEN_OPTIONS);
     return seg->sport && seg->dport ? 0 : DROP_TCP_PORT;
-}
-
-/* Is pkt of the pending segment's flow, with the same flags, window and options, and marked alike? A mark,
- * and what is said of marks, belongs to one segment: those around it are not merged with it. */
-static int same_flow(const struct tcp_seg *m, const struct packet *pkt, const struct packet *of)
-{
-    const uint8_t *h = pkt->l4;
-    if (pkt->l4_len < m->hdr_len || ((get16(h + 12) ^ get16(of->l4 + 12)) & ~TCP_PSH) || pkt->tos != of->tos)
-        return 0;
-    if (get16(h) != m->sport || get16(h + 2) != m->dport || get16(h + 14) != m->wnd)
-        return 0;
-    if (m->hdr_len == 32 ? memcmp(h + 20, of->l4 + 20, 12) : m->hdr_len != 20)
-        return 0;
-    return ip_equal(pkt->src, of->src) && ip_equal(pkt->dst, of->dst) && pkt->ifindex == of->ifindex;
-}
-
-/* How many segments like that one may be merged. Of marked ones seven: so many can be told of in one ACK
- * (RFC 9768 3.2.2.5.1). */
-static uint32_t merge_limit(const struct packet *pkt)
-{
-    return (pkt->tos & ECN_MASK) == ECN_CE ? 7 : TCP_MERGE_PIECES;
-}
-
-/* The next bytes of the stream, saying nothing else that is new but PSH. */
-static int extends_data(const struct tcp_seg *m, uint32_t most, const uint8_t *h, uint32_t n)
-{
-    return m->len && n && m->pieces < most && get32(h + 4) == m->seq + m->len && get32(h + 8) == m->ack;
-}
-
-/* A bare ACK that takes the place of the pending one, because it acknowledges more. */
-static int extends_ack(const struct tcp_seg *m, uint32_t most, const uint8_t *h, uint32_t n)
-{
-    return !m->len && !n && m->segments < most && !(h[13] & TCP_PSH) && !m->sacks && get32(h + 4) == m->seq &&
-           seq_gt(get32(h + 8), m->ack);
-}
-
-/* 1: the packet went into the pending segment. */
-static int merge(struct bw_stack *st, const struct packet *pkt)
-{
-    struct tcp_globals *g = st->tcp;
-    struct tcp_seg *m = &g->merge;
-    if (!g->merging || !same_flow(m, pkt, &g->merge_pkt))
-        return 0;
-    const uint8_t *h = pkt->l4;
-    uint32_t n = pkt->l4_len - m->hdr_len, most = merge_limit(pkt);
-    int data = extends_data(m, most, h, n);
-    if (!data && !extends_ack(m, most, h, n))
-        return 0;
-    int bad = checksum_look(st, pkt);
-    if (bad) {
-        drop(st, (enum bw_counter_id)bad, pkt->l4_len);
-        return 1;
-    }
-    if (data)
-        m->piece[m->pieces++] = (struct tx_piece){h + m->hdr_len, n};
-    m->ack = get32(h + 8);
-    m->len += n;
-    m->segments += segments_of(pkt, n);
-    m->flags |= h[13] & TCP_PSH;
-    count(st, COUNT_TCP_RX_MERGED);
-    return 1;
-}
-
-static void flush_merged(struct bw_stack *st)
-{
-    struct tcp_globals *g = st->tcp;
-    if (!g->merging)
-        return;
-    g->merging = 0;
-    g->merge.pkt = &g->merge_pkt;
-    tcp_segment(st, &g->merge);
-}
-
-void tcp_flush_burst(struct bw_stack *st)
-{
-    flush_merged(st);
-    st->tcp->syn_answers = 0;
-}
-
-void tcp_input(struct bw_stack *st, struct packet *pkt)
-{
-    struct tcp_globals *g = st->tcp;
-    struct tcp_seg *m = &g->merge;
-    count(st, COUNT_TCP_RX_SEGMENTS);
-    if (merge(st, pkt))
-        return;
-    flush_merged(st);
-    if (pkt->ip_broadcast || pkt->l2_broadcast) { /* RFC 9293 3.9.2.3 */
-        drop(st, DROP_TCP_BROADCAST, pkt->l4_len);
-        return;
-    }
-    int bad = tcp_parse(st, pkt, m);
-    if (bad) {
-        drop(st, (enum bw_counter_id)bad, pkt->l4_len);
-        return;
-    }
-    if ((m->flags & ~(TCP_PSH | TCP_ECE | TCP_CWR)) == TCP_ACK) { /* the next frame may continue it */
-        g->merge_pkt = *pkt;
-        g->merging = 1;
-        return;
-    }
-    tcp_segment(st, m);
 }
