@@ -49,9 +49,10 @@ def direct() -> Extension:
     flags = runpy.run_path("nic_drivers/netdev_build.py")
     return Extension(
         "barewire._direct",
-        ["sockets_api/_direct.c", "sockets_api/_tripped.c"],
+        ["sockets_api/_direct.c", "sockets_api/_select.c", "sockets_api/_tripped.c"],
         include_dirs=["."],
         depends=[
+            "sockets_api/_direct.h",
             "sockets_api/_tripped.h",
             "stack/engine.h",
             "stack/drive/drive.h",

@@ -8,20 +8,10 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "_direct.h"
 #include "_tripped.h"
-#include "stack/drive/drive.h"
 
 enum { ROOM = 16384 /* bytes recv() takes here; more of them go into a buffer of Python's */, WORDS = 8 };
-
-struct direct {
-    PyObject ob_base; /* no PyObject_HEAD: it hides the name */
-    const struct host_direct *calls;
-    struct host *host;
-    struct bw_sock *sock; /* NULL: closed, or not tied yet */
-    int64_t spin;
-    int nonblocking;
-    PyObject *again; /* what BlockingIOError says, once it was raised */
-};
 
 /* ---- the long way ------------------------------------------------------------------------------ */
 
@@ -199,6 +189,10 @@ static int fill(PyObject *module)
         METHOD(recv_into, FAST,
                "recv_into($self, buffer, nbytes=0, flags=0)\n--\n\n"
                "As recv, into a writable buffer (at most nbytes, 0: all of it); the number of bytes."),
+        {"_gather", (PyCFunction)(void (*)(void))select_gather, METH_FASTCALL | METH_CLASS,
+         SELECT_GATHER_DOC},
+        {"_scatter", (PyCFunction)(void (*)(void))select_scatter, METH_FASTCALL | METH_STATIC,
+         SELECT_SCATTER_DOC},
         {"_tie", direct_tie, METH_VARARGS,
          "_tie($self, calls=0, host=0, sock=0, spin=0, nonblocking=False, /)\n--\n\n"
          "The addresses of C's calls, host and handle, ns to drive; nothing: closed."},

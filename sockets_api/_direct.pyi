@@ -1,9 +1,24 @@
+from collections.abc import Callable
 from typing import Any
 
 SIGNAL_TRIPPED: int
 """Address of a C function, `int (*)(void)`: whether a handler of a signal has still to run."""
 
 class Direct:
+    @classmethod
+    def _gather(
+        cls,
+        rlist: list[Any],
+        wlist: list[Any],
+        xlist: list[Any],
+        resolve: Callable[[Any], Any],
+        address: int,
+        /,
+    ) -> list[Any]: ...
+    @staticmethod
+    def _scatter(
+        rlist: list[Any], wlist: list[Any], xlist: list[Any], address: int, /
+    ) -> tuple[list[Any], list[Any], list[Any]] | None: ...
     def _tie(
         self,
         calls: int = 0,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._stack import Stack
 
 NEVER: int = 2**63 - 1
+LOOK = 0  # a deadline that is over: one look
 POLLNVAL = 0x020
 
 
@@ -43,10 +44,10 @@ def _is_main() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-class _Waiter:
+class Waiter:
     """C's waiter and room for its items; used by one wait at a time."""
 
-    __slots__ = ("cdata", "items", "room")
+    __slots__ = ("address", "cdata", "items", "room")
 
     def __init__(self) -> None:
         cdata = lib.waiter_new(_tripped if _is_main() else ffi.NULL)
@@ -61,6 +62,7 @@ class _Waiter:
     def reserve(self, n: int) -> None:
         if n > self.room:
             self.items = ffi.new("struct wait_item[]", n)
+            self.address = int(ffi.cast("uintptr_t", self.items))
             self.room = n
 
 
@@ -68,7 +70,7 @@ class _Spare(threading.local):
     """A thread's waiters that are not in use: several only if a signal handler waits in a wait."""
 
     def __init__(self) -> None:
-        self.waiters: list[_Waiter] = []
+        self.waiters: list[Waiter] = []
 
 
 _spare = _Spare()
@@ -96,14 +98,14 @@ def deadline(stack: Stack | None, timeout: float | None) -> int:
 def wait_one(stack: Stack, handle: Any, events: int, until: int, spin_ns: int = 0) -> int:
     """Waits for one socket; its revents, or 0 when the deadline is over. `spin_ns`: how long it spins
     before it sleeps, for calls that did not spin themselves (accept, connect)."""
-    waiter = _take()
+    waiter = take()
     item = waiter.items[0]
     item.host, item.sock, item.events = stack.host, handle, events
     try:
         answer = _wait(waiter, 1, until, (stack,), spin_ns)
         return int(item.revents) if answer > 0 else 0
     finally:
-        _spare.waiters.append(waiter)
+        give(waiter)
 
 
 def wait_many(watched: Sequence[Watched], timeout: float | None) -> list[int]:
@@ -111,30 +113,50 @@ def wait_many(watched: Sequence[Watched], timeout: float | None) -> list[int]:
 
     With stacks in virtual time among them the timeout is in the first one's time.
     """
-    waiter = _take()
-    waiter.reserve(len(watched))
     stacks: dict[Stack, None] = {}
-    for item, (stack, target, events) in zip(waiter.items, watched, strict=False):
-        item.events, item.revents = events, 0
-        if stack is None:
-            item.host, item.fd = ffi.NULL, target
-        else:
-            item.host, item.sock = stack.host, target
-            stacks[stack] = None
-    clock = next((s for s in stacks if s.is_virtual), next(iter(stacks), None))
-    spin = max((s.spin_ns for s in stacks), default=0)
+    waiter = take(len(watched))
     try:
-        _wait(waiter, len(watched), deadline(clock, timeout), tuple(stacks), spin)
+        for item, (stack, target, events) in zip(waiter.items, watched, strict=False):
+            item.events, item.revents = events, 0
+            if stack is None:
+                item.host, item.fd = ffi.NULL, target
+            else:
+                item.host, item.sock = stack.host, target
+                stacks[stack] = None
+        wait_for(waiter, len(watched), tuple(stacks), timeout)
         return [int(waiter.items[i].revents) for i in range(len(watched))]
     finally:
-        _spare.waiters.append(waiter)
+        give(waiter)
 
 
-def _take() -> _Waiter:
-    return _spare.waiters.pop() if _spare.waiters else _Waiter()
+def wait_for(waiter: Waiter, n: int, stacks: tuple[Stack, ...], timeout: float | None) -> int:
+    """Waits for any of the waiter's n items, which are of these stacks; how many are ready."""
+    if timeout == 0:
+        return _answer(lib.wait_begin(waiter.cdata, waiter.items, n, LOOK, 0))
+    clock = next((s for s in stacks if s.is_virtual), stacks[0] if stacks else None)
+    spin = max((s.spin_ns for s in stacks), default=0)
+    return _wait(waiter, n, deadline(clock, timeout), stacks, spin)
 
 
-def _wait(waiter: _Waiter, n: int, until: int, stacks: tuple[Stack, ...], spin_ns: int) -> int:
+def _answer(answer: int) -> int:
+    """Items ready, 0 when the deadline is over; raises OSError."""
+    if answer == -errno.ETIMEDOUT:
+        return 0
+    return int(_errors.check(answer))
+
+
+def take(n: int = 1) -> Waiter:
+    """A waiter of this thread's with room for so many items, until give()."""
+    waiter = _spare.waiters.pop() if _spare.waiters else Waiter()
+    waiter.reserve(n)
+    return waiter
+
+
+def give(waiter: Waiter) -> None:
+    _spare.waiters.append(waiter)
+
+
+def _wait(waiter: Waiter, n: int, until: int, stacks: tuple[Stack, ...], spin_ns: int) -> int:
     """Items ready (> 0), or 0 when the deadline is over; raises OSError."""
     cdata = waiter.cdata
     is_main = _is_main()
@@ -148,10 +170,8 @@ def _wait(waiter: _Waiter, n: int, until: int, stacks: tuple[Stack, ...], spin_n
                     _wake_main()
                 _refuse_polling_thread(stacks)
                 answer = lib.wait_sleep(cdata)
-            elif answer == -errno.ETIMEDOUT:
-                return 0
             else:
-                raise _errors.error(answer)
+                return _answer(answer)
         return int(answer)
     finally:
         lib.wait_end(cdata)
@@ -161,7 +181,7 @@ def _wait(waiter: _Waiter, n: int, until: int, stacks: tuple[Stack, ...], spin_n
 
 def wait_on(poller: Any, events: Any, most: int, until: int, spin_ns: int) -> int:
     """Waits on a poller of C's; how many events came, 0: the deadline is over or it was woken, or -errno."""
-    waiter = _take()
+    waiter = take()
     cdata = waiter.cdata
     is_main = _is_main()
     if is_main:
@@ -176,7 +196,7 @@ def wait_on(poller: Any, events: Any, most: int, until: int, spin_ns: int) -> in
     finally:
         if is_main:
             _main_waits.pop()
-        _spare.waiters.append(waiter)
+        give(waiter)
 
 
 def _wake_main() -> None:

@@ -21,15 +21,9 @@ from ._poller import Numbers as _Numbers
 from ._poller import events_asked as _events_asked
 from ._timeout import LONGEST
 from ._transfer import Transfer as _Transfer
-from ._waiting import Watched as _Watched
 
 POLLIN, POLLPRI, POLLOUT = _std.POLLIN, _std.POLLPRI, _std.POLLOUT
 POLLERR, POLLHUP, POLLNVAL = _std.POLLERR, _std.POLLHUP, _std.POLLNVAL
-
-# What makes a descriptor readable, writable and exceptional for select(2), in poll(2)'s words.
-_READABLE = POLLIN | POLLHUP | POLLERR
-_WRITABLE = POLLOUT | POLLERR
-
 
 # ---- select --------------------------------------------------------------------------------------
 
@@ -43,29 +37,31 @@ def select(
     timeout: seconds, None waits without end. Errors: ValueError, TypeError for what cannot be
     waited on, OSError EBADF for a closed descriptor.
     """
-    asked = (
-        _members(rlist, POLLIN, _READABLE),
-        _members(wlist, POLLOUT, _WRITABLE),
-        _members(xlist, POLLPRI, POLLPRI),
-    )
-    events: dict[Any, int] = {}
-    for members in asked:
-        for _, target, event, _ in members:
-            events[target] = events.get(target, 0) | event
-    revents = _wait(events, _seconds(timeout))
-    if any(bits & POLLNVAL for bits in revents.values()):
-        raise _os_error(-errno.EBADF)
-    ready = [[obj for obj, target, _, bits in m if revents[target] & bits] for m in asked]
-    return ready[0], ready[1], ready[2]
-
-
-def _members(objects: Iterable[Any], event: int, bits: int) -> list[tuple[Any, Any, int, int]]:
-    """(object, socket or descriptor, event to ask for, bits that make it ready) of each."""
+    lists = _listed(rlist), _listed(wlist), _listed(xlist)
+    seconds = _seconds(timeout)
+    n = sum(map(len, lists))
+    waiter = _waiting.take(n)
     try:
-        listed = list(objects)
+        found = _gather(*lists, _target, waiter.address)
+        stacks = tuple({_target(obj)._stack: None for obj in found})
+        if not _waiting.wait_for(waiter, n, stacks, seconds):
+            return [], [], []
+        ready: tuple[list[Any], list[Any], list[Any]] | None = _scatter(*lists, waiter.address)
+    finally:
+        _waiting.give(waiter)
+    if ready is None:
+        raise _os_error(-errno.EBADF)
+    return ready
+
+
+_gather, _scatter = _Transfer._gather, _Transfer._scatter
+
+
+def _listed(objects: Iterable[Any]) -> list[Any]:
+    try:
+        return list(objects)
     except TypeError:
         raise TypeError("arguments 1-3 must be sequences") from None
-    return [(obj, _target(obj), event, bits) for obj in listed]
 
 
 def _target(obj: Any) -> Any:
@@ -74,17 +70,6 @@ def _target(obj: Any) -> Any:
         return obj
     fd = _registry.fileno_of(obj)
     return _registry.find(fd) or fd
-
-
-def _wait(events: dict[Any, int], timeout: float | None) -> dict[Any, int]:
-    """Waits for sockets and descriptors; revents of each."""
-    items = [
-        _Watched(None, target, bits)
-        if isinstance(target, int)
-        else _registry.watched_socket(target, bits)
-        for target, bits in events.items()
-    ]
-    return dict(zip(events, _waiting.wait_many(items, timeout), strict=True))
 
 
 def _seconds(timeout: Any) -> float | None:

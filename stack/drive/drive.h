@@ -163,7 +163,7 @@ void waiter_free(struct waiter *w);
  * 0: nothing yet: return to the interpreter once (so that handlers of signals that came before run),
  *    then wait_sleep.
  * deadline: in real stacks' CLOCK_MONOTONIC ns; with virtual stacks among the items, in their time
- * (it takes part in host_next_deadline and ends the wait when polled past). INT64_MAX: none.
+ * (it takes part in host_next_deadline and ends the wait when polled past). INT64_MAX: none; 0 only looks.
  * -ETIMEDOUT once the deadline is over. -BW_FOREIGN, -EBADF (a socket was closed). */
 int wait_begin(struct waiter *w, struct wait_item *items, int n, int64_t deadline, int64_t spin_ns);
 /* One sleep, in ppoll with signals unblocked only inside it, driving after each wake-up; may loop

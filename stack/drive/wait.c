@@ -98,6 +98,17 @@ static int look_first(struct waiter *w)
     return ready;
 }
 
+/* One look, and another after a burst of driving if nothing was ready. */
+static int look_once(struct waiter *w)
+{
+    int fds = w->fds ? look_at_fds(w) : 0, ready = look_first(w), moved = 0;
+    for (int e = 0; !ready && !fds && e < w->hosts; e++)
+        moved |= host_burst(w->enlists[e].host) > 0;
+    if (moved)
+        ready = look_first(w);
+    return ready < 0 ? ready : ready + fds ? ready + fds : -ETIMEDOUT;
+}
+
 /* ---- a list: enlisting ------------------------------------------------------------------------------ */
 static int meet(struct waiter *w)
 {
@@ -184,11 +195,13 @@ int wait_begin(struct waiter *w, struct wait_item *items, int n, int64_t deadlin
     w->n = n;
     w->active = 1;
     int rc = meet(w);
+    if (!rc && deadline <= 0)
+        rc = look_once(w);
     if (!rc && n > 1)
         rc = look_first(w);
     if (!rc)
         rc = enlist_all(w);
-    else if (rc > 0 && w->fds)
+    else if (rc > 0 && w->fds && deadline > 0)
         rc += look_at_fds(w);
     if (!rc)
         rc = waiter_spin(w, spin_ns);
