@@ -3,6 +3,7 @@
  * echo, abort and close; others look on and send signals. Argument: connections of each client. */
 #include "stack/drive/drive.h"
 #include "tests/kit/check.h"
+#include "stress.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -20,11 +21,6 @@ static struct host *host;
 static struct bw_sock *listener;
 static long connections = 20;
 static atomic_int stop;
-
-static struct bw_addr loopback(uint16_t port)
-{
-    return (struct bw_addr){.ip = {[10] = 0xff, 0xff, 127, 0, 0, 1}, .port = port};
-}
 
 /* As Python's half of waiting does it; revents. */
 static int wait_for(struct waiter *w, struct bw_sock *s, uint32_t events)
@@ -208,8 +204,9 @@ static void ignore(int number)
 {
 }
 
-static void open_host(void)
+struct host *new_host(void)
 {
+    struct host *h;
     struct host_config config = {.cpu = -1, .engine = {.buffer_bytes = 64 << 20,
                                              .rcvbuf = {2048, 1 << 18, 1 << 24},
                                              .sndbuf = {2048, 1 << 18, 1 << 24},
@@ -223,9 +220,17 @@ static void open_host(void)
     struct bw_ifaddr own = {.ifindex = 1, .prefix_len = 96 + 8};
     struct bw_addr addr = loopback(PORT);
     memcpy(own.ip, addr.ip, 16);
-    CHECK(host_new(&config, &host) == 0);
-    CHECK(host_set_addrs(host, &own, 1) == 0);
-    CHECK(host_start(host) == 0);
+    CHECK(host_new(&config, &h) == 0);
+    CHECK(host_set_addrs(h, &own, 1) == 0);
+    CHECK(host_start(h) == 0);
+    return h;
+}
+
+
+static void open_host(void)
+{
+    struct bw_addr addr = loopback(PORT);
+    host = new_host();
     CHECK(host_socket(host, BW_SOCK_TCP, &listener) == 0);
     CHECK(host_bind(host, listener, &addr) == 0);
     CHECK(host_listen(host, listener, 128) == 0);
@@ -251,6 +256,7 @@ int main(int argc, char **argv)
     for (long i = 0; i < 2; i++)
         pthread_join(batches[i], NULL);
     pthread_join(acceptor, NULL);
+    stress_poller(host, 1500);
     stop = 1;
     pthread_join(onlooker, NULL);
     pthread_join(signaller, NULL);

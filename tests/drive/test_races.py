@@ -12,5 +12,5 @@ from tests.kit.races import ROOT, holds_without_a_race
 @pytest.mark.tree
 def test_no_data_race(tmp_path: Path) -> None:
     drive = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("stack/drive/*.c"))
-    sources = ["tests/drive/stress.c", "stack/engine.c", *drive]
+    sources = ["tests/drive/stress.c", "tests/drive/stress_poller.c", "stack/engine.c", *drive]
     holds_without_a_race(tmp_path, sources, "30")
