@@ -66,6 +66,13 @@ static inline int memory_flags(int how)
     return MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 }
 
+/* Huge pages for bytes [from, to) of it, where the kernel has some. */
+static inline void memory_advise_huge(const struct netdev_memory *m, size_t from, size_t to)
+{
+    from &= ~((size_t)sysconf(_SC_PAGESIZE) - 1);
+    madvise((uint8_t *)m->base + from, to - from, MADV_HUGEPAGE);
+}
+
 /* Fills in *m: len zeroed bytes, as BW_MEMORY_* say. 0, -errno: then it is empty. */
 static inline int memory_map(struct netdev_memory *m, size_t len, int how)
 {

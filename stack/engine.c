@@ -10,6 +10,7 @@
 #include "punt.c"
 #include "trace.c"
 #include "listing.c"
+#include "look_ahead.c"
 #include "input.c"
 #include "ip/route.c"
 #include "ip/dst_cache.c"

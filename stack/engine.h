@@ -290,6 +290,8 @@ struct bw_tcp_info {
 /* ---- life -------------------------------------------------------------------------------- */
 /* Bytes of zeroed, lazily committed memory that bw_new needs. */
 size_t bw_arena_size(const struct bw_config *cfg);
+/* Where in it the flow table and the control blocks lie, which segments of many connections read at random. */
+void bw_flow_part(const struct bw_config *cfg, size_t *from, size_t *to);
 struct bw_stack *bw_new(const struct bw_config *cfg, void *arena);
 /* Drops every connection without a word to the peer; the arena is the caller's again. */
 void bw_free(struct bw_stack *st);

@@ -28,6 +28,16 @@ static struct flow_key flow_key(uint8_t proto, const uint8_t *laddr, uint16_t lp
 static uint32_t flow_hash(const struct bw_stack *st, uint8_t proto, const uint8_t *laddr, uint16_t lport,
                           const uint8_t *raddr, uint16_t rport, uint32_t zone)
 {
+    if (likely(ip_is_v4(laddr) && ip_is_v4(raddr))) {
+        struct {
+            uint8_t laddr[4], raddr[4];
+            uint16_t lport, rport;
+            uint32_t more;
+        } key4 = {.lport = lport, .rport = rport, .more = zone << 8 | proto};
+        memcpy(key4.laddr, laddr + 12, 4);
+        memcpy(key4.raddr, raddr + 12, 4);
+        return (uint32_t)hsiphash(st->hash_key, &key4, sizeof key4);
+    }
     const struct flow_key key = flow_key(proto, laddr, lport, raddr, rport, zone);
     return (uint32_t)hsiphash(st->hash_key, &key, sizeof key);
 }
@@ -38,10 +48,9 @@ static sock_ref_t *flow_chain(struct bw_stack *st, const struct bw_sock *s)
     return &st->flow_bucket[h & st->flow_mask];
 }
 
-struct bw_sock *flow_find(struct bw_stack *st, enum sock_kind kind, const uint8_t *laddr, uint16_t lport,
-                          const uint8_t *raddr, uint16_t rport, uint32_t zone)
+static struct bw_sock *chain_find(struct bw_stack *st, uint32_t h, enum sock_kind kind, const uint8_t *laddr,
+                                  uint16_t lport, const uint8_t *raddr, uint16_t rport, uint32_t zone)
 {
-    uint32_t h = flow_hash(st, kind_proto(kind), laddr, lport, raddr, rport, zone);
     sock_ref_t next = st->flow_bucket[h & st->flow_mask];
     while (next) {
         struct bw_sock *s = sock_of(st, next);
@@ -51,6 +60,19 @@ struct bw_sock *flow_find(struct bw_stack *st, enum sock_kind kind, const uint8_
         next = s->flow_next;
     }
     return NULL;
+}
+
+struct bw_sock *flow_find(struct bw_stack *st, enum sock_kind kind, const uint8_t *laddr, uint16_t lport,
+                          const uint8_t *raddr, uint16_t rport, uint32_t zone)
+{
+    uint32_t h = flow_hash(st, kind_proto(kind), laddr, lport, raddr, rport, zone);
+    return chain_find(st, h, kind, laddr, lport, raddr, rport, zone);
+}
+
+struct bw_sock *flow_of(struct bw_stack *st, const struct packet *pkt, uint16_t lport, uint16_t rport)
+{
+    uint32_t h = pkt->flow_hash ? pkt->flow_hash : flow_hash(st, 6, pkt->dst, lport, pkt->src, rport, 0);
+    return chain_find(st, h, KIND_TCP, pkt->dst, lport, pkt->src, rport, 0);
 }
 
 uint32_t flow_longest(const struct bw_stack *st)

@@ -103,8 +103,12 @@ void bw_input(struct bw_stack *st, int ifindex, struct rx_frame *frames, int n)
     if (ifindex < 1 || ifindex > st->ifaces)
         return;
     struct iface *in = &st->iface[ifindex];
+    uint32_t hash[LOOK_AHEAD];
     st->counter[COUNT_RX_FRAMES] += (uint64_t)(n > 0 ? n : 0);
+    int ahead = look_ahead(st, in, frames, n, hash);
     for (int i = 0; i < n; i++) {
+        if (unlikely(ahead))
+            st->rx_flow = i < ahead ? hash[i] : 0;
         if (i + 1 < n)
             __builtin_prefetch(frames[i + 1].data);
         if (in->layer == 2)
@@ -112,5 +116,6 @@ void bw_input(struct bw_stack *st, int ifindex, struct rx_frame *frames, int n)
         else
             ip_input(st, in, frames[i].data, frames[i].len, &frames[i], no_mac, 0);
     }
+    st->rx_flow = 0;
     tcp_flush_burst(st);
 }

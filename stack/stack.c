@@ -11,7 +11,8 @@
 struct layout {
     uint8_t *base;
     size_t used;
-    int given_back; /* the arena's memory is to be anything again: its red zones go */
+    size_t table, table_end; /* flow table and slab */
+    int given_back;          /* the arena's memory is to be anything again: its red zones go */
 };
 
 static void *part(struct layout *l, size_t bytes, size_t align)
@@ -46,9 +47,15 @@ static uint32_t all_chunks(const struct bw_config *cfg)
     return common_chunks(cfg) + 2 * cfg->max_socks + 1;
 }
 
+/* One for each direction of each socket. */
+static uint32_t small_chunks(const struct bw_config *cfg)
+{
+    return 2 * cfg->max_socks;
+}
+
 static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
 {
-    uint32_t chunks = all_chunks(cfg), flows = power_of_two(cfg->max_socks),
+    uint32_t chunks = all_chunks(cfg), smalls = small_chunks(cfg), flows = power_of_two(cfg->max_socks),
              neighs = power_of_two(cfg->max_neighs);
     struct bw_stack *st = part(l, sizeof *st, 64);
     struct tcp_globals *tcp = part(l, sizeof *tcp, 64);
@@ -57,7 +64,6 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     struct bw_trace_record *ring = part(l, cfg->trace_records * sizeof *ring, 64);
     struct neigh *entries = part(l, cfg->max_neighs * sizeof *entries, 64);
     uint32_t *neigh_bucket = part(l, neighs * sizeof *neigh_bucket, 64);
-    sock_ref_t *flow_bucket = part(l, flows * sizeof *flow_bucket, 64);
     struct bw_sock **bind_bucket = part(l, flows * sizeof *bind_bucket, 64);
     uint32_t *port_flows = part(l, 65536 * sizeof *port_flows, 64);
     struct tx_frame *queues = part(l, (size_t)(MAX_IFACES + 1) * TXQ_SIZE * sizeof *queues, 64);
@@ -65,9 +71,14 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     uint8_t *punts = part(l, (size_t)BW_PUNT_CLASSES * PUNT_QUEUE, 64);
     struct frag_table *frags = part(l, sizeof *frags, 4096);
     uint32_t slab_size = sizeof(struct listener);
+    l->table = l->used;
+    sock_ref_t *flow_bucket = part(l, flows * sizeof *flow_bucket, 64);
     uint8_t *slab = part(l, (size_t)cfg->max_socks * slab_size, 64);
-    uint16_t *refs = part(l, chunks * sizeof *refs, 64);
+    l->table_end = l->used;
+    uint16_t *refs = part(l, (chunks + smalls) * sizeof *refs, 64);
     uint32_t *free_chunks = part(l, chunks * sizeof *free_chunks, 64);
+    uint32_t *free_smalls = part(l, smalls * sizeof *free_smalls, 64);
+    uint8_t *small_bytes = part(l, (size_t)smalls << SMALL_SHIFT, 4096);
     uint8_t *bytes = part(l, (size_t)chunks << CHUNK_SHIFT, 4096);
     uint8_t(*fragments)[FRAG_ROOM] = part(l, sizeof *fragments * FRAG_DATAGRAMS, 4096); /* the last part */
     if (!l->base)
@@ -93,9 +104,12 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     st->slab = slab;
     st->slab_size = slab_size;
     st->chunks = (struct chunk_pool){.base = bytes,
+                                     .small = small_bytes,
                                      .refs = refs,
                                      .free = free_chunks,
+                                     .small_free = free_smalls,
                                      .count = chunks,
+                                     .small_count = smalls,
                                      .common = common_chunks(cfg),
                                      .poison = cfg->poison};
     return st;
@@ -106,6 +120,14 @@ size_t bw_arena_size(const struct bw_config *cfg)
     struct layout l = {0};
     lay_out(cfg, &l);
     return l.used;
+}
+
+void bw_flow_part(const struct bw_config *cfg, size_t *from, size_t *to)
+{
+    struct layout l = {0};
+    lay_out(cfg, &l);
+    *from = l.table;
+    *to = l.table_end;
 }
 
 static void make_keys(struct bw_stack *st)
@@ -159,6 +181,7 @@ void bw_free(struct bw_stack *st)
     }
     if (RED_ZONE) {
         red_zone_open(st->chunks.base, (size_t)st->chunks.touched << CHUNK_SHIFT);
+        red_zone_open(st->chunks.small, (size_t)st->chunks.small_touched << SMALL_SHIFT);
         lay_out(&st->cfg, &(struct layout){.base = (uint8_t *)st, .given_back = 1});
     }
 }
@@ -254,7 +277,7 @@ uint64_t bw_memory_used(const struct bw_stack *st, int what)
     switch (what) {
     case 0: return (uint64_t)st->socks_used * st->slab_size;
     case 3: return st->tcp->orphans;
-    case 1: return (uint64_t)(st->chunks.used - (st->fill_chunk != CHUNK_NONE)) << CHUNK_SHIFT;
+    case 1: return chunk_bytes(&st->chunks) - (st->fill_chunk != CHUNK_NONE ? CHUNK_SIZE : 0);
     case 4: return flow_longest(st);
     default: return st->socks_used;
     }

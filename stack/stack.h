@@ -170,6 +170,7 @@ struct packet {
     uint8_t l2_broadcast; /* link-layer broadcast or multicast */
     uint8_t ip_broadcast; /* dst is a broadcast or multicast address */
     uint8_t src_mac[6];
+    uint32_t flow_hash; /* of a segment's flow, if look_ahead.c has it already; 0: not known */
 };
 
 /* ---- sockets ------------------------------------------------------------------------------------ */
@@ -290,6 +291,7 @@ struct bw_stack {
 
     struct iface iface[MAX_IFACES + 1]; /* by index; [0] is unused */
     int ifaces;                         /* highest index in use */
+    uint32_t rx_flow;                   /* flow_hash of the frame being read */
     uint32_t unfinished_news;           /* bits by index: see bw_take_unfinished */
     struct netdev *loopback;            /* in memory of the arena */
 
@@ -417,6 +419,8 @@ static inline void sock_arrived(struct bw_sock *s)
 /* ---- flow table (flow.c): exact four-tuples, and bound ports ---------------------------------- */
 struct bw_sock *flow_find(struct bw_stack *st, enum sock_kind kind, const uint8_t *laddr, uint16_t lport,
                           const uint8_t *raddr, uint16_t rport, uint32_t zone);
+/* The connection that a segment is of, or its TIME-WAIT. */
+struct bw_sock *flow_of(struct bw_stack *st, const struct packet *pkt, uint16_t lport, uint16_t rport);
 void flow_add(struct bw_sock *s);
 uint32_t flow_longest(const struct bw_stack *st); /* chain, walked: for tests */
 void flow_del(struct bw_sock *s);

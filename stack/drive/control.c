@@ -52,6 +52,18 @@ int host_set_path_mtu(struct host *h, const uint8_t *ip, uint32_t mtu)
     CONTROL_CALL(h, bw_set_path_mtu(h->st, ip, mtu));
 }
 
+int64_t host_time_input(struct host *h, int ifindex, struct rx_frame *frames, int n)
+{
+    int rc = host_enter(h);
+    if (rc)
+        return rc;
+    int64_t before = monotonic();
+    bw_input(h->st, ifindex, frames, n);
+    int64_t spent = monotonic() - before;
+    host_leave(h);
+    return spent;
+}
+
 int host_neigh_ask(struct host *h, int ifindex, const uint8_t *ip)
 {
     CONTROL_CALL(h, bw_neigh_ask(h->st, ifindex, ip));

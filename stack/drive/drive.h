@@ -57,6 +57,9 @@ void host_after_fork(struct host *h);
 void host_forked(struct host *h);
 int64_t host_now(struct host *h); /* the stack's clock: CLOCK_MONOTONIC or the last host_set_now */
 
+/* For measurements: the engine reads these frames as if its device had received them. ns, or -errno. */
+int64_t host_time_input(struct host *h, int ifindex, struct rx_frame *frames, int n);
+
 /* ---- virtual time ---- */
 int host_set_now(struct host *h, int64_t now);
 /* Runs receive, timers and transmit to rest at the time set. 1: something moved, 0: nothing did. */

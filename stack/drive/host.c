@@ -179,6 +179,17 @@ static int map_memory(struct host *h, const struct bw_config *cfg, int how)
     return rc;
 }
 
+/* With many sockets nearly every segment meets pages that the TLB does not know. Huge ones are worth the memory
+ * that they commit early only then. */
+static void advise_huge_pages(const struct host *h, const struct bw_config *cfg)
+{
+    enum { HUGE_FROM = 64 << 20 };
+    size_t from, to;
+    bw_flow_part(cfg, &from, &to);
+    if (to - from >= HUGE_FROM)
+        memory_advise_huge(&h->arena, from, to);
+}
+
 static int allocate(struct host *h, const struct bw_config *cfg, int how)
 {
     int rc = map_memory(h, cfg, how);
@@ -187,6 +198,7 @@ static int allocate(struct host *h, const struct bw_config *cfg, int how)
     h->alive = (uint32_t *)h->life.base;
     *h->alive = ALIVE;
     h->records = (struct record *)h->ledger.base;
+    advise_huge_pages(h, cfg);
     h->records_cap = cfg->max_socks;
     h->thread_fd = event_open();
     h->work_fd = event_open();

@@ -113,6 +113,7 @@ void ip_input(struct bw_stack *st, struct iface *in, uint8_t *l3, uint32_t len, 
     pkt.csum = f->csum;
     pkt.l2_broadcast = (uint8_t)l2_broadcast;
     pkt.ip_broadcast = 0;
+    pkt.flow_hash = st->rx_flow;
     memcpy(pkt.src_mac, src_mac, 6);
     if (check_source(st, in, &pkt) || check_destination(st, &pkt))
         return;

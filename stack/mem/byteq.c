@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The chunked byte queue (see byteq.h). map[] is a ring of chunk numbers: entry (first + i) holds
  * bytes [i * CHUNK_SIZE - off, ...). Entries from first to first + span may be CHUNK_NONE only
- * beyond len, where out-of-order data has left holes. */
+ * beyond len, where out-of-order data has left holes. Entry 0 may be a small chunk, which has the first bytes of a
+ * whole one; a queue that outgrows it copies them into a whole one, and frames on their way keep theirs. */
 #include "byteq.h"
 
 #include <stdlib.h>
@@ -31,6 +32,8 @@ static void shrink(struct byteq *q)
         q->map = NULL;
         q->cap = BYTEQ_INLINE;
         q->first = q->span = q->off = 0;
+        q->begins_wide = q->wide;
+        q->wide = 0;
     }
 }
 
@@ -67,19 +70,46 @@ static int grow_span(struct byteq *q, uint32_t span)
     return 0;
 }
 
-/* The chunk of byte position `pos` (counted from the start of the first chunk), made if missing. */
-static uint8_t *place(struct byteq *q, struct chunk_pool *pool, uint32_t pos)
+/* A chunk for bytes up to `end` of the queue. */
+static uint32_t new_chunk(const struct byteq *q, struct chunk_pool *pool, uint32_t end)
+{
+    uint32_t chunk = CHUNK_NONE;
+    if (q->held == 0 && end <= SMALL_SIZE && !q->begins_wide)
+        chunk = chunk_get_small(pool);
+    return chunk != CHUNK_NONE ? chunk : chunk_get(pool, q->held == 0);
+}
+
+/* Entry 0 becomes the whole chunk that its small one stands in for. 0 or -1. */
+static int widen(struct byteq *q, struct chunk_pool *pool)
+{
+    uint32_t *e = entry(q, 0), used = q->off + q->len;
+    uint32_t chunk = chunk_get(pool, 1);
+    if (chunk == CHUNK_NONE)
+        return -1;
+    memcpy(chunk_data(pool, chunk), chunk_data(pool, *e), q->ahead || used > SMALL_SIZE ? SMALL_SIZE : used);
+    chunk_put(pool, *e);
+    *e = chunk;
+    return 0;
+}
+
+/* Room in one chunk for n bytes at position `pos` (counted from the start of the first chunk), made if missing. */
+static uint8_t *place(struct byteq *q, struct chunk_pool *pool, uint32_t pos, uint32_t n)
 {
     uint32_t i = pos >> CHUNK_SHIFT;
     if (i >= q->span && grow_span(q, i + 1))
         return NULL;
     uint32_t *e = entry(q, i);
     if (*e == CHUNK_NONE) {
-        uint32_t chunk = chunk_get(pool, q->held == 0);
+        uint32_t chunk = new_chunk(q, pool, pos + n);
         if (chunk == CHUNK_NONE)
             return NULL;
         *e = chunk;
         q->held++;
+    }
+    if (pos + n > SMALL_SIZE) {
+        q->wide = 1;
+        if (chunk_is_small(pool, *e) && widen(q, pool))
+            return NULL;
     }
     return chunk_data(pool, *e) + (pos & (CHUNK_SIZE - 1));
 }
@@ -95,7 +125,7 @@ uint32_t byteq_append(struct byteq *q, struct chunk_pool *pool, const void *src,
     uint32_t done = 0;
     while (done < n) {
         uint32_t pos = q->off + q->len, run = run_at(pos, n - done);
-        uint8_t *dst = place(q, pool, pos);
+        uint8_t *dst = place(q, pool, pos, run);
         if (!dst)
             break;
         memcpy(dst, (const uint8_t *)src + done, run);
@@ -114,14 +144,22 @@ static uint32_t missing(const struct byteq *q, uint32_t pos, uint32_t n)
     return lack;
 }
 
+/* Does the queue up to `end` need more than the small chunk that it has? */
+static int outgrows(const struct byteq *q, const struct chunk_pool *pool, uint32_t end)
+{
+    return end > SMALL_SIZE && q->span && *entry(q, 0) != CHUNK_NONE && chunk_is_small(pool, *entry(q, 0));
+}
+
 int byteq_store(struct byteq *q, struct chunk_pool *pool, uint32_t at, const void *src, uint32_t n)
 {
     uint32_t pos = q->off + at, chunks = (pos + n + CHUNK_SIZE - 1) >> CHUNK_SHIFT;
     if (!chunk_has(pool, missing(q, pos, n), q->held == 0) || (chunks > q->span && grow_span(q, chunks)))
         return -1;
+    if (outgrows(q, pool, pos + n) && widen(q, pool))
+        return -1;
     for (uint32_t done = 0; done < n;) {
         uint32_t run = run_at(pos + done, n - done);
-        memcpy(place(q, pool, pos + done), (const uint8_t *)src + done, run);
+        memcpy(place(q, pool, pos + done, run), (const uint8_t *)src + done, run);
         done += run;
     }
     q->ahead += n;

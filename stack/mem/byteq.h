@@ -12,13 +12,15 @@ enum { BYTEQ_INLINE = 4 };
 struct byteq {
     uint32_t *map; /* ring of chunk numbers; CHUNK_NONE where nothing is stored yet */
     uint32_t inl[BYTEQ_INLINE];
-    uint32_t cap;   /* entries of map, a power of two */
-    uint32_t first; /* ring position of the first chunk */
-    uint32_t span;  /* chunks from first to the last one in use */
-    uint32_t off;   /* offset of byte 0 in the first chunk */
-    uint32_t len;   /* bytes in the queue */
-    uint32_t held;  /* chunks held */
-    uint32_t ahead; /* bytes stored beyond len; kept by byteq_store, byteq_extend, byteq_trim */
+    uint32_t cap;        /* entries of map, a power of two */
+    uint32_t first;      /* ring position of the first chunk */
+    uint32_t span;       /* chunks from first to the last one in use */
+    uint32_t off;        /* offset of byte 0 in the first chunk */
+    uint32_t len;        /* bytes in the queue */
+    uint32_t held;       /* chunks held */
+    uint32_t ahead;      /* bytes stored beyond len; kept by byteq_store, byteq_extend, byteq_trim */
+    uint8_t wide;        /* it has outgrown a small chunk since it was empty ... */
+    uint8_t begins_wide; /* ... and had the time before: the next chunk is a whole one from the start */
 };
 
 void byteq_init(struct byteq *q);

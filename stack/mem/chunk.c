@@ -25,6 +25,22 @@ uint32_t chunk_get(struct chunk_pool *pool, int guaranteed)
     return chunk;
 }
 
+uint32_t chunk_get_small(struct chunk_pool *pool)
+{
+    uint32_t at;
+    if (pool->small_nfree)
+        at = pool->small_free[--pool->small_nfree];
+    else if (pool->small_touched < pool->small_count)
+        at = pool->small_touched++;
+    else
+        return CHUNK_NONE;
+    uint32_t chunk = pool->count + at;
+    red_zone_open(chunk_data(pool, chunk), SMALL_SIZE);
+    pool->refs[chunk] = 1 | GUARANTEED;
+    pool->small_used++;
+    return chunk;
+}
+
 int chunk_has(const struct chunk_pool *pool, uint32_t n, int guaranteed)
 {
     uint32_t common = n - (n && guaranteed), free = pool->nfree + pool->count - pool->touched;
@@ -41,10 +57,16 @@ void chunk_put(struct chunk_pool *pool, uint32_t chunk)
     uint16_t refs = --pool->refs[chunk];
     if (refs & ~GUARANTEED)
         return;
-    pool->used--;
-    pool->taken -= !(refs & GUARANTEED);
+    int small = chunk_is_small(pool, chunk);
     if (pool->poison)
-        memset(chunk_data(pool, chunk), 0xdb, CHUNK_SIZE);
-    red_zone_close(chunk_data(pool, chunk), CHUNK_SIZE);
-    pool->free[pool->nfree++] = chunk;
+        memset(chunk_data(pool, chunk), 0xdb, small ? SMALL_SIZE : CHUNK_SIZE);
+    red_zone_close(chunk_data(pool, chunk), small ? SMALL_SIZE : CHUNK_SIZE);
+    if (small) {
+        pool->small_used--;
+        pool->small_free[pool->small_nfree++] = chunk - pool->count;
+    } else {
+        pool->used--;
+        pool->taken -= !(refs & GUARANTEED);
+        pool->free[pool->nfree++] = chunk;
+    }
 }

@@ -229,6 +229,16 @@ _Static_assert(LINE_AT_END(rttvar_max) == LINE_OF(sent) + 1, "the log and the ro
 ONE_LINE(delivered, pacing_rate);
 ONE_LINE(rack_rtt, mtu.state);
 ONE_LINE(cc_state[0], cc_state[4]);
+#define TCB_DATA_LINES \
+    { \
+        LINE_OF(base), LINE_OF(state), LINE_OF(timer), LINE_OF(ooo), LINE_OF(ts_recent_age), LINE_OF(rcvq) \
+    }
+#define TCB_ACK_LINES \
+    { \
+        LINE_OF(base), LINE_OF(state), LINE_OF(timer), LINE_OF(ooo), LINE_OF(ts_recent_age), LINE_OF(rcvq), \
+            LINE_OF(base.path), LINE_OF(probing), LINE_OF(sndq), LINE_OF(sent), LINE_OF(rttvar), \
+            LINE_OF(delivered), LINE_OF(rack_rtt), LINE_OF(cc_state) \
+    }
 
 enum { RECOVERY_NONE, RECOVERY_FAST, RECOVERY_TIMEOUT };
 enum { FRTO_NONE, FRTO_FIRST, FRTO_NEW, FRTO_WATCH };

@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -21,9 +22,17 @@ from ...nic_drivers import pipe_pair
 from ...stack import lib
 from ...stack.ip.ipv4 import PROTO_TCP, IPv4
 from ...stack.tcp.segment import Flags, Mss, Nop, SackPermitted, Segment, Timestamps, WindowScale
+from . import crowd
 from .report import Result, Samples
 
-TESTS = ("engine_ack", "engine_segment", "engine_stream", "engine_datagram", "connections")
+TESTS = (
+    "engine_ack",
+    "engine_segment",
+    "engine_stream",
+    "engine_datagram",
+    "engine_crowd",
+    "connections",
+)
 HERE, PEER, ELSEWHERE = "198.18.0.2", "198.18.0.1", "198.18.0.3"
 BURST = 64
 ROUTES = 250
@@ -357,6 +366,8 @@ def measure(
                 elif name == "engine_datagram":
                     for way, cost in datagram_costs(seconds).items():
                         note(name, "cost", "ns", cost, way)
+                elif name == "engine_crowd":
+                    crowd.measure(seconds, partial(note, name))
                 elif number == 0:
                     held, rate = connection_memory()
                     note(name, "memory", "bytes", held, "both")

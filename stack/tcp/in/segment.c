@@ -356,7 +356,7 @@ static void on_closed(struct bw_stack *st, const struct tcp_seg *seg)
 void tcp_segment(struct bw_stack *st, struct tcp_seg *seg)
 {
     const struct packet *pkt = seg->pkt;
-    struct bw_sock *s = flow_find(st, KIND_TCP, pkt->dst, seg->dport, pkt->src, seg->sport, 0);
+    struct bw_sock *s = flow_of(st, pkt, seg->dport, seg->sport);
     if (s && reopens(tcb_of(s), seg)) {
         count(st, COUNT_TCP_TIMEWAIT_RECYCLED);
         seg->reopens = 1;
