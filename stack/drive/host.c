@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A host's life: memory, the fair lock, the clock, the process it belongs to, virtual time. */
+/* A host's life: memory, the fair lock, the process it belongs to, virtual time. */
 #include "host.h"
 #include "../../nic_drivers/memory.h"
 
@@ -7,17 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { ALIVE = 0x62617265 };
-
-int64_t monotonic(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * 1000000000ll + ts.tv_nsec;
-}
 
 int host_foreign(const struct host *h)
 {
@@ -58,9 +50,9 @@ void host_unlock_last(struct host *h)
         release_memory(h);
 }
 
-static int64_t clock_now(const struct host *h)
+static int64_t clock_now(struct host *h)
 {
-    return h->virtual_time ? h->virtual_now : monotonic();
+    return h->virtual_time ? h->virtual_now : clock_read(&h->clock);
 }
 
 void host_tick(struct host *h)
@@ -240,6 +232,7 @@ int host_new(const struct host_config *cfg, struct host **out)
     h->virtual_now = cfg->engine.now;
     h->enlisted_tail = &h->enlisted;
     h->sleep_until = AWAKE;
+    clock_init(&h->clock);
     struct bw_config engine = cfg->engine;
     engine.now = clock_now(h);
     int rc = allocate(h, &engine, cfg->memory);

@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "clock.h"
 #include "drive.h"
 
 #define NEVER INT64_MAX
@@ -100,6 +101,7 @@ struct host {
     uint8_t virtual_time, draining, closed, freed;
     uint8_t bound; /* a device is THREAD_BOUND */
     int64_t virtual_now;
+    struct clock clock;
     int64_t now; /* the time that host_tick took last */
 
     struct netdev *dev[HOST_NETDEVS + 1]; /* by interface index; [1] is the engine's loopback */
@@ -141,7 +143,6 @@ static inline void step_on(atomic_uint *counter)
 }
 
 /* ---- host.c -------------------------------------------------------------------------------- */
-int64_t monotonic(void);
 int host_foreign(const struct host *h);
 /* A fair lock: whoever does not get it at once queues at the turnstile, and so does who comes after
  * him; a driver that yields between bursts lets in whoever came meanwhile, and else keeps it. */
