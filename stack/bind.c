@@ -179,7 +179,7 @@ static int keeps_alone(const struct bw_sock *s, const struct bw_sock *o)
 static int conflicts(const struct bw_sock *s, uint16_t lport)
 {
     struct bw_stack *st = s->st;
-    if (s->kind != KIND_UDP && !s->reuseaddr && !s->reuseport && st->port_flows[lport])
+    if (sock_ops_of(s)->flows_hold_port && !s->reuseaddr && !s->reuseport && st->port_flows[lport])
         return 1;
     for (struct bw_sock *o = bind_each(st, s->kind, lport, NULL); o; o = bind_each(st, s->kind, lport, o)) {
         if (o == s || !addresses_overlap(s, o) || (s->reuseport && o->reuseport))

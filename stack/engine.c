@@ -67,5 +67,6 @@
 #include "tcp/in/merge.c"
 #include "tcp/user/options.c"
 #include "tcp/user/user.c"
+#include "tcp/user/ops.c"
 #include "sock.c"
 #include "stack.c"

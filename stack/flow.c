@@ -94,7 +94,7 @@ void flow_add(struct bw_sock *s)
     *head = sock_ref(s);
     s->flags |= SOCK_CONNECTED;
     group_leave(s);
-    if (s->kind != KIND_UDP)
+    if (sock_ops_of(s)->flows_hold_port)
         s->st->port_flows[s->lport]++;
 }
 
@@ -107,6 +107,6 @@ void flow_del(struct bw_sock *s)
         at = &sock_of(s->st, *at)->flow_next;
     *at = s->flow_next;
     s->flags &= ~(uint32_t)SOCK_CONNECTED;
-    if (s->kind != KIND_UDP)
+    if (sock_ops_of(s)->flows_hold_port)
         s->st->port_flows[s->lport]--;
 }

@@ -5,8 +5,6 @@
 #include "tcp/tcp.h"
 #include "udp/udp.h"
 
-enum { UDP_BUF_MIN = 2048, UDP_BUF_MAX = 16 << 20 };
-
 /* ---- the slab ------------------------------------------------------------------------------------------ */
 
 /* stack.c lays the slab out in entries of a struct listener, the largest kind. */
@@ -63,6 +61,16 @@ void sock_free(struct bw_sock *s)
     st->socks_used--;
 }
 
+/* ---- the kinds ------------------------------------------------------------------------------------------ */
+
+static const struct sock_ops *const kinds[] = {
+    [KIND_TCP] = &tcp_ops, [KIND_LISTENER] = &tcp_ops, [KIND_UDP] = &udp_ops};
+
+const struct sock_ops *sock_ops_of(const struct bw_sock *s)
+{
+    return kinds[s->kind];
+}
+
 /* ---- open, bind, close ---------------------------------------------------------------------------------- */
 
 int bw_socket(struct bw_stack *st, int type, struct bw_sock **out)
@@ -72,10 +80,7 @@ int bw_socket(struct bw_stack *st, int type, struct bw_sock **out)
     struct bw_sock *s = sock_alloc(st, type == BW_SOCK_TCP ? KIND_TCP : KIND_UDP);
     if (!s)
         return -ENFILE;
-    if (type == BW_SOCK_TCP)
-        tcp_init(tcb_of(s));
-    else
-        udp_init(s);
+    sock_ops_of(s)->init(s);
     s->flags |= SOCK_OPEN;
     *out = s;
     return 0;
@@ -86,7 +91,8 @@ int bw_bind(struct bw_sock *s, const struct bw_addr *addr)
     int any = ip_is_any(addr->ip);
     if ((s->flags & (SOCK_BOUND | SOCK_CONNECTED)) || s->kind == KIND_LISTENER)
         return -EINVAL;
-    if (!any && !ip_is_ours(s->st, addr->ip) && !(s->kind == KIND_UDP && ip_is_broadcast(s->st, addr->ip)))
+    if (!any && !ip_is_ours(s->st, addr->ip) &&
+        !(sock_ops_of(s)->hears_all && ip_is_broadcast(s->st, addr->ip)))
         return -EADDRNOTAVAIL;
     memcpy(s->laddr, addr->ip, 16);
     int err = bind_add(s, addr->port);
@@ -102,10 +108,7 @@ void bw_close(struct bw_sock *s)
 {
     s->flags &= ~(uint32_t)SOCK_OBSERVED;
     s->user = NULL;
-    if (s->kind == KIND_UDP)
-        udp_close(s);
-    else
-        tcp_close(s);
+    sock_ops_of(s)->close(s);
 }
 
 void bw_abort(struct bw_sock *s)
@@ -118,81 +121,80 @@ void bw_abort(struct bw_sock *s)
 
 int bw_listen(struct bw_sock *s, int backlog)
 {
-    return s->kind == KIND_UDP ? -EOPNOTSUPP : tcp_listen(s, backlog);
+    const struct sock_ops *ops = sock_ops_of(s);
+    return ops->listen ? ops->listen(s, backlog) : -EOPNOTSUPP;
 }
 
 int bw_accept(struct bw_sock *s, struct bw_sock **out, struct bw_addr *peer)
 {
-    return s->kind == KIND_UDP ? -EOPNOTSUPP : tcp_accept(s, out, peer);
+    const struct sock_ops *ops = sock_ops_of(s);
+    return ops->accept ? ops->accept(s, out, peer) : -EOPNOTSUPP;
 }
 
 int bw_connect(struct bw_sock *s, const struct bw_addr *addr)
 {
-    return s->kind == KIND_UDP ? udp_connect(s, addr) : tcp_connect(s, addr);
+    return sock_ops_of(s)->connect(s, addr);
 }
 
 int64_t bw_send(struct bw_sock *s, const void *buf, size_t len, int flags)
 {
-    return s->kind == KIND_UDP ? udp_sendto(s, buf, len, flags, NULL) : tcp_send(s, buf, len, flags);
+    return sock_ops_of(s)->send(s, buf, len, flags, NULL);
 }
 
 int64_t bw_recv(struct bw_sock *s, void *buf, size_t len, int flags)
 {
-    return s->kind == KIND_UDP ? udp_recvfrom(s, buf, len, flags, NULL) : tcp_recv(s, buf, len, flags);
+    return sock_ops_of(s)->recv(s, buf, len, flags, NULL);
 }
 
 int64_t bw_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to)
 {
-    if (s->kind == KIND_UDP)
-        return udp_sendto(s, buf, len, flags, to);
-    return tcp_sendto(s, buf, len, flags, to);
+    return sock_ops_of(s)->send(s, buf, len, flags, to);
 }
 
-/* TCP leaves *from zeroed: there is nothing to say. */
+/* *from stays zeroed where there is nothing to say. */
 int64_t bw_recvfrom(struct bw_sock *s, void *buf, size_t len, int flags, struct bw_addr *from)
 {
-    if (s->kind == KIND_UDP)
-        return udp_recvfrom(s, buf, len, flags, from);
     *from = (struct bw_addr){0};
-    return tcp_recv(s, buf, len, flags);
+    return sock_ops_of(s)->recv(s, buf, len, flags, from);
 }
 
 int64_t bw_send_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last)
 {
-    return s->kind == KIND_UDP ? udp_send_batch(s, b, first, last) : -EOPNOTSUPP;
+    const struct sock_ops *ops = sock_ops_of(s);
+    return ops->send_batch ? ops->send_batch(s, b, first, last) : -EOPNOTSUPP;
 }
 
 int64_t bw_recv_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last)
 {
-    return s->kind == KIND_UDP ? udp_recv_batch(s, b, first, last) : -EOPNOTSUPP;
+    const struct sock_ops *ops = sock_ops_of(s);
+    return ops->recv_batch ? ops->recv_batch(s, b, first, last) : -EOPNOTSUPP;
 }
 
 int bw_shutdown(struct bw_sock *s, int how)
 {
-    return s->kind == KIND_UDP ? udp_shutdown(s, how) : tcp_shutdown(s, how);
+    return sock_ops_of(s)->shutdown(s, how);
 }
 
 uint32_t bw_readiness(struct bw_sock *s)
 {
-    return s->kind == KIND_UDP ? udp_readiness(s) : tcp_readiness(s);
+    return sock_ops_of(s)->readiness(s);
 }
 
 int bw_await(struct bw_sock *s, uint32_t events)
 {
-    return s->kind == KIND_TCP && (events & BW_IN) && tcp_reader_waits(tcb_of(s));
+    const struct sock_ops *ops = sock_ops_of(s);
+    return ops->await ? ops->await(s, events) : 0;
 }
 
 int64_t bw_queued_bytes(struct bw_sock *s, int which)
 {
-    return s->kind == KIND_UDP ? udp_queued_bytes(s, which) : tcp_queued_bytes(s, which);
+    return sock_ops_of(s)->queued_bytes(s, which);
 }
 
 int bw_snapshot(struct bw_sock *s, struct bw_tcp_snapshot *out)
 {
-    if (s->kind == KIND_UDP)
-        return -EOPNOTSUPP;
-    tcp_snapshot(s, out);
-    return 0;
+    const struct sock_ops *ops = sock_ops_of(s);
+    return ops->snapshot ? ops->snapshot(s, out) : -EOPNOTSUPP;
 }
 
 /* ---- names ------------------------------------------------------------------------------------------------ */
@@ -205,9 +207,7 @@ void bw_sockname(struct bw_sock *s, struct bw_addr *addr)
 
 int bw_peername(struct bw_sock *s, struct bw_addr *addr)
 {
-    if (!(s->flags & SOCK_CONNECTED))
-        return -ENOTCONN;
-    if (s->kind == KIND_TCP && (tcb_of(s)->state == BW_TCP_SYN_SENT || tcb_of(s)->state == BW_TCP_CLOSED))
+    if (!(s->flags & SOCK_CONNECTED) || !sock_ops_of(s)->has_peer(s))
         return -ENOTCONN;
     *addr = (struct bw_addr){.zone = s->zone, .port = s->rport};
     memcpy(addr->ip, s->raddr, 16);
@@ -218,12 +218,7 @@ int bw_peername(struct bw_sock *s, struct bw_addr *addr)
 
 static int set_buffer(struct bw_sock *s, int opt, int64_t value)
 {
-    if (s->kind != KIND_UDP)
-        tcp_set_buffer(s, opt, value);
-    else
-        *(opt == BW_OPT_SNDBUF ? &s->sndbuf : &s->rcvbuf) = value < UDP_BUF_MIN   ? UDP_BUF_MIN
-                                                            : value > UDP_BUF_MAX ? UDP_BUF_MAX
-                                                                                  : (uint32_t)value;
+    sock_ops_of(s)->set_buffer(s, opt, value);
     sock_changed(s);
     return 0;
 }
@@ -256,7 +251,7 @@ static int set_time(int64_t ms, uint32_t *field)
 static int set_tos(struct bw_sock *s, int64_t value)
 {
     static const uint8_t priority[] = {0, 2, 6, 4};
-    s->tos = (uint8_t)(s->kind == KIND_UDP ? value : value & ~3); /* TCP's ECN field is its own (RFC 3168) */
+    s->tos = (uint8_t)(value & sock_ops_of(s)->tos_mask);
     s->priority = priority[s->tos >> 3 & 3];
     return 0;
 }
@@ -293,9 +288,7 @@ int bw_setopt(struct bw_sock *s, int opt, int64_t value)
     case BW_OPT_BINDTOIF: return set_interface(s, value);
     default: break;
     }
-    if (s->kind != KIND_UDP)
-        return tcp_setopt(s, opt, value);
-    return udp_setopt(s, opt, value);
+    return sock_ops_of(s)->setopt(s, opt, value);
 }
 
 int bw_getopt(struct bw_sock *s, int opt, int64_t *value)
@@ -305,7 +298,7 @@ int bw_getopt(struct bw_sock *s, int opt, int64_t *value)
     case BW_OPT_REUSEPORT: *value = s->reuseport; return 0;
     case BW_OPT_BROADCAST: *value = s->broadcast; return 0;
     case BW_OPT_RECVERR: *value = s->recverr; return 0;
-    case BW_OPT_SNDBUF: *value = s->kind == KIND_UDP ? s->sndbuf : tcp_send_bound(tcb_of(s)); return 0;
+    case BW_OPT_SNDBUF: *value = sock_ops_of(s)->send_bound(s); return 0;
     case BW_OPT_RCVBUF: *value = s->rcvbuf; return 0;
     case BW_OPT_LINGER: *value = s->linger; return 0;
     case BW_OPT_RCVTIMEO: *value = (int32_t)s->rcvtimeo == -1 ? -1 : (int64_t)s->rcvtimeo; return 0;
@@ -319,9 +312,7 @@ int bw_getopt(struct bw_sock *s, int opt, int64_t *value)
     case BW_OPT_BINDTOIF: *value = s->bound_if; return 0;
     default: break;
     }
-    if (s->kind != KIND_UDP)
-        return tcp_getopt(s, opt, value);
-    return udp_getopt(s, opt, value);
+    return sock_ops_of(s)->getopt(s, opt, value);
 }
 
 /* SO_ERROR: what ended the connection; else, as on Linux, the last error that did not (RFC 9293 MUST-47). */

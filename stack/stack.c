@@ -172,12 +172,8 @@ void bw_free(struct bw_stack *st)
         struct bw_sock *s = sock_at(st, i);
         s->flags &= ~(uint32_t)(SOCK_OBSERVED | SOCK_CHANGED);
         s->user = NULL;
-        if (s->kind == KIND_UDP || s->kind == KIND_LISTENER) {
-            bw_close(s);
-        } else if (s->kind == KIND_TCP) {
-            s->flags &= ~(uint32_t)SOCK_OPEN;
-            tcp_drop(tcb_of(s), 0);
-        }
+        if (s->kind != KIND_FREE)
+            sock_ops_of(s)->discard(s);
     }
     if (RED_ZONE) {
         red_zone_open(st->chunks.base, (size_t)st->chunks.touched << CHUNK_SHIFT);

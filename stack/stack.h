@@ -15,6 +15,7 @@
 #include "mem/chunk.h"
 #include "mem/wheel.h"
 #include "sizes.h"
+#include "sock_ops.h"
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -174,7 +175,6 @@ struct packet {
 };
 
 /* ---- sockets ------------------------------------------------------------------------------------ */
-enum sock_kind { KIND_FREE = 0, KIND_TCP, KIND_LISTENER, KIND_UDP };
 enum {
     SOCK_OPEN = 1,      /* a user holds it */
     SOCK_BOUND = 2,     /* has a local port, is in the bind table */

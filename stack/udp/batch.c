@@ -16,7 +16,7 @@ static int64_t send_slot(struct bw_sock *s, const struct bw_batch *b, uint32_t i
     uint32_t len = __atomic_load_n(&b->lengths[i], __ATOMIC_RELAXED); /* another thread may write it */
     if (len > b->size)
         return -EMSGSIZE;
-    int64_t n = udp_sendto(s, b->data + (size_t)i * b->size, len, 0, udp_batch_target(b, i));
+    int64_t n = udp_send(s, b->data + (size_t)i * b->size, len, 0, udp_batch_target(b, i));
     return n < 0 ? n : 1;
 }
 
@@ -39,9 +39,9 @@ int64_t udp_recv_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t fir
     const struct udp_sock *u = container_of(s, const struct udp_sock, base);
     uint32_t i = first;
     for (; i < last && u->rcvq.len && !s->so_error; i++)
-        b->lengths[i] = (uint32_t)udp_recvfrom(s, b->data + (size_t)i * b->size, b->size, BW_MSG_TRUNC,
-                                               &b->addrs[i]);
+        b->lengths[i] = (uint32_t)udp_recv(s, b->data + (size_t)i * b->size, b->size, BW_MSG_TRUNC,
+                                           &b->addrs[i]);
     if (i > first || first == last)
         return i - first;
-    return udp_recvfrom(s, NULL, 0, 0, NULL); /* why there is none: an error, the end, or nothing yet */
+    return udp_recv(s, NULL, 0, 0, NULL); /* why there is none: an error, the end, or nothing yet */
 }

@@ -5,7 +5,9 @@
 #include "../icmp/icmp.h"
 
 enum {
-    UDP_BUF = 212992,   /* Linux's default */
+    UDP_BUF = 212992, /* Linux's default */
+    UDP_BUF_MIN = 2048,
+    UDP_BUF_MAX = 16 << 20,
     UDP_OVERHEAD = 256, /* counted for each queued datagram beside its bytes */
 };
 
@@ -23,7 +25,7 @@ static int udp_take_error(struct bw_sock *s)
     return err;
 }
 
-void udp_init(struct bw_sock *s)
+static void udp_init(struct bw_sock *s)
 {
     struct udp_sock *u = udp_of(s);
     memset((uint8_t *)u + sizeof u->base, 0, sizeof *u - sizeof u->base);
@@ -195,7 +197,8 @@ static const uint8_t *udp_source(const struct bw_sock *s, const struct ip_path *
     return bound ? s->laddr : path->source;
 }
 
-int udp_connect(struct bw_sock *s, const struct bw_addr *addr)
+/* With ip all zero and port 0: dissolves the association. */
+static int udp_connect(struct bw_sock *s, const struct bw_addr *addr)
 {
     static const uint8_t zero[16];
     uint8_t dst[16];
@@ -221,7 +224,7 @@ int udp_connect(struct bw_sock *s, const struct bw_addr *addr)
     return 0;
 }
 
-int udp_shutdown(struct bw_sock *s, int how)
+static int udp_shutdown(struct bw_sock *s, int how)
 {
     if (how < 0 || how > 2)
         return -EINVAL;
@@ -337,7 +340,7 @@ int udp_begin(struct udp_sock *u, const struct bw_addr *to, size_t len, struct u
     return err;
 }
 
-int64_t udp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to)
+int64_t udp_send(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to)
 {
     struct udp_sock *u = udp_of(s);
     struct udp_target target;
@@ -359,7 +362,7 @@ int64_t udp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, co
 
 /* ---- options ---------------------------------------------------------------------------------------- */
 
-int udp_setopt(struct bw_sock *s, int opt, int64_t value)
+static int udp_setopt(struct bw_sock *s, int opt, int64_t value)
 {
     switch (opt) {
     case BW_OPT_KEEPALIVE: udp_of(s)->keepalive = value != 0; return 0;
@@ -373,9 +376,9 @@ int udp_setopt(struct bw_sock *s, int opt, int64_t value)
     }
 }
 
-int udp_getopt(const struct bw_sock *s, int opt, int64_t *value)
+static int udp_getopt(struct bw_sock *s, int opt, int64_t *value)
 {
-    const struct udp_sock *u = container_of(s, const struct udp_sock, base);
+    const struct udp_sock *u = udp_of(s);
     switch (opt) {
     case BW_OPT_KEEPALIVE: *value = u->keepalive; return 0;
     case BW_OPT_OOBINLINE: *value = u->oobinline; return 0;
@@ -388,23 +391,20 @@ int udp_getopt(const struct bw_sock *s, int opt, int64_t *value)
 
 /* ---- to the user ---------------------------------------------------------------------------------- */
 
-int64_t udp_recvfrom(struct bw_sock *s, void *buf, size_t len, int flags, struct bw_addr *from)
+int64_t udp_recv(struct bw_sock *s, void *buf, size_t len, int flags, struct bw_addr *from)
 {
     struct udp_sock *u = udp_of(s);
     struct udp_record rec;
     if (s->so_error)
         return -udp_take_error(s);
-    if (from)
-        *from = (struct bw_addr){.port = 0};
     if (!u->rcvq.len)
         return s->flags & SOCK_SHUT_RD ? 0 : -EAGAIN;
     byteq_copy(&u->rcvq, &s->st->chunks, 0, &rec, sizeof rec);
     uint32_t n = len < rec.len ? (uint32_t)len : rec.len;
     byteq_copy(&u->rcvq, &s->st->chunks, sizeof rec, buf, n);
     if (from) {
+        *from = (struct bw_addr){.zone = rec.zone, .port = rec.port};
         memcpy(from->ip, rec.ip, 16);
-        from->zone = rec.zone;
-        from->port = rec.port;
     }
     if (!(flags & BW_MSG_PEEK)) {
         byteq_drop(&u->rcvq, &s->st->chunks, sizeof rec + rec.len);
@@ -413,9 +413,9 @@ int64_t udp_recvfrom(struct bw_sock *s, void *buf, size_t len, int flags, struct
     return flags & BW_MSG_TRUNC ? (int64_t)rec.len : (int64_t)n;
 }
 
-uint32_t udp_readiness(const struct bw_sock *s)
+static uint32_t udp_readiness(struct bw_sock *s)
 {
-    const struct udp_sock *u = container_of(s, const struct udp_sock, base);
+    const struct udp_sock *u = udp_of(s);
     uint32_t shut = s->flags & (SOCK_SHUT_RD | SOCK_SHUT_WR), ready = u->wait_prev ? 0 : BW_OUT;
     if (s->so_error)
         ready |= BW_ERR;
@@ -428,16 +428,17 @@ uint32_t udp_readiness(const struct bw_sock *s)
     return ready;
 }
 
-int64_t udp_queued_bytes(const struct bw_sock *s, int which)
+/* which 0: length of the next datagram (FIONREAD), 1: bytes on their way (always 0). */
+static int64_t udp_queued_bytes(struct bw_sock *s, int which)
 {
-    const struct udp_sock *u = container_of(s, const struct udp_sock, base);
+    const struct udp_sock *u = udp_of(s);
     struct udp_record rec = {.len = 0};
     if (which == 0 && u->rcvq.len)
         byteq_copy(&u->rcvq, &s->st->chunks, 0, &rec, sizeof rec);
     return rec.len;
 }
 
-void udp_close(struct bw_sock *s)
+static void udp_close(struct bw_sock *s)
 {
     struct udp_sock *u = udp_of(s);
     udp_wait_over(u);
@@ -446,6 +447,45 @@ void udp_close(struct bw_sock *s)
     byteq_free(&u->rcvq, &s->st->chunks);
     sock_free(s);
 }
+
+static int udp_has_peer(const struct bw_sock *s)
+{
+    (void)s;
+    return 1;
+}
+
+static void udp_set_buffer(struct bw_sock *s, int opt, int64_t value)
+{
+    *(opt == BW_OPT_SNDBUF ? &s->sndbuf : &s->rcvbuf) = value < UDP_BUF_MIN   ? UDP_BUF_MIN
+                                                        : value > UDP_BUF_MAX ? UDP_BUF_MAX
+                                                                              : (uint32_t)value;
+}
+
+static uint32_t udp_send_bound(const struct bw_sock *s)
+{
+    return s->sndbuf;
+}
+
+const struct sock_ops udp_ops = {
+    .tos_mask = 0xff,
+    .hears_all = 1,
+    .init = udp_init,
+    .close = udp_close,
+    .discard = udp_close,
+    .connect = udp_connect,
+    .has_peer = udp_has_peer,
+    .send = udp_send,
+    .recv = udp_recv,
+    .send_batch = udp_send_batch,
+    .recv_batch = udp_recv_batch,
+    .shutdown = udp_shutdown,
+    .readiness = udp_readiness,
+    .queued_bytes = udp_queued_bytes,
+    .set_buffer = udp_set_buffer,
+    .send_bound = udp_send_bound,
+    .setopt = udp_setopt,
+    .getopt = udp_getopt,
+};
 
 /* ---- a device that is gone -------------------------------------------------------------------------- */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* UDP sockets: what sock.c dispatches to. All errors are -errno, with Linux's meaning. */
+/* UDP sockets. All errors are -errno, with Linux's meaning. */
 #ifndef BW_UDP_H
 #define BW_UDP_H
 
@@ -29,21 +29,10 @@ static inline struct udp_sock *udp_of(struct bw_sock *s)
     return container_of(s, struct udp_sock, base);
 }
 
-void udp_init(struct bw_sock *s);
-int udp_setopt(struct bw_sock *s, int opt, int64_t value);
-int udp_getopt(const struct bw_sock *s, int opt, int64_t *value);
-/* With ip all zero and port 0: dissolves the association. */
-int udp_connect(struct bw_sock *s, const struct bw_addr *addr);
-int64_t udp_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to);
-int64_t udp_recvfrom(struct bw_sock *s, void *buf, size_t len, int flags, struct bw_addr *from);
+int64_t udp_send(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to);
+int64_t udp_recv(struct bw_sock *s, void *buf, size_t len, int flags, struct bw_addr *from);
 int64_t udp_send_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last);
 int64_t udp_recv_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last);
-int udp_shutdown(struct bw_sock *s, int how); /* SHUT_RD 0, SHUT_WR 1, SHUT_RDWR 2 */
-/* Leaves every table and frees the socket. */
-void udp_close(struct bw_sock *s);
-uint32_t udp_readiness(const struct bw_sock *s);
-/* which 0: length of the next datagram (FIONREAD), 1: bytes on their way (always 0). */
-int64_t udp_queued_bytes(const struct bw_sock *s, int which);
 
 /* A broadcast that is on its way to many sockets. */
 struct udp_broadcast {

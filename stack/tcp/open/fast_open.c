@@ -125,7 +125,7 @@ void tfo_settled(struct tcb *t, int state)
 int bw_fastopen_key(struct bw_sock *s, const uint8_t *set, int n, uint8_t get[32])
 {
     const uint8_t(*keys)[16];
-    if (s->kind == KIND_UDP)
+    if (sock_ops_of(s) != &tcp_ops)
         return -ENOPROTOOPT;
     struct tcb *t = tcb_of(s);
     if (n && (n != 16 && n != 32))
