@@ -2,7 +2,7 @@
 /* The background thread: drives when nobody waits, stands by when somebody does.
  *
  * Standing by it naps for 1 ms, and while the program goes on making calls twice as long each time, up
- * to NAP_MOST_NS: each nap's end takes a pinned program's core away for some 10 us. After a nap in which
+ * to NAP_MOST_NS (not while a thread keeps the role): each nap's end takes a pinned program's core away for some 10 us. After a nap in which
  * no role changed hands and no call ran a burst, it takes the role if it is free, and then sleeps on the devices' descriptors without
  * a time-out of its own. Beside one wait that lasts longer than DEEP_NAPS naps it sleeps until it is
  * kicked. So an idle program costs nothing, and a busy one no system call to arm this thread. */
@@ -66,7 +66,7 @@ static void stand_by(struct host *h, int *quiet)
     unsigned role_count = atomic_load_explicit(&h->role_count, memory_order_relaxed);
     unsigned epoch = atomic_load_explicit(&h->epoch, memory_order_relaxed);
     h->stats.naps++;
-    if (*quiet >= DEEP_NAPS && h->role != ROLE_NOBODY) {
+    if (*quiet >= DEEP_NAPS && !role_is_idle(h)) {
         struct pollfd poll;
         h->thread_asleep = 1;
         sleep_until(h, &poll, 1, NEVER);
@@ -75,7 +75,8 @@ static void stand_by(struct host *h, int *quiet)
     }
     host_unlock(h);
     for (long length = NAP_NS; !nap(h, role_count, epoch, length);) {
-        length = length < NAP_MOST_NS ? 2 * length : NAP_MOST_NS;
+        if (!atomic_load_explicit(&h->role_kept, memory_order_relaxed)) /* others wait for the next look */
+            length = length < NAP_MOST_NS ? 2 * length : NAP_MOST_NS;
         role_count = atomic_load_explicit(&h->role_count, memory_order_relaxed);
         epoch = atomic_load_explicit(&h->epoch, memory_order_relaxed);
         *quiet = 0;
@@ -83,13 +84,15 @@ static void stand_by(struct host *h, int *quiet)
     host_lock(h);
     int same = atomic_load_explicit(&h->role_count, memory_order_relaxed) == role_count &&
                atomic_load_explicit(&h->epoch, memory_order_relaxed) == epoch;
+    if (h->role == ROLE_KEPT && (same || h->thread_urgent))
+        role_lapse(h);
     if (h->role == ROLE_NOBODY && (same || h->thread_urgent)) {
         h->role = ROLE_BACKGROUND;
         h->thread_urgent = 0;
         h->stats.background_takeovers++;
         *quiet = 0;
     } else {
-        *quiet = same && h->role != ROLE_NOBODY ? *quiet + 1 : 0;
+        *quiet = same && !role_is_idle(h) ? *quiet + 1 : 0;
     }
 }
 

@@ -324,6 +324,7 @@ static int64_t spin(struct host *h, const struct bw_sock *handle, const struct t
     int64_t end = h->now + (spin_ns < SPIN_MAX_NS ? spin_ns : SPIN_MAX_NS);
     uint32_t ready = sends(t) ? BW_OUT | BW_ERR | BW_HUP : BW_POLL_EVENTS;
     int64_t answer = -EAGAIN;
+    role_returns(h);
     if (!role_claim(h, ROLE_CALL, NULL))
         return -EAGAIN;
     h->stats.driver_spins++;

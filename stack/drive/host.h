@@ -39,7 +39,13 @@ enum {
 enum moved { QUIET, MOVED, MORE /* and the next one will likely find something */ };
 
 /* Who must wake up for devices and timers. Whoever holds the lock may run a burst at any time. */
-enum role { ROLE_NOBODY, ROLE_BACKGROUND, ROLE_CALL /* a call that spins */, ROLE_WAITER };
+enum role {
+    ROLE_NOBODY,
+    ROLE_BACKGROUND,
+    ROLE_CALL, /* a call that spins */
+    ROLE_WAITER,
+    ROLE_KEPT /* nobody: a thread between calls that follow each other at once */
+};
 
 /* One socket of a program: what Python holds as `struct bw_sock *` is no address but the record's
  * index and generation, so that a handle used after close gives EBADF and nothing else. It is held
@@ -122,8 +128,12 @@ struct host {
     uint32_t sleep_full;   /* interfaces it waits for room on */
     struct enlist *enlisted, **enlisted_tail;
     atomic_uint role_count; /* changes with each claim and release; read without the lock (see step_on) */
+    atomic_int role_kept;   /* role is ROLE_KEPT; likewise */
     atomic_uint epoch;      /* changes with each burst of a call; likewise */
     int64_t call_at;        /* the last of them */
+    pthread_t caller;       /* the thread that spun or waited last, ... */
+    int64_t left_at;        /* ... until when, ... */
+    int returns;            /* ... and how often in a row it was back at once */
     int64_t burst_at;       /* the last burst of anybody */
 
     pthread_t thread;
@@ -189,6 +199,12 @@ void release_netdev(struct host *h, int i); /* locked: closes the device of an i
 int role_claim(struct host *h, enum role role, struct waiter *w);
 int role_is_mine(const struct host *h, const struct waiter *w);
 int role_is_free(const struct host *h); /* nobody in the foreground has it */
+int role_is_idle(const struct host *h); /* nobody at all, for now */
+/* The thread begins to spin; it goes back to its program. */
+void role_returns(struct host *h);
+void role_leaves(struct host *h);
+/* Who kept it did not come back. */
+void role_lapse(struct host *h);
 /* Gives it up: to a waiter that is present, at once; else nobody, and the background thread looks. */
 void role_release(struct host *h);
 /* The driver sleeps and must look again. */

@@ -1,17 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /* The driver role: who wakes up for a host's devices and timers.
  *
- * A thread holds the role only while it is inside a C call; every way back to Python gives it up.
- * It goes to another waiter that is present, at once (a write that wakes it), else to nobody, which
- * is a store: the background thread in its naps sees it. Only when that thread sleeps deeper than a
- * nap it is kicked. So request/response programs, whose next wait comes within a nap, make no
- * system call for the role. */
+ * A thread has the role only while it is inside a C call; every way back to Python gives it up. It goes to another
+ * waiter that is present, at once (a write that wakes it), else to nobody, which is a store: the background thread
+ * in its naps sees it. Only when that thread sleeps deeper than a nap it is kicked. So request/response programs,
+ * whose next wait comes within a nap, make no system call for the role.
+ *
+ * A thread whose calls follow each other at once keeps the role between them, although others wait: it would be
+ * back before they woke. And it takes the role from a driver that sleeps, so that it can spin; else one idle
+ * thread in accept() would have each message of the others go through two wake-ups. If it does not come back,
+ * the background thread hands the role on, within a nap. */
 #include "host.h"
+
+enum { KEEP_AFTER = 4 }; /* returns at once, in a row */
+#define AT_ONCE_NS 50000ll
 
 static void changed(struct host *h)
 {
     h->sleep_until = AWAKE;
     h->sleep_full = 0;
+    atomic_store_explicit(&h->role_kept, 0, memory_order_relaxed);
     step_on(&h->role_count);
 }
 
@@ -22,7 +30,38 @@ int role_is_mine(const struct host *h, const struct waiter *w)
 
 int role_is_free(const struct host *h)
 {
-    return h->role == ROLE_NOBODY || h->role == ROLE_BACKGROUND;
+    return h->role == ROLE_BACKGROUND || role_is_idle(h);
+}
+
+int role_is_idle(const struct host *h)
+{
+    return h->role == ROLE_NOBODY || h->role == ROLE_KEPT;
+}
+
+void role_returns(struct host *h)
+{
+    int again = pthread_equal(h->caller, pthread_self()) && h->now - h->left_at < AT_ONCE_NS;
+    h->returns = !again ? 0 : h->returns < KEEP_AFTER ? h->returns + 1 : KEEP_AFTER;
+    role_leaves(h);
+}
+
+void role_leaves(struct host *h)
+{
+    if (!pthread_equal(h->caller, pthread_self()))
+        h->returns = 0;
+    h->caller = pthread_self();
+    h->left_at = h->now;
+}
+
+static int comes_back(const struct host *h)
+{
+    return h->returns == KEEP_AFTER && pthread_equal(h->caller, pthread_self());
+}
+
+/* The driver sleeps, and the caller will spin. */
+static int can_take(const struct host *h, enum role role)
+{
+    return role == ROLE_CALL && h->role == ROLE_WAITER && h->sleep_until != AWAKE && comes_back(h);
 }
 
 int role_claim(struct host *h, enum role role, struct waiter *w)
@@ -31,7 +70,7 @@ int role_claim(struct host *h, enum role role, struct waiter *w)
         h->sleep_until = AWAKE;
         return 1;
     }
-    if (h->bound || h->draining || h->virtual_time || !role_is_free(h))
+    if (h->bound || h->draining || h->virtual_time || (!role_is_free(h) && !can_take(h, role)))
         return 0;
     h->role = role;
     h->driver = w;
@@ -39,23 +78,36 @@ int role_claim(struct host *h, enum role role, struct waiter *w)
     return 1;
 }
 
+static struct waiter *other_waiter(const struct host *h, const struct waiter *than)
+{
+    for (struct enlist *e = h->enlisted; e; e = e->next)
+        if (e->present && e->waiter != than)
+            return e->waiter;
+    return NULL;
+}
+
 void role_release(struct host *h)
 {
-    struct waiter *before = h->role == ROLE_WAITER ? h->driver : NULL;
+    struct waiter *next = other_waiter(h, h->role == ROLE_WAITER ? h->driver : NULL);
+    int keeps = next && h->thread_runs && comes_back(h);
+    role_leaves(h);
     changed(h);
     h->driver = NULL;
-    for (struct enlist *e = h->enlisted; e; e = e->next) {
-        if (e->present && e->waiter != before) {
-            h->role = ROLE_WAITER;
-            h->driver = e->waiter;
-            h->stats.handoffs++;
-            waiter_wake(e->waiter);
-            return;
-        }
+    h->role = keeps ? ROLE_KEPT : next ? ROLE_WAITER : ROLE_NOBODY;
+    if (h->role == ROLE_WAITER) {
+        h->driver = next;
+        h->stats.handoffs++;
+        waiter_wake(next);
+    } else if (h->thread_runs && h->thread_asleep) {
+        thread_kick(h); /* to look whether the role is taken again */
     }
-    h->role = ROLE_NOBODY;
-    if (h->thread_runs && h->thread_asleep)
-        thread_kick(h);
+    atomic_store_explicit(&h->role_kept, keeps, memory_order_relaxed);
+}
+
+void role_lapse(struct host *h)
+{
+    h->returns = 0;
+    role_release(h);
 }
 
 void role_wake(struct host *h)

@@ -127,6 +127,8 @@ void waiter_delist(struct enlist *e)
     e->listed = 0;
     if (role_is_mine(h, e->waiter))
         role_release(h);
+    else if (!h->virtual_time)
+        role_leaves(h);
     h->held--;
     host_unlock_last(h);
 }

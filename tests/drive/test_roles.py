@@ -73,6 +73,35 @@ def test_a_driver_serves_the_others() -> None:
         assert first.result() == b"last"
 
 
+def test_an_idle_waiter_takes_no_spinning_from_a_thread_that_comes_back_at_once() -> None:
+    """A server whose listener waits in a thread of its own: the thread that answers takes the role from it,
+    and keeps it between its calls. When it stops, the background thread hands the role on."""
+    rounds = 400
+    with two_stacks() as (a, b):
+        listener = Sock(b).bind("0.0.0.0", 7).listen()
+        here = Sock(a).connect(B, 7)
+        there = listener.accept()
+        idle = asleep(b, listener.accept)
+
+        def serve() -> None:
+            while data := there.recv():
+                there.sendall(data)
+
+        server = Thread(serve)
+        before = b.stats()
+        for _ in range(rounds):
+            here.sendall(b"x")
+            assert here.recv() == b"x"
+        after = b.stats()
+        assert after["driver_spins"] - before["driver_spins"] > rounds // 10
+        assert after["handoffs"] - before["handoffs"] < rounds // 2
+        here.shutdown(1)
+        server.result()
+        assert not idle.done
+        Sock(a).connect(B, 7)
+        idle.result().close()
+
+
 def test_the_background_covers_when_nobody_waits() -> None:
     """The peer's data is acknowledged while this side's program does something else."""
     with two_stacks() as (a, b):
