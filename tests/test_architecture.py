@@ -66,7 +66,8 @@ ENGINE_MAY_CALL = {
 }  # fmt: skip
 # What is no global of ours, by file: what a thread owns, and the module's definition, which CPython keeps.
 NO_GLOBALS = {"stack/drive/wait.c": {"signals"}, "sockets_api/_direct.c": {"module"}}
-COMPILER_HELPERS = {"_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail"}
+# __cpu_model: what the processor has, for a vector of the right width
+COMPILER_HELPERS = {"_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail", "__cpu_model"}
 MAX_C_FILE, MAX_C_FUNCTION, MAX_PYTHON = 600, 80, 500
 GENERATED = {"_engine.c", "_netdev.c", "_pump.c", "_spsc.c", "_syn_sender.c"}
 NOT_OURS = {".git", ".venv", ".venv-sanitize", "build", "dist", "__pycache__", "node_modules"}
