@@ -1,24 +1,70 @@
 /* SPDX-License-Identifier: MIT */
 /* The bind table (local ports) and port choice (RFC 6056): a chained hash table of fixed size. Sockets with
- * SO_REUSEPORT and one name are a group with one entry in it, so that a packet for them costs the same
- * however many they are; a connected socket stands for itself. */
+ * SO_REUSEPORT and one name are a group with one entry in it, and connected sockets stand in chains of their
+ * own, so that a packet for a port costs the same however many of either there are. */
 #include "stack.h"
 #include "tcp/tcp.h"
 
 #define PORT_PERIOD 10000000000ll /* ns */
 
-static struct bw_sock **bind_chain(struct bw_stack *st, uint8_t proto, uint16_t lport)
+static sock_ref_t *bind_chain(struct bw_stack *st, uint8_t proto, uint16_t lport, int connected)
 {
-    return &st->bind_bucket[((uint32_t)lport * 2654435761u + proto) & st->bind_mask];
+    return &st->bind_bucket[((uint32_t)lport * 2654435761u + proto) & st->bind_mask][connected];
+}
+
+static int is_connected(const struct bw_sock *s)
+{
+    return (s->flags & SOCK_CONNECTED) != 0;
+}
+
+/* The first socket of that port from here on in a chain, or NULL. */
+static struct bw_sock *bind_seek(const struct bw_stack *st, uint8_t proto, uint16_t lport, sock_ref_t next)
+{
+    while (next) {
+        struct bw_sock *s = sock_of(st, next);
+        if (s->lport == lport && kind_proto(s->kind) == proto)
+            return s;
+        next = s->bind_next;
+    }
+    return NULL;
+}
+
+/* As bind_each, of those only that are not connected. */
+static struct bw_sock *bind_each_open(struct bw_stack *st, enum sock_kind kind, uint16_t lport,
+                                      struct bw_sock *prev)
+{
+    uint8_t proto = kind_proto(kind);
+    return bind_seek(st, proto, lport, prev ? prev->bind_next : *bind_chain(st, proto, lport, 0));
 }
 
 struct bw_sock *bind_each(struct bw_stack *st, enum sock_kind kind, uint16_t lport, struct bw_sock *prev)
 {
     uint8_t proto = kind_proto(kind);
-    struct bw_sock *s = prev ? prev->bind_next : *bind_chain(st, proto, lport);
-    while (s && (s->lport != lport || kind_proto(s->kind) != proto))
-        s = s->bind_next;
-    return s;
+    if (prev && is_connected(prev))
+        return bind_seek(st, proto, lport, prev->bind_next);
+    struct bw_sock *s = bind_each_open(st, kind, lport, prev);
+    return s ? s : bind_seek(st, proto, lport, *bind_chain(st, proto, lport, 1));
+}
+
+/* Puts s into its chain: behind `before`, or at the head (0). */
+static void bind_link(struct bw_sock *s, sock_ref_t before)
+{
+    sock_ref_t *at = before ? &sock_of(s->st, before)->bind_next
+                            : bind_chain(s->st, kind_proto(s->kind), s->lport, is_connected(s));
+    s->bind_prev = before;
+    s->bind_next = *at;
+    if (*at)
+        sock_of(s->st, *at)->bind_prev = sock_ref(s);
+    *at = sock_ref(s);
+}
+
+static void bind_unlink(struct bw_sock *s)
+{
+    sock_ref_t *at = s->bind_prev ? &sock_of(s->st, s->bind_prev)->bind_next
+                                  : bind_chain(s->st, kind_proto(s->kind), s->lport, is_connected(s));
+    *at = s->bind_next;
+    if (s->bind_next)
+        sock_of(s->st, s->bind_next)->bind_prev = s->bind_prev;
 }
 
 /* ---- SO_REUSEPORT ------------------------------------------------------------------------------ */
@@ -34,19 +80,17 @@ static int group_waits(const struct bw_sock *s)
     return s->kind == KIND_UDP || s->kind == KIND_LISTENER;
 }
 
+static void group_put(struct bind_group *g, uint32_t place, struct bw_sock *s)
+{
+    g->member[place] = s;
+    s->group_place = place;
+}
+
 static void group_swap(struct bind_group *g, uint32_t a, uint32_t b)
 {
     struct bw_sock *s = g->member[a];
-    g->member[a] = g->member[b];
-    g->member[b] = s;
-}
-
-static uint32_t group_place(const struct bw_sock *s)
-{
-    uint32_t i = 0;
-    while (s->group->member[i] != s)
-        i++;
-    return i;
+    group_put(g, a, g->member[b]);
+    group_put(g, b, s);
 }
 
 /* s joins the group of `first`, which stands in the chain for all of it. 0, -1: no memory. */
@@ -61,7 +105,8 @@ static int group_join(struct bw_sock *first, struct bw_sock *s)
             free(g);
             return -1;
         }
-        g->member[g->n++] = first;
+        group_put(g, g->n++, first);
+        g->entry = first;
         g->waiting = (uint32_t)group_waits(first);
         first->group = g;
     }
@@ -73,45 +118,33 @@ static int group_join(struct bw_sock *first, struct bw_sock *s)
         g->cap *= 2;
     }
     s->group = g;
-    g->member[g->n++] = s;
+    group_put(g, g->n++, s);
     if (group_waits(s))
         group_swap(g, g->waiting++, g->n - 1);
     return 0;
 }
 
-/* Where the chain points to s. */
-static struct bw_sock **bind_link(struct bw_sock *s)
-{
-    struct bw_sock **at = bind_chain(s->st, kind_proto(s->kind), s->lport);
-    while (*at && *at != s)
-        at = &(*at)->bind_next;
-    return at;
-}
-
 /* The group goes on without s, which stands in the chain for itself then. */
-void group_leave(struct bw_sock *s)
+static void group_leave(struct bw_sock *s)
 {
     struct bind_group *g = s->group;
     if (!g)
         return;
-    uint32_t place = group_place(s);
+    uint32_t place = s->group_place;
     if (place < g->waiting) {
         group_swap(g, place, --g->waiting);
         place = g->waiting;
     }
     group_swap(g, place, --g->n);
     s->group = NULL;
-    struct bw_sock **at = bind_link(s), *next = g->member[0];
-    if (*at) { /* it stood there for all: another one does now, behind it */
-        next->bind_next = s->bind_next;
-        s->bind_next = next;
+    if (g->entry == s) { /* it stood there for all: another one does now, behind it */
+        g->entry = g->member[0];
+        bind_link(g->entry, sock_ref(s));
     } else {
-        struct bw_sock **head = bind_chain(s->st, kind_proto(s->kind), s->lport);
-        s->bind_next = *head;
-        *head = s;
+        bind_link(s, 0);
     }
     if (g->n == 1) {
-        next->group = NULL;
+        g->entry->group = NULL;
         free(g->member);
         free(g);
     }
@@ -137,7 +170,8 @@ struct bw_sock *bind_find(struct bw_stack *st, enum sock_kind kind, const uint8_
 {
     struct bw_sock *best = NULL;
     uint32_t best_score = 0;
-    for (struct bw_sock *s = bind_each(st, kind, lport, NULL); s; s = bind_each(st, kind, lport, s)) {
+    for (struct bw_sock *s = bind_each_open(st, kind, lport, NULL); s;
+         s = bind_each_open(st, kind, lport, s)) {
         uint32_t score = 1;
         if (!bind_waits(s, kind) || (s->bound_if && s->bound_if != ifindex))
             continue;
@@ -193,18 +227,14 @@ static int conflicts(const struct bw_sock *s, uint16_t lport)
 
 static void bind_enter(struct bw_sock *s, uint16_t lport)
 {
-    struct bw_sock **head = bind_chain(s->st, kind_proto(s->kind), lport);
     s->lport = lport;
-    if (s->reuseport && !(s->flags & SOCK_CONNECTED))
-        for (struct bw_sock *o = bind_each(s->st, s->kind, lport, NULL); o;
-             o = bind_each(s->st, s->kind, lport, o))
-            if (o->reuseport && !(o->flags & SOCK_CONNECTED) && same_name(s, o) && !group_join(o, s)) {
-                s->flags |= SOCK_BOUND;
-                return;
-            }
-    s->bind_next = *head;
-    *head = s;
     s->flags |= SOCK_BOUND;
+    if (s->reuseport && !is_connected(s))
+        for (struct bw_sock *o = bind_each_open(s->st, s->kind, lport, NULL); o;
+             o = bind_each_open(s->st, s->kind, lport, o))
+            if (o->reuseport && same_name(s, o) && !group_join(o, s))
+                return;
+    bind_link(s, 0);
 }
 
 /* Ports of the range that satisfy port % mod == value (queue groups). */
@@ -251,8 +281,20 @@ void bind_del(struct bw_sock *s)
     if (!(s->flags & SOCK_BOUND))
         return;
     group_leave(s);
-    *bind_link(s) = s->bind_next;
+    bind_unlink(s);
     s->flags &= ~(uint32_t)SOCK_BOUND;
+}
+
+void bind_set_connected(struct bw_sock *s, int connected)
+{
+    int bound = s->flags & SOCK_BOUND;
+    if (bound) {
+        group_leave(s);
+        bind_unlink(s);
+    }
+    s->flags = connected ? s->flags | SOCK_CONNECTED : s->flags & ~(uint32_t)SOCK_CONNECTED;
+    if (bound)
+        bind_link(s, 0);
 }
 
 void bind_again(struct bw_sock *s)

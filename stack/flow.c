@@ -92,8 +92,7 @@ void flow_add(struct bw_sock *s)
     sock_ref_t *head = flow_chain(s->st, s);
     s->flow_next = *head;
     *head = sock_ref(s);
-    s->flags |= SOCK_CONNECTED;
-    group_leave(s);
+    bind_set_connected(s, 1);
     if (sock_ops_of(s)->flows_hold_port)
         s->st->port_flows[s->lport]++;
 }
@@ -106,7 +105,7 @@ void flow_del(struct bw_sock *s)
     while (*at != ref)
         at = &sock_of(s->st, *at)->flow_next;
     *at = s->flow_next;
-    s->flags &= ~(uint32_t)SOCK_CONNECTED;
+    bind_set_connected(s, 0);
     if (sock_ops_of(s)->flows_hold_port)
         s->st->port_flows[s->lport]--;
 }

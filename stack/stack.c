@@ -64,7 +64,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     struct bw_trace_record *ring = part(l, cfg->trace_records * sizeof *ring, 64);
     struct neigh *entries = part(l, cfg->max_neighs * sizeof *entries, 64);
     uint32_t *neigh_bucket = part(l, neighs * sizeof *neigh_bucket, 64);
-    struct bw_sock **bind_bucket = part(l, flows * sizeof *bind_bucket, 64);
+    sock_ref_t(*bind_bucket)[2] = part(l, flows * sizeof *bind_bucket, 64);
     uint32_t *port_flows = part(l, 65536 * sizeof *port_flows, 64);
     struct tx_frame *queues = part(l, (size_t)(MAX_IFACES + 1) * TXQ_SIZE * sizeof *queues, 64);
     struct loopback *loopback = part(l, loopback_size(), 64);
@@ -248,7 +248,7 @@ int bw_if_count(const struct bw_stack *st)
 
 /* ---- time ------------------------------------------------------------------------------------------------- */
 
-void bw_run_timers(struct bw_stack *st)
+static void run_due(struct bw_stack *st)
 {
     struct timer *t;
     for (int turn = 0; turn < TIMER_TURN && (t = wheel_pop(&st->wheel, st->now)); turn++)
@@ -256,8 +256,17 @@ void bw_run_timers(struct bw_stack *st)
             tcp_ooo_expire(st);
         else
             tcp_timer_fired(st, t);
-    frag_expire(st);
-    udp_broadcast_go_on(st);
+}
+
+/* Of each pass of the driver, and of most there is nothing to do. */
+void bw_run_timers(struct bw_stack *st)
+{
+    if (unlikely(!wheel_rests(&st->wheel, st->now)))
+        run_due(st);
+    if (unlikely(frag_deadline(st) <= st->now))
+        frag_expire(st);
+    if (unlikely(udp_broadcast_waits(st)))
+        udp_broadcast_go_on(st);
 }
 
 int64_t bw_next_deadline(struct bw_stack *st)

@@ -206,17 +206,18 @@ struct bw_sock {
     uint32_t flags; /* SOCK_* */
     struct bw_stack *st;
 
-    struct bw_sock *bind_next; /* chain in the bind table */
-    struct bind_group *group;  /* the SO_REUSEPORT group it shares its entry there with, or NULL */
-    uint32_t bound_if;         /* BW_OPT_BINDTOIF */
-    uint32_t id;               /* index in the slab */
-    int so_error;              /* pending, positive errno; taken once */
-    int soft_error;            /* told by SO_ERROR, or by a time-out instead of ETIMEDOUT */
+    sock_ref_t bind_next, bind_prev; /* chain in the bind table */
+    struct bind_group *group;        /* the SO_REUSEPORT group it shares its entry there with, or NULL */
+    uint32_t bound_if;               /* BW_OPT_BINDTOIF */
+    uint32_t id;                     /* index in the slab */
+    int so_error;                    /* pending, positive errno; taken once */
+    int soft_error;                  /* told by SO_ERROR, or by a time-out instead of ETIMEDOUT */
     struct ip_path path;
 
     uint8_t ttl, tos, mtu_discover, recverr;
     int linger;                  /* seconds, -1: off, -2: without end */
     uint32_t sndbuf, rcvbuf;     /* bounds in bytes */
+    uint32_t group_place;        /* among the group's members */
     void *user;                  /* the driver's */
     uint32_t rcvtimeo, sndtimeo; /* ms, 0: none, UINT32_MAX: no wait */
     int32_t priority;
@@ -245,7 +246,7 @@ static inline void bucket_take(struct bucket *b, int64_t now)
 
 /* Sockets with SO_REUSEPORT and one name, two at least; those that wait for packets come first. */
 struct bind_group {
-    struct bw_sock **member;
+    struct bw_sock **member, *entry; /* which of them stands in the bind table */
     uint32_t n, waiting, cap;
 };
 
@@ -320,7 +321,7 @@ struct bw_stack {
 
     struct wheel wheel;
     sock_ref_t *flow_bucket;
-    struct bw_sock **bind_bucket;
+    sock_ref_t (*bind_bucket)[2]; /* by local port: who may wait for anybody's packets; who is connected */
     uint32_t flow_mask, bind_mask;
     uint32_t *port_flows; /* TCP flows by local port */
     uint8_t *slab;        /* max_socks entries of slab_size bytes */
@@ -439,8 +440,8 @@ void bind_del(struct bw_sock *s);
 void bind_again(struct bw_sock *s);
 /* Does it, or one of its group, wait for packets of this kind? */
 int bind_waits(const struct bw_sock *s, enum sock_kind kind);
-/* It is connected now: packets for the group are not for it. */
-void group_leave(struct bw_sock *s);
+/* Sets SOCK_CONNECTED or takes it back: the packets of others are not for a connected socket. */
+void bind_set_connected(struct bw_sock *s, int connected);
 /* RFC 6056 algorithm 4: enters the socket under a free local port towards (raddr, rport) and returns
  * it. 0: none free. */
 uint16_t port_choose(struct bw_stack *st, struct bw_sock *s);

@@ -46,6 +46,8 @@ void reclaim_tokens(struct host *h, int i, struct netdev *dev)
 
 static void follow_link(struct host *h, int i, int down)
 {
+    if (down == (int)(h->unplugged >> i & 1))
+        return;
     h->unplugged ^= 1u << i;
     bw_if_link(h->st, i, !down);
 }
@@ -53,7 +55,7 @@ static void follow_link(struct host *h, int i, int down)
 static enum moved receive(struct host *h, int i, struct netdev *dev)
 {
     int n = dev->rx_burst(dev, h->now, h->rx, BW_RX_BURST);
-    if (dev->down != (h->unplugged >> i & 1))
+    if (dev->down || h->unplugged)
         follow_link(h, i, dev->down);
     if (n > 0)
         bw_input(h->st, i, h->rx, n);

@@ -7,7 +7,6 @@
 #include <string.h>
 
 enum {
-    TICK_SHIFT = 16,
     LEVELS = 4,
     CASCADE = 1024, /* timers moved to a lower level in one call */
     CROWD = 64,     /* timers of one slot that are looked at for their nanoseconds */
@@ -141,6 +140,7 @@ struct timer *wheel_pop(struct wheel *w, int64_t now)
     if (w->count == 0) {
         if (w->tick < last)
             w->tick = last;
+        w->cascaded = 1;
         return NULL;
     }
     while (w->cascaded || cascade(w)) {

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #define NEVER INT64_MAX
+enum { TICK_SHIFT = 16 };
 
 struct timer {
     struct timer *next, **pprev; /* pprev NULL: not set */
@@ -32,6 +33,11 @@ static inline int timer_is_set(const struct timer *t)
 /* Takes one due timer off the wheel, in the order of their ticks; NULL: none is due at `now`, or much is
  * to be sorted first, and wheel_next says that it goes on at once. */
 struct timer *wheel_pop(struct wheel *w, int64_t now);
+/* wheel_pop would find nothing and change nothing: it is the same tick still, and it has no timer. */
+static inline int wheel_rests(const struct wheel *w, int64_t now)
+{
+    return w->cascaded && w->tick == now >> TICK_SHIFT && !w->slot[0][w->tick & 255];
+}
 /* Earliest deadline, exact or (for far timers) at most one cascade early; NEVER: none. */
 int64_t wheel_next(const struct wheel *w);
 

@@ -56,8 +56,6 @@ void udp_broadcast_go_on(struct bw_stack *st)
     struct udp_broadcast *b = st->broadcast;
     const struct packet *pkt = &b->pkt;
     uint32_t last = b->at + BROADCAST_LOOKS, told = 0;
-    if (!b->len)
-        return;
     for (; b->at < st->slab_touched && b->at < last && told < BROADCAST_TURN; b->at++) {
         struct bw_sock *s = sock_at(st, b->at);
         if (hears(s, pkt, get16(pkt->l4), get16(pkt->l4 + 2))) {

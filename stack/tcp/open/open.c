@@ -176,16 +176,14 @@ void tcp_on_listen(struct listener *l, struct tcp_seg *seg)
     }
 }
 
-/* Out of whichever queue of its listener it stands in. */
-void tcp_child_leaves(struct tcb *child)
+/* Out of its listener's accept queue, or of the half-open children. */
+static void leave_queue(struct tcb *child, int accepts)
 {
     struct listener *l = child->listener;
-    if (!l)
-        return;
     *child->queue_pprev = child->queue_next;
     if (child->queue_next)
         child->queue_next->queue_pprev = child->queue_pprev;
-    if (child->was_connected) {
+    if (accepts) {
         l->accept_len--;
         if (l->accept_tail == &child->queue_next)
             l->accept_tail = child->queue_pprev;
@@ -193,18 +191,23 @@ void tcp_child_leaves(struct tcb *child)
         l->half_open_len--;
         l->tmpl.base.st->tcp->half_open--;
     }
-    child->listener = NULL;
     child->queue_pprev = NULL;
+}
+
+void tcp_child_leaves(struct tcb *child)
+{
+    if (!child->listener)
+        return;
+    leave_queue(child, child->was_connected);
+    child->listener = NULL;
 }
 
 /* From the half-open children to the end of the accept queue. */
 void tcp_child_established(struct tcb *child)
 {
     struct listener *l = child->listener;
-    child->was_connected = 0;
-    tcp_child_leaves(child);
+    leave_queue(child, 0);
     child->was_connected = 1;
-    child->listener = l;
     child->queue_next = NULL;
     child->queue_pprev = l->accept_tail;
     *l->accept_tail = child;
