@@ -12,7 +12,6 @@ import select
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface
-from types import TracebackType
 from typing import Any, Protocol
 
 from barewire import Stack
@@ -20,6 +19,7 @@ from barewire.l2 import Mac
 from barewire.nic_drivers import Device, open_device, pipe_pair
 from barewire.select import poll as stack_poll
 from barewire.tools import netns
+from barewire.tools.closing import Closing
 
 from .strategies import OUR_MAC, PEER, PEER_MAC, US
 
@@ -71,20 +71,7 @@ class Target(Protocol):
         """The target is gone, and what was made for it."""
 
 
-class _Closing:
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        raise NotImplementedError
-
-
-class StackTarget(_Closing):
+class StackTarget(Closing):
     """A stack of its own over the pipe, in virtual time: no privilege, no clock, the same run each time.
     `stack` is the stack, `link` the pipe's far end.
 
@@ -160,7 +147,7 @@ class StackTarget(_Closing):
         assert left["memory_chunks"] == 0, left
 
 
-class KernelTarget(_Closing):
+class KernelTarget(Closing):
     """The kernel, behind a TAP interface in a network namespace of its own, in real time.
 
     It needs root, or user namespaces (`barewire.tools.netns.in_user_namespace`); raises
@@ -228,7 +215,7 @@ class KernelTarget(_Closing):
         self._namespace.close()
 
 
-class DeviceTarget(_Closing):
+class DeviceTarget(Closing):
     """Any peer behind a device of ours: another machine, a virtual one, a program on a TAP. It runs no
     program of ours, so a script of frames alone can be played to it.
 

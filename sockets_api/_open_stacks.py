@@ -20,11 +20,19 @@ if TYPE_CHECKING:
 stacks: weakref.WeakSet[Stack] = weakref.WeakSet()
 
 
+def _all() -> list[Stack]:
+    while True:
+        try:
+            return list(stacks)
+        except RuntimeError:  # another thread has made one meanwhile
+            continue
+
+
 @atexit.register
 def _close_all() -> None:
     """Before the interpreter is torn down: what was sent arrives."""
     _errors.interpreter_ends()
-    for stack in list(stacks):
+    for stack in _all():
         stack.close()
 
 
@@ -46,7 +54,7 @@ def _before_fork() -> None:
     signals = ffi.new("struct held_signals *")
     lib.signals_hold(signals)
     _forks.acquire()
-    _fork.signals, _fork.collects, _fork.stacks = signals, gc.isenabled(), list(stacks)
+    _fork.signals, _fork.collects, _fork.stacks = signals, gc.isenabled(), _all()
     gc.disable()
     for stack in _fork.stacks:
         lib.host_before_fork(stack.host)

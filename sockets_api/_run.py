@@ -13,14 +13,15 @@ import runpy
 import signal
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, ParamSpec
 
 from . import _guard
 from ._patch import patch
 
+P = ParamSpec("P")
 TERMINATED = 128 + signal.SIGTERM
 
 
@@ -29,37 +30,59 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise SystemExit(TERMINATED)
 
 
-def run_script(path: str, arguments: Sequence[str]) -> int:
+def _as_python(run: Callable[P, None]) -> Callable[P, int]:
+    """Gives the exit status. A traceback begins where python's own does: none of our frames is in it."""
+
+    def status(*arguments: P.args, **names: P.kwargs) -> int:
+        try:
+            run(*arguments, **names)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as problem:
+            trace = problem.__traceback__
+            while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+                trace = trace.tb_next
+            sys.excepthook(type(problem), problem.with_traceback(trace), trace)
+            return 1
+        return 0
+
+    return status
+
+
+@_as_python
+def run_script(path: str, arguments: Sequence[str]) -> None:
     """Runs a file, a folder or archive with a __main__, or "-": standard input."""
     sys.argv = [path, *arguments]
     if path == "-":
         _first_path("")
         code = compile(sys.stdin.read(), "<stdin>", "exec", dont_inherit=True)
-        return _execute(code, __file__="<stdin>")
+        _execute(code, __file__="<stdin>")
+        return
     where = os.path.join(os.getcwd(), path)
     if pkgutil.get_importer(where) is not None:
         _first_path(where, always=True)
         _begin()
         _as_main("__main__", False)
-        return 0
+        return
     _first_path(os.path.dirname(os.path.realpath(path)))
-    return _execute(_code(where), __file__=where, __cached__=None, __loader__=_loader(where))
+    _execute(_code(where), __file__=where, __cached__=None, __loader__=_loader(where))
 
 
-def run_module(name: str, arguments: Sequence[str]) -> int:
+@_as_python
+def run_module(name: str, arguments: Sequence[str]) -> None:
     """Runs a module as `python -m` does."""
     _first_path(os.getcwd())
     sys.argv = ["-m", *arguments]
     _begin()
     _as_main(name, True)
-    return 0
 
 
-def run_code(code: str, arguments: Sequence[str]) -> int:
+@_as_python
+def run_code(code: str, arguments: Sequence[str]) -> None:
     """Runs a text as `python -c` does."""
     _first_path("")
     sys.argv = ["-c", *arguments]
-    return _execute(compile(code, "<string>", "exec", dont_inherit=True))
+    _execute(compile(code, "<string>", "exec", dont_inherit=True))
 
 
 def _first_path(path: str, *, always: bool = False) -> None:
@@ -95,11 +118,10 @@ def _begin() -> dict[str, Any]:
     return main.__dict__
 
 
-def _execute(code: CodeType, **names: Any) -> int:
+def _execute(code: CodeType, **names: Any) -> None:
     space = _begin()
     space.update(names, __builtins__=sys.modules["builtins"])
     exec(code, space)
-    return 0
 
 
 def _as_main(name: str, alter_argv: bool) -> None:

@@ -108,10 +108,16 @@ class Stack:
     def _configure(self) -> None:
         for address, interface in _checks.addresses("addresses", self.config.addresses):
             self.add_address(address, interface)
-        for prefix, via in self.config.routes:
-            self.add_route(prefix, via)
-        if self.config.gateway is not None:
-            self.add_route("default", self.config.gateway)
+        named = [(f"route {prefix!s},{via!s}", prefix, via) for prefix, via in self.config.routes]
+        if (gateway := self.config.gateway) is not None:
+            named.append((f"gateway {gateway!s}", "default", gateway))
+        for name, prefix, via in named:
+            try:
+                self.add_route(prefix, via)
+            except ValueError as problem:
+                raise ValueError(f"{name}: {problem}") from None
+            except OSError as problem:
+                raise OSError(problem.errno, f"{name}: {problem.strerror}") from None
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "foreign" if self._pid != os.getpid() else "open"

@@ -22,10 +22,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from . import signals
+from .closing import Closing
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -110,7 +110,7 @@ def in_thread(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return result[0]
 
 
-class Namespace:
+class Namespace(Closing):
     """An anonymous network namespace with its loopback up.
 
     name: for people only, shown by repr. A context manager; `close` lets go of it (it ends when the
@@ -131,14 +131,6 @@ class Namespace:
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name} {'closed' if self.fd < 0 else f'fd {self.fd}'}>"
-
-    def __enter__(self) -> Namespace:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends what `popen` and `python` started and still runs, and lets go. Idempotent."""

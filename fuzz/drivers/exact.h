@@ -3,18 +3,8 @@
 #ifndef BW_FUZZ_EXACT_H
 #define BW_FUZZ_EXACT_H
 
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "../engine/input.h"
-
-#define MUST(what) \
-    do { \
-        if (!(what)) { \
-            fprintf(stderr, "broken: %s (%s:%d)\n", #what, __FILE__, __LINE__); \
-            abort(); \
-        } \
-    } while (0)
+#include "../must.h"
 
 static inline uint8_t *exact_copy(const uint8_t *from, uint32_t len)
 {

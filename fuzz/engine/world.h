@@ -3,10 +3,9 @@
 #ifndef BW_FUZZ_WORLD_H
 #define BW_FUZZ_WORLD_H
 
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "small.h"
+
+#include "../must.h"
 
 #include "../../stack/stack.h"
 #include "../../stack/tcp/tcp.h"
@@ -88,13 +87,5 @@ void call_conversation(struct world *w);
 void call_farewell(struct world *w);
 void call_socket(struct world *w);
 void call_control(struct world *w);
-
-#define MUST(what) \
-    do { \
-        if (!(what)) { \
-            fprintf(stderr, "broken: %s (%s:%d)\n", #what, __FILE__, __LINE__); \
-            abort(); \
-        } \
-    } while (0)
 
 #endif

@@ -12,11 +12,14 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
+from barewire import _open_stacks
 from barewire.nic_drivers import Faults, pipe_pair, with_faults, with_pcap
 from barewire.stack import lib
 
@@ -205,6 +208,27 @@ def test_forks_in_the_middle_of_everything() -> None:
         stop.set()
         for thread in threads:
             thread.result()
+
+
+def test_a_stack_made_while_a_fork_looks_them_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another thread; here between two of them that the fork looks at."""
+    made: list[Stack] = []
+
+    class Growing(WeakSet[Stack]):
+        def __iter__(self) -> Iterator[Stack]:
+            for stack in super().__iter__():
+                if not made:
+                    made.append(Stack(exit_linger=0))
+                yield stack
+
+    with Stack(exit_linger=0) as first:
+        monkeypatch.setattr(_open_stacks, "stacks", Growing([first]))
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert set(_open_stacks.stacks) == {first, *made}
+        made[0].close()
 
 
 def test_no_finaliser_runs_while_a_fork_holds_the_stacks() -> None:

@@ -24,6 +24,7 @@ from barewire.tools import netns
 
 from tests.kit.clock import SECOND
 from tests.kit.frames import letters_of
+from tests.kit.kept import Kept
 from tests.kit.packets import Packet
 from tests.kit.peer import TcpPeer
 from tests.kit.wire import Wire
@@ -162,20 +163,12 @@ def says(call: Callable[[], Any]) -> Any:
         return errno.errorcode[problem.errno or 0]
 
 
-class Answers:
+class Answers(Kept):
     side: Side
 
     @pytest.fixture(autouse=True)
-    def _made(self) -> Iterator[None]:
-        self._opened: list[Any] = []
+    def _numbers_its_peers(self) -> None:
         self._ports = iter(range(20_000, 30_000))
-        yield
-        for sock in self._opened:
-            sock.close()
-
-    def keep(self, sock: Any) -> Any:
-        self._opened.append(sock)
-        return sock
 
     def peer(self, **options: Any) -> TcpPeer:
         return TcpPeer(self.side, next(self._ports), **options)  # type: ignore[arg-type]

@@ -54,7 +54,7 @@ class NoPort(Network):
         sock.settimeout(None)
         with pytest.raises(BlockingIOError):
             sock.sendto(b"x", NOBODY)
-        self._opened[0].close()
+        self._kept[0].close()
         assert sock.sendto(b"x", NOBODY) == 1
         assert sock.getsockname()[1] == PORTS[0]
 

@@ -20,29 +20,19 @@ import barewire.selectors
 import barewire.socket
 import pytest
 
+from tests.kit.kept import Kept
+
 LOCAL = "127.0.0.1"
 PATIENCE = 20.0  # seconds until a test that hangs fails
 SHORT = 0.05  # a timeout that is meant to be over
 
 
-class Network:
+class Network(Kept):
     """What a test may use: the modules under test, and sockets that clean up after themselves."""
 
     socket: Any
     select: Any
     selectors: Any
-
-    @pytest.fixture(autouse=True)
-    def _sockets(self) -> Iterator[None]:
-        self._opened: list[Any] = []
-        yield
-        for sock in self._opened:
-            sock.close()
-
-    def keep(self, sock: Any) -> Any:
-        """Closes the socket at the end of the test."""
-        self._opened.append(sock)
-        return sock
 
     def stream(self) -> Any:
         sock = self.keep(self.socket.socket())

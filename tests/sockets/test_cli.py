@@ -90,11 +90,25 @@ def test_run_with_a_stack(tmp_path: Path) -> None:
     assert done.returncode == 0 and capture.stat().st_size >= 24, done.stderr
 
 
+LINK = ["--device", "pipe:a", "--address", "198.18.0.2/24"]
 MISTAKES = [
     (["run"], "barewire run: which program"),
     (["run", "nosuchfile.py"], "barewire run: there is no file 'nosuchfile.py'"),
     (["run", "--device", "oops:x", os.devnull], "barewire run: unknown kind of device 'oops'"),
     (["run", "--device", "pipe", os.devnull], "barewire run: device name 'pipe' has no kind"),
+    (
+        ["run", *LINK, "--gateway", "foo", os.devnull],
+        "barewire run: gateway foo: Expected 4 octets",
+    ),
+    (["run", *LINK, "--gateway", "192.0.2.1", os.devnull], "barewire run: gateway 192.0.2.1: "),
+    (
+        ["run", *LINK, "--route", "foo,198.18.0.1", os.devnull],
+        "barewire run: route foo,198.18.0.1: ",
+    ),
+    (
+        ["run", *LINK, "--route", "192.0.2.0/24,foo", os.devnull],
+        "barewire run: route 192.0.2.0/24,foo: ",
+    ),
     (["run", "--address", "198.18.0.2/24", os.devnull], "barewire run: --address, --gateway and"),
     (
         ["run", "--device", "pipe:a", "--address", "x", os.devnull],

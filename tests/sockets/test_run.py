@@ -67,6 +67,13 @@ FORMS = {
     "exit of a text": ["-c", SHOW, "exit"],
     "exit with a text": ["program.py", "text"],
     "exception": ["program.py", "raise"],
+    "exception in a text": ["-c", SHOW, "raise"],
+    "exception of standard input": ["-", "raise"],
+    "exception in a folder": ["folder", "raise"],
+    "exception in another": [
+        "-c",
+        "try:\n  1/0\nexcept ZeroDivisionError as e:\n  raise LookupError from e",
+    ],
     "exception in a module": ["-m", "program", "raise"],
     "no module": ["-m", "nomodule"],
     "no main": ["-m", "empty"],
@@ -80,9 +87,28 @@ def test_as_python(folder: Path, form: str) -> None:
     theirs = python(folder, FORMS[form], SHOW)
     ours = python(folder, ["-m", "barewire", "run", *DEVICE, *FORMS[form]], SHOW)
     assert (ours.returncode, ours.stdout) == (theirs.returncode, theirs.stdout), ours.stderr
-    assert ours.stderr.splitlines()[-1:] == theirs.stderr.splitlines()[-1:]
-    if "Traceback" not in theirs.stderr and form != "no syntax":
-        assert ours.stderr == theirs.stderr
+    assert ours.stderr == theirs.stderr, "to the frames of a traceback"
+
+
+def test_a_hook_of_the_programs_own_has_its_traceback(folder: Path) -> None:
+    hook = """
+import sys, traceback
+def told(kind, problem, trace):
+    print([frame.name for frame in traceback.extract_tb(trace)], kind, problem)
+    print(problem.__traceback__ is trace)
+sys.excepthook = told
+def main():
+    raise ExceptionGroup("several", [ValueError(1)])
+main()
+"""
+    theirs = python(folder, ["-c", hook], "")
+    ours = python(folder, ["-m", "barewire", "run", *DEVICE, "-c", hook], "")
+    assert "['<module>', 'main']" in ours.stdout
+    assert (ours.returncode, ours.stdout, ours.stderr) == (
+        theirs.returncode,
+        theirs.stdout,
+        theirs.stderr,
+    )
 
 
 def test_a_separator(folder: Path) -> None:

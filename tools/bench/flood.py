@@ -18,7 +18,7 @@ from typing import Any
 
 from .. import netns
 from .compare import OURS, PEER, PREFIX
-from .report import Result, Samples
+from .report import Result, in_turns
 from .worker import WorkerError
 
 DEVICES = {
@@ -197,12 +197,11 @@ def measure_on(
 ) -> list[Result]:
     """The contenders take turns, each in a scene of its own that lasts one round."""
     device = TESTS[name]
-    samples: dict[str, dict[str, Samples]] = {metric: {} for metric in UNITS}
-    for number in range(rounds):
-        for title in contenders:
-            progress(f"round {number + 1}/{rounds}: flood {device}, {title}")
-            with netns.Namespace("flood") as where, netns.Namespace("flooded") as ours:
-                found = Scene(device if title == "barewire" else title, where, ours).round(seconds)
-            for metric, value in found.items():
-                samples[metric].setdefault(title, Samples()).add(value)
-    return [Result(name, device, "in", m, unit, samples[m]) for m, unit in UNITS.items()]
+
+    def one_round(title: str, which: str) -> dict[str, float]:
+        progress(f"{which}: flood {device}, {title}")
+        with netns.Namespace("flood") as where, netns.Namespace("flooded") as ours:
+            return Scene(device if title == "barewire" else title, where, ours).round(seconds)
+
+    samples = in_turns(contenders, rounds, one_round)
+    return [Result(name, device, "in", m, unit, samples.get(m, {})) for m, unit in UNITS.items()]

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,19 @@ class Samples:
         """Whether the values lie no farther apart than `most` of their median."""
         low, high = self.spread
         return high - low <= most * self.median
+
+
+def in_turns(
+    contenders: Iterable[str], rounds: int, one_round: Callable[[str, str], dict[str, float]]
+) -> dict[str, dict[str, Samples]]:
+    """Samples by metric and contender: these take turns, and `one_round(title, "round 1/9")` gives what
+    one of them reached."""
+    samples: dict[str, dict[str, Samples]] = {}
+    for number in range(rounds):
+        for title in contenders:
+            for metric, value in one_round(title, f"round {number + 1}/{rounds}").items():
+                samples.setdefault(metric, {}).setdefault(title, Samples()).add(value)
+    return samples
 
 
 @dataclass

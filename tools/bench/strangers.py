@@ -18,7 +18,7 @@ from typing import Any
 from .. import netns
 from .compare import OURS, PEER
 from .flood import SINK, UNUSED, Part, stack_mac
-from .report import Result, Samples
+from .report import Result, in_turns
 from .stranger_frames import KINDS
 
 TESTS = {f"strangers_{kind}": kind for kind in KINDS}
@@ -137,15 +137,13 @@ def measure_at(
 ) -> list[Result]:
     """The contenders take turns, each in a scene of its own that lasts one round."""
     kind, ring = TESTS[name], max(RING, rate // 50)
-    samples: dict[str, dict[str, Samples]] = {metric: {} for metric in UNITS}
-    for number in range(rounds):
-        for title in contenders:
-            progress(f"round {number + 1}/{rounds}: {KINDS[kind]}, {rate:,} a second, {title}")
-            with netns.Namespace("flood") as where, netns.Namespace("flooded") as ours:
-                scene = Scene(title, where, ours, ring)
-                scene.come(kind)
-                found = scene.round(seconds, rate)
-            for metric, value in found.items():
-                samples[metric].setdefault(title, Samples()).add(value)
-    device = f"packet, {rate // 1000}k/s"
-    return [Result(name, device, "in", m, unit, samples[m]) for m, unit in UNITS.items()]
+
+    def one_round(title: str, which: str) -> dict[str, float]:
+        progress(f"{which}: {KINDS[kind]}, {rate:,} a second, {title}")
+        with netns.Namespace("flood") as where, netns.Namespace("flooded") as ours:
+            scene = Scene(title, where, ours, ring)
+            scene.come(kind)
+            return scene.round(seconds, rate)
+
+    device, samples = f"packet, {rate // 1000}k/s", in_turns(contenders, rounds, one_round)
+    return [Result(name, device, "in", m, unit, samples.get(m, {})) for m, unit in UNITS.items()]

@@ -21,6 +21,7 @@ import os
 from dataclasses import dataclass
 
 from .. import netns
+from ..closing import Closing
 from ..relay import Relay, RelayStats
 from . import links
 from .transfer import INTERVAL
@@ -57,7 +58,7 @@ class Outcome:
         return sum(counted) / (len(counted) * INTERVAL)
 
 
-class Lane:
+class Lane(Closing):
     """Two namespaces and the processes in them; runs happen one after the other. `number` chooses
     which core the near end is on. A context manager."""
 
@@ -85,12 +86,6 @@ class Lane:
     def close(self) -> None:
         self.near.close()
         self.far.close()
-
-    def __enter__(self) -> Lane:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def prepare(self, flows: list[Flow]) -> None:
         """Starts the processes these flows need (in the main thread, before the runs)."""

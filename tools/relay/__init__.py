@@ -20,10 +20,10 @@ import contextlib
 import os
 import threading
 from dataclasses import dataclass
-from types import TracebackType
 
 from ...nic_drivers import Device, Faults, open_device, with_faults
 from ...nic_drivers.helper_thread import leave_signals_to_others
+from ..closing import Closing
 from ..netns import Namespace
 from ._pump import ffi, lib
 
@@ -114,7 +114,7 @@ def _percentile(buckets: list[int], share: float) -> float:
     return float("inf")
 
 
-class Relay:
+class Relay(Closing):
     """A link from namespace `a` to namespace `b`, with `faults` the same both ways.
 
     name: of the interface in each; addresses: the kernel's, with their prefix. The link is up when
@@ -154,14 +154,6 @@ class Relay:
     def close(self) -> None:
         """Idempotent. Raises OSError if the link failed before."""
         self._pump.close()
-
-    def __enter__(self) -> Relay:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def stats(self) -> RelayStats:
