@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
 from barewire.stack import ffi, lib
+from barewire.stack.control import Interface
 
 from . import _errors
 from ._address import unpack
@@ -90,3 +92,9 @@ def stats(host: Any) -> dict[str, int]:
     found = ffi.new("struct host_stats *")
     _errors.check(lib.host_get_stats(host, found))
     return {n: int(getattr(found, n)) for n, _ in ffi.typeof("struct host_stats").fields}
+
+
+def interfaces(host: Any, known: Iterable[Interface]) -> tuple[Interface, ...]:
+    """The control plane's interfaces, and of each whether it is up now."""
+    down = int(lib.host_links_down(host))
+    return tuple(replace(i, up=False) if down >> i.index & 1 else i for i in known)

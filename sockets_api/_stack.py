@@ -225,8 +225,9 @@ class Stack:
 
     @property
     def interfaces(self) -> tuple[Interface, ...]:
-        """All interfaces, the loopback first."""
-        return tuple(self._worker.plane.interfaces)
+        """All interfaces, the loopback first. `up` is what the device knows by now: of a TAP interface, whose
+        other end is the kernel's, it is always so."""
+        return _seeing.interfaces(self.host, self._worker.plane.interfaces)
 
     @property
     def addresses(self) -> tuple[IfAddr, ...]:
@@ -279,8 +280,8 @@ class Stack:
         self._worker.call(lambda plane: plane.remove_route(prefix, metric))
 
     def reattach(self, interface: str | None = None, device: str | Device | None = None) -> None:
-        """Gives an interface a device again that went down or was deleted (`up` is False in
-        `interfaces`), by default the first such one: opened by its old name, or `device`.
+        """Gives an interface a device again whose own is gone (so it says in `interfaces`), by default
+        the first such one: opened by its old name, or `device`. One that is down comes back by itself.
 
         Its addresses and routes come back with it, and listeners go on. Sockets that got ENETDOWN
         stay as they are. Raises OSError EBUSY (the interface is not gone), and DeviceError as from
@@ -288,7 +289,7 @@ class Stack:
         """
         self._check()
         self._worker.drain()
-        index = self._index(interface or next((i.name for i in self.interfaces if not i.up), None))
+        index = self._index(interface or next((i.name for i in self.interfaces if i.gone), None))
         kept = self._worker.call(lambda plane: plane.kept_addresses(index))
         again = self._attached.add_again(index, device, kept)
         self._worker.call(lambda plane: plane.interface_up(self.now(), again))
@@ -314,7 +315,8 @@ class Stack:
         return found
 
     def stats(self) -> dict[str, int]:
-        """How the stack is driven (bursts, sleeps, hand-overs) and the C memory in use (bytes)."""
+        """How the stack is driven (bursts, sleeps, hand-overs), the C memory in use (bytes), and how many
+        sockets, orphans among them and timers there are."""
         return _seeing.stats(self.host)
 
     def sockets(self) -> Iterator[SocketInfo]:

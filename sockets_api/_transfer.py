@@ -31,6 +31,8 @@ STREAM, DGRAM = int(_std.SOCK_STREAM), int(_std.SOCK_DGRAM)
 RECV_FLAGS: int = lib.BW_MSG_PEEK | lib.BW_MSG_TRUNC | lib.BW_MSG_OOB
 SEND_FLAGS: int = lib.BW_MSG_MORE | lib.BW_MSG_FASTOPEN | lib.BW_MSG_OOB
 FASTOPEN: int = lib.BW_MSG_FASTOPEN
+WAITALL: int = lib.BW_MSG_WAITALL
+WHOLE: int = lib.BW_WHOLE
 BEGUN: int = lib.BW_MSG_BEGUN
 OVER = batch.OVER
 
@@ -194,6 +196,8 @@ class Transfer(Direct):
 
     def _receive_all(self, data: Any, size: int, flags: int) -> int:
         """MSG_WAITALL: until size bytes came, or the stream ended or failed."""
+        if flags & _std.MSG_PEEK and not flags & (_std.MSG_DONTWAIT | _std.MSG_OOB):
+            return self._peek_all(data, size, flags)
         got = self._receive(NOT_ASKED, data, size, flags)
         if not got or flags & _std.MSG_PEEK:
             return got
@@ -203,6 +207,16 @@ class Transfer(Direct):
                 break
             got += n
         return got
+
+    def _peek_all(self, data: Any, size: int, flags: int) -> int:
+        """The same without taking them: all of them at once, or what is there at the end."""
+        engine, until = int(flags) & RECV_FLAGS, None
+        while until != OVER:
+            answer = _recv(self._host, self._sock, data, size, engine | WAITALL, self._spin)
+            if answer >= 0:
+                return int(answer)
+            until = self._wait(answer, WHOLE, until, flags, begun=True)
+        return check(_recv(self._host, self._sock, data, size, engine, 0))
 
     def _no_such_queue(self) -> None:
         """There is no error queue here, and no urgent data in datagrams: both are always empty."""
@@ -252,13 +266,14 @@ class Transfer(Direct):
 
     def _opened(self, answer: int, flags: int) -> int:
         """After a write that began a connection, which took that many bytes for the SYN (or EINPROGRESS:
-        none): a blocking call waits for the connection and hears of its failure, as the kernel's; one
-        with a timeout does not wait, as CPython's. What is to be said to _send_on."""
+        none): a blocking call waits for the connection and tells of its failure as Linux does, where it is a
+        connect(2); one with a timeout does not wait, as CPython's. What is to be said to _send_on."""
         if not self._whole(flags) or (answer < 0 and answer != -errno.EINPROGRESS):
             return answer
         _waiting.wait_one(self._stack, self._sock, OUT, _waiting.NEVER)
-        if failed := check(lib.host_take_error(self._host, self._sock)):
-            raise error(-failed)
+        how = lib.host_connect(self._host, self._sock, ffi.NULL)
+        if how < 0 and how != -errno.EISCONN:  # it is connected, and somebody was told
+            raise error(how)
         return answer if answer >= 0 else NOT_ASKED
 
     def _send_flags(self, flags: int) -> int:

@@ -58,8 +58,8 @@ class Port(LinkPort, RoutePort, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """One interface of the engine. `layer` 2 has ARP and a MAC address, 3 has neither. Not `up`: its
-    device is gone."""
+    """One interface of the engine. `layer` 2 has ARP and a MAC address, 3 has neither. Not `up`: nothing
+    passes it for now, or its device is `gone`, until it gets another one."""
 
     index: int
     name: str
@@ -67,6 +67,7 @@ class Interface:
     mac: bytes
     mtu: int
     up: bool = True
+    gone: bool = False
 
 
 class ControlPlane:
@@ -132,7 +133,7 @@ class ControlPlane:
     def interface_down(self, ifindex: int) -> None:
         """The device is gone: its neighbours and addresses go, what waits there gets an error."""
         self.neighbours.forget(ifindex)
-        self._interfaces[ifindex] = replace(self._interfaces[ifindex], up=False)
+        self._interfaces[ifindex] = replace(self._interfaces[ifindex], up=False, gone=True)
         own = [a.address for a in self.routes.addresses if a.ifindex == ifindex]
         kept = [r for r in self.routes.configured if r.source in [a.ip for a in own]]
         self._away[ifindex] = own, kept

@@ -128,18 +128,20 @@ struct bw_neigh_info {
 
 enum { BW_SOCK_TCP = 1, BW_SOCK_UDP = 2 };
 
-/* Readiness, in poll(2)'s numbers; and one of our own for SO_LINGER: there is no FIN, or none that is
- * still to be delivered. */
+/* Readiness, in poll(2)'s numbers; and two of our own. BW_DRAINED, for SO_LINGER: there is no FIN, or none that is
+ * still to be delivered. BW_WHOLE: a stream's last call with BW_MSG_WAITALL would be answered. */
 enum { BW_IN = 0x001, BW_PRI = 0x002, BW_OUT = 0x004, BW_ERR = 0x008, BW_HUP = 0x010, BW_RDHUP = 0x2000 };
-enum { BW_POLL_EVENTS = 0xffff, BW_DRAINED = 0x10000 };
+enum { BW_POLL_EVENTS = 0xffff, BW_DRAINED = 0x10000, BW_WHOLE = 0x40000 };
 
 /* Message flags, in the numbers of recv(2). Asked with BW_MSG_TRUNC, recvfrom returns the datagram's full length.
+ * BW_MSG_WAITALL is for a stream that is peeked at: -EAGAIN until so many bytes are there, or no more will come.
  * BW_MSG_BEGUN is ours: earlier parts of the same call have moved bytes, so a pending error is left for the
  * next call, and the answer is 0. Whoever does not deliver an error must not ask for it. */
 enum {
     BW_MSG_OOB = 0x1,
     BW_MSG_PEEK = 0x2,
     BW_MSG_TRUNC = 0x20,
+    BW_MSG_WAITALL = 0x100,
     BW_MSG_MORE = 0x8000,
     BW_MSG_FASTOPEN = 0x20000000,
     BW_MSG_BEGUN = 0x40000000,
@@ -431,7 +433,7 @@ int bw_trace_pop(struct bw_stack *st, struct bw_trace_record *out, int max);
 int bw_cc_count(void);
 const char *bw_cc_name(int i);
 /* 0: control blocks in bytes, 1: chunks in bytes, 2: sockets in use, 3: orphans among them, 4: the longest
- * chain of the flow table (walked) */
+ * chain of the flow table (walked), 5: timers that are set */
 uint64_t bw_memory_used(const struct bw_stack *st, int what);
 
 #endif

@@ -284,6 +284,7 @@ uint64_t bw_memory_used(const struct bw_stack *st, int what)
     case 3: return st->tcp->orphans;
     case 1: return chunk_bytes(&st->chunks) - (st->fill_chunk != CHUNK_NONE ? CHUNK_SIZE : 0);
     case 4: return flow_longest(st);
+    case 5: return st->wheel.count;
     default: return st->socks_used;
     }
 }

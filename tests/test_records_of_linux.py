@@ -210,7 +210,8 @@ SHOWN = {
     },
     "sockets_api/_transfer.py": {
         "as on Linux: a read of urgent data": URGENT + "test_what_is_not_there",
-        "hears of its failure, as the kernel's": "tests/netns/test_fastopen.py::test_a_refused_open",
+        "tells of its failure as Linux does": "tests/netns/test_fastopen.py"
+        "::test_the_first_write_tells_of_a_refusal",
     },
     "sockets_api/_stack.py": {
         "as Linux's tcp_ecn": AGREED_ON,

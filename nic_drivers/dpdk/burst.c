@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Frames of a port in and out, and the wait for them. A burst's mbufs are lent until the next burst. */
 #include <errno.h>
-#include <net/if.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,14 @@
 enum { TCP_FIELD = 16, UDP_FIELD = 6 };
 enum { LINK_SLEEP = 1000000000, RETRY = 1000000 }; /* ns */
 enum { DOWN_LOOKS = 100 };                         /* a RETRY apart */
+
+/* Of a port over an interface of the kernel's: is that up, down for now, or gone? The port says only that it has
+ * no link, and net_af_packet not even that. */
+static void look_at_interface(struct dpdk *d, int64_t now)
+{
+    if (d->interface.fd >= 0 && !d->failed)
+        d->failed = link_look(&d->interface, &d->dev, now);
+}
 
 /* ---- receive ----------------------------------------------------------------------------------- */
 
@@ -81,6 +88,7 @@ int dpdk_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int 
     d->lent_len = 0;
     if (d->sleeping)
         awake(d);
+    look_at_interface(d, now);
     if (got) {
         got = got < room ? got : room;
         memcpy(d->lent, d->stash, got * sizeof d->stash[0]);
@@ -211,9 +219,15 @@ int dpdk_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames
     struct rte_mbuf *mbufs[BW_TX_BURST];
     int origin[BW_TX_BURST], done;
     uint16_t made = 0, fit, sent, port = d->port->id;
+    look_at_interface(d, now);
     if (d->failed)
         return -d->failed;
     n = n < BW_TX_BURST ? n : BW_TX_BURST;
+    if (dev->down) {
+        dev->stats.tx_dropped += (uint64_t)n;
+        d->tx_down += (uint64_t)n;
+        return n;
+    }
     if (n <= 0 || rte_pktmbuf_alloc_bulk(d->port->pool, mbufs, (unsigned)n)) {
         dev->stats.tx_full += n > 0;
         return 0;
@@ -238,24 +252,20 @@ int dpdk_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames
 
 /* ---- before a sleep ---------------------------------------------------------------------------- */
 
-/* A port that had a link and lost it is gone, if DOWN_LOOKS in a row find it so: vhost's goes down and up
- * when its peer negotiates. Gone is also one whose interface was taken down. */
+/* A port without an interface that had a link and lost it is gone, if DOWN_LOOKS in a row find it so: vhost's goes
+ * down and up when its peer negotiates. */
 static void look_at_link(struct dpdk *d)
 {
     struct rte_eth_link link = {0};
-    int flags = IFF_UP;
-    if (d->control >= 0)
-        flags = dpdk_kernel_flags(d->control, d->port->kernel_index, NULL);
-    if (flags < 0 || !(flags & IFF_UP) || rte_eth_dev_is_removed(d->port->id)) {
+    if (rte_eth_dev_is_removed(d->port->id))
         d->failed = ENETDOWN;
-        return;
-    }
-    if (rte_eth_link_get_nowait(d->port->id, &link))
+    if (d->failed || rte_eth_link_get_nowait(d->port->id, &link))
         return;
     if (link.link_status == RTE_ETH_LINK_UP) {
         d->was_up = 1;
         d->down_looks = 0;
-    } else if ((d->was_up || d->dev.stats.rx_frames) && ++d->down_looks >= DOWN_LOOKS) {
+    } else if (d->interface.fd < 0 && (d->was_up || d->dev.stats.rx_frames) &&
+               ++d->down_looks >= DOWN_LOOKS) {
         d->failed = ENETDOWN;
     }
 }
@@ -314,11 +324,13 @@ int dpdk_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *ar
 {
     struct dpdk *d = (struct dpdk *)dev;
     dev->stats.wakeups++;
+    look_at_interface(d, now);
     look_at_link(d);
     if (d->failed)
         return -d->failed;
     int soon = want_tx || d->down_looks;
     *arm = (struct netdev_arm){.fd = -1, .deadline = now + (soon ? RETRY : LINK_SLEEP)};
+    link_arm(&d->interface, dev, arm);
     if (something_came(d))
         return 1;
     arm->fd = sleep_on(d);

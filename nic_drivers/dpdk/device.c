@@ -19,8 +19,8 @@ static void dpdk_close(struct netdev *dev)
     rte_pktmbuf_free_bulk(d->lent, d->lent_len);
     rte_pktmbuf_free_bulk(d->stash, d->stash_len);
     dpdk_leave_sleep(d);
-    if (d->control >= 0)
-        close(d->control);
+    if (d->interface.fd >= 0)
+        close(d->interface.fd);
     dpdk_port_close(d->eal, p, dpdk_queue_bits(d->queue, d->queues));
     free(d->joined);
     free(d);
@@ -30,8 +30,8 @@ static void dpdk_close(struct netdev *dev)
 static void dpdk_forked(struct netdev *dev)
 {
     struct dpdk *d = (struct dpdk *)dev;
-    if (d->control >= 0)
-        close(d->control);
+    if (d->interface.fd >= 0)
+        close(d->interface.fd);
 }
 
 static int link_up(const struct dpdk_port *p)
@@ -87,10 +87,12 @@ static int port_stats(uint16_t id, struct netdev_xstat *out, int n, int max)
 
 static int dpdk_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
 {
-    static const char *const names[] = {"rx_too_long", "tx_bad_length", "tx_refused"};
+    static const char *const names[] = {"rx_too_long", "tx_bad_length", "tx_refused", "tx_down"};
     struct dpdk *d = (struct dpdk *)dev;
-    uint64_t values[] = {d->rx_too_long, dev->stats.tx_dropped - d->tx_refused, d->tx_refused};
-    return port_stats(d->port->id, out, xstats_put(out, 0, max, names, values, 3), max);
+    uint64_t values[] = {d->rx_too_long, dev->stats.tx_dropped - d->tx_refused - d->tx_down, d->tx_refused,
+                         d->tx_down};
+    int n = d->interface.fd >= 0 ? 4 : 3; /* what has no interface is never down for a while */
+    return port_stats(d->port->id, out, xstats_put(out, 0, max, names, values, n), max);
 }
 
 /* ---- opening and looking -------------------------------------------------------------------------- */
@@ -110,7 +112,8 @@ struct netdev *dpdk_new(struct dpdk_eal *eal, const struct dpdk_config *cfg, int
     d->queue = (uint16_t)cfg->queue;
     d->queues = (uint16_t)cfg->queues;
     d->longest = DPDK_LONGEST;
-    d->control = p->kernel_index ? socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+    d->interface.ifindex = p->kernel_index;
+    d->interface.fd = p->kernel_index ? socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
     d->epoll = -1;
     d->may_sleep = p->irq;
     d->dev = (struct netdev){.rx_burst = dpdk_rx_burst,

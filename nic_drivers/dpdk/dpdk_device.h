@@ -11,6 +11,7 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
+#include "../link_state.h"
 #include "dpdk.h"
 
 enum {
@@ -55,12 +56,12 @@ struct dpdk {
     struct netdev dev;
     struct dpdk_eal *eal;
     struct dpdk_port *port;
-    int failed;  /* positive errno; 0: none */
-    int control; /* a socket of the namespace, to look at the kernel's interface with; -1: none */
-    int epoll;   /* with receive interrupts, else -1 */
+    int failed;                  /* positive errno; 0: none */
+    struct link_state interface; /* of the kernel's interface under the port; its socket -1: none */
+    int epoll;                   /* with receive interrupts, else -1 */
     uint16_t queue, queues, next_queue;
     uint8_t sleeping, was_up, may_sleep, down_looks;
-    uint64_t rx_too_long, tx_refused;
+    uint64_t rx_too_long, tx_refused, tx_down;
     uint16_t lent_len, stash_len;
     struct rte_mbuf *lent[BW_RX_BURST];  /* of the last burst */
     struct rte_mbuf *stash[BW_RX_BURST]; /* came in while arm() looked */
@@ -77,7 +78,6 @@ int dpdk_fail(struct dpdk_eal *eal, char *text, int err, const char *format, ...
 struct dpdk_port *dpdk_port_open(struct dpdk_eal *eal, const struct dpdk_config *cfg, int *err, char *text);
 void dpdk_port_close(struct dpdk_eal *eal, struct dpdk_port *port, uint32_t queues); /* a bit each */
 uint32_t dpdk_queue_bits(uint32_t queue, uint32_t queues);
-int dpdk_kernel_flags(int control, int index, int *mtu);
 
 /* burst.c */
 void dpdk_leave_sleep(struct dpdk *d);

@@ -39,7 +39,7 @@ static const uint64_t JOINS = RTE_ETH_RX_OFFLOAD_TCP_LRO | RTE_ETH_RX_OFFLOAD_SC
 /* ---- the kernel's interface under a port ------------------------------------------------------- */
 
 /* Its flags (IFF_*) and, if asked, MTU, or -errno when it is gone. */
-int dpdk_kernel_flags(int control, int index, int *mtu)
+static int kernel_flags(int control, int index, int *mtu)
 {
     struct ifreq ifr = {.ifr_ifindex = index};
     if (ioctl(control, SIOCGIFNAME, &ifr) || (mtu && ioctl(control, SIOCGIFMTU, &ifr)))
@@ -72,7 +72,7 @@ static uint32_t choose_mtu(struct dpdk_eal *eal, struct dpdk_port *p, const stru
     int most = largest_mtu(info), flags, kernel = 0;
     if (p->kernel_index) {
         int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        flags = dpdk_kernel_flags(control, p->kernel_index, &kernel);
+        flags = kernel_flags(control, p->kernel_index, &kernel);
         close(control);
         if (flags >= 0 && kernel < most && foreign(p))
             most = kernel;

@@ -143,6 +143,15 @@ void host_await_work(int fd, int64_t ns)
     ppoll(&poll, 1, ns == NEVER ? NULL : &ts, NULL);
 }
 
+uint32_t host_links_down(struct host *h)
+{
+    if (host_enter(h))
+        return 0;
+    uint32_t bits = h->down | h->unplugged;
+    host_unlock(h);
+    return bits;
+}
+
 uint32_t host_take_gone(struct host *h)
 {
     if (host_enter(h))
@@ -249,6 +258,7 @@ int host_get_stats(struct host *h, struct host_stats *out)
     out->memory_chunks = bw_memory_used(h->st, 1);
     out->sockets = bw_memory_used(h->st, 2);
     out->orphans = bw_memory_used(h->st, 3);
+    out->timers = bw_memory_used(h->st, 5);
     host_unlock(h);
     return 0;
 }

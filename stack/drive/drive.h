@@ -78,7 +78,9 @@ int host_work_fd(struct host *h);
  * host may go meanwhile. */
 void host_await_work(int fd, int64_t ns);
 int host_tell_work(struct host *h); /* makes it readable, for whoever drains it to look */
-/* Interfaces whose device has gone since the last call, as bits 1 << index. */
+/* Interfaces that are down now, for a while or because their device is gone, as bits 1 << index. */
+uint32_t host_links_down(struct host *h);
+/* Interfaces whose device has gone since the last call, likewise. */
 uint32_t host_take_gone(struct host *h);
 uint32_t host_take_unfinished(struct host *h); /* bw_take_unfinished; 0 after close */
 int host_punt_pop(struct host *h, struct bw_punt *punt, uint8_t *data, uint32_t size);
@@ -240,7 +242,7 @@ struct host_stats {
     uint64_t bursts, driver_spins, driver_sleeps, follower_sleeps, handoffs, background_takeovers,
         background_bursts, naps, work_told;
     uint64_t memory_control_blocks, memory_chunks; /* bytes */
-    uint64_t sockets, orphans;                     /* in use, and of those */
+    uint64_t sockets, orphans, timers;             /* in use, of those, that are set */
 };
 int host_get_stats(struct host *h, struct host_stats *out);
 int host_netdev_stats(struct host *h, int ifindex, struct netdev_stats *out);

@@ -193,6 +193,7 @@ struct tcb {
 
     /* ---- the rest of receiving -------------------------------------------------------------------------- */
     uint32_t irs, ts_offset, urg_seq; /* urg_seq: of the urgent byte */
+    uint32_t peek_least;              /* bytes that the last read with BW_MSG_WAITALL asked for */
     uint8_t rcv_wscale, fin_received;
     uint8_t rcv_no_memory; /* a promised window could not be kept: only what there is room for is announced */
     uint8_t ooo_kind;      /* OOO_*, if ooo_pprev is set */

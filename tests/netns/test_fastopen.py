@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from typing import Any
@@ -95,6 +96,42 @@ def test_connect_waits_for_the_first_write(both: Link) -> None:
         sock.close()
         assert server.result()[0] == b"request"
         assert both.counters().get("tcp_fastopen_active", 0) == i
+
+
+@pytest.mark.parametrize("whose", ["ours", "kernel"])
+@pytest.mark.parametrize("write", ["send", "sendall", "sendmsg"])
+def test_the_first_write_tells_of_a_refusal(both: Link, whose: str, write: str) -> None:
+    """TCP_FASTOPEN_CONNECT: connect() says nothing, for it does nothing; a blocking write does all of it."""
+    ours = whose == "ours"
+    listener = both.keep(both.ns.socket()) if ours else both.ours()
+    listener.bind((KERNEL if ours else OURS, 0))
+    listener.setsockopt(*FASTOPEN, 16)
+    listener.listen(16)
+    to = listener.getsockname()
+    server = Thread(serve, listener)
+    ask(both.ours() if ours else both.kernels(), to, b"for the cookie")
+    server.result()
+    listener.close()
+    sock = both.ours() if ours else both.kernels()
+    sock.settimeout(None)
+    sock.setsockopt(*CONNECT, 1)
+    sock.connect(to)
+    data = [b"request"] if write == "sendmsg" else b"request"
+    with pytest.raises(ConnectionRefusedError):
+        getattr(sock, write)(data)
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+    with pytest.raises(BrokenPipeError):
+        sock.send(b"more")
+    with pytest.raises(OSError) as caught:
+        sock.recv(10)
+    assert caught.value.errno == errno.ENOTCONN
+    again = both.kernel_listener() if ours else both.our_listener()
+    sock.connect(again.getsockname())
+    assert sock.send(b"it may try again") == 16
+    assert (
+        both.counters().get("tcp_fastopen_active", 0) + kernel_counts(both)["TCPFastOpenActive"]
+        == 0
+    )
 
 
 def test_a_kernel_that_does_not_speak_it(link: Link) -> None:

@@ -1,4 +1,9 @@
-"""Mixed traffic for a long time: what a stack uses is what it used before, round after round."""
+"""Mixed traffic for a long time: what a stack uses is what it used before, round after round.
+
+The process itself grows for a while and then no more: the converted addresses that the API keeps (8,192 of
+them, some 4 MB), the pages of the pool's chunks that were touched once, holes in the allocator's heap. On
+this traffic the last of it was seen after 10,000 rounds; the 10,000 behind them added nothing.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +27,10 @@ pytestmark = pytest.mark.netns
 SHORT = 1.0  # seconds of traffic
 LONG = float(os.environ.get("BAREWIRE_SOAK_SECONDS", "3600"))
 WARM = 3  # rounds, in which everything has been needed once
-MEMORY = 4 << 20  # bytes that the process may be larger at the end: allocators keep pages
+CACHES = 8 << 20  # bytes that the process may grow by until it has settled,
+FEW = 20  # rounds: the first are looked behind one by one, later ones by so many
+SETTLED = 12_000  # after so many rounds,
+STRAY = 256 << 10  # and how much more it may have ever after
 DATA = pattern(200_000)
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: an end by a reset
 
@@ -30,9 +38,13 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: an end by a reset
 class Used(NamedTuple):
     sockets: int
     orphans: int
+    timers: int
     chunks: int  # bytes
+    control_blocks: int  # bytes
+    neighbours: int
     descriptors: int
-    memory: int  # bytes
+    threads: int
+    memory: int  # bytes of the process
 
 
 @pytest.fixture(params=["tap", *for_machine("xdp-native")])
@@ -50,8 +62,17 @@ def used(link: KindLink) -> Used:
     stats = link.stack.stats()
     with open("/proc/self/statm", encoding="ascii") as file:
         memory = int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-    return Used(stats["sockets"], stats["orphans"], stats["memory_chunks"],
-                len(os.listdir("/proc/self/fd")), memory)  # fmt: skip
+    return Used(
+        stats["sockets"],
+        stats["orphans"],
+        stats["timers"],
+        stats["memory_chunks"],
+        stats["memory_control_blocks"],
+        len(link.stack.control.neighbours),
+        len(os.listdir("/proc/self/fd")),
+        len(os.listdir("/proc/self/task")),
+        memory,
+    )
 
 
 def stream(link: KindLink, dice: random.Random, direction: str) -> None:
@@ -130,12 +151,20 @@ def soak(link: KindLink, seconds: float) -> int:
     for _ in range(WARM):
         traffic(link, dice)
     first, rounds, end = used(link), 0, time.monotonic() + seconds
+    most = first.memory + CACHES
+    assert (first.sockets, first.orphans, first.timers, first.chunks) == (0, 0, 0, 0)
     while time.monotonic() < end or not rounds:
         traffic(link, dice)
         rounds += 1
+        if rounds > FEW and rounds % FEW:
+            continue
         now = used(link)
-        assert now[:4] == first[:4] and now.chunks == 0, f"round {rounds}: {first}, {now}"
-        assert now.memory - first.memory < MEMORY, f"round {rounds}: {first}, {now}"
+        assert now[:-1] == first[:-1], f"round {rounds}: {first}, {now}"
+        assert now.memory < most, f"round {rounds}: {first}, {now}"
+        if rounds == SETTLED:
+            most = now.memory + STRAY
+        if rounds % SETTLED == 0:
+            print(f"{rounds} rounds, {now.memory - first.memory} bytes more", flush=True)
     print(f"{rounds} rounds, {now.memory - first.memory} bytes more, {now}")
     return rounds
 
@@ -146,4 +175,5 @@ def test_nothing_is_left_of_a_second_of_traffic(link: KindLink) -> None:
 
 @pytest.mark.slow(limit=int(LONG) + 600)
 def test_nothing_is_left_of_an_hour_of_traffic(link: KindLink) -> None:
-    assert soak(link, LONG) > 10
+    rounds = soak(link, LONG)
+    assert rounds > 2 * SETTLED or LONG < 1800, "no time was left in which nothing may grow"

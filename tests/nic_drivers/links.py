@@ -128,7 +128,7 @@ class Link:
         """Whether what arm() said would wake a sleeper."""
         return readable(armed.fd)
 
-    down_is_gone = True  # or there is no interface that could be down
+    has_interface = False  # that could be down
 
     def goes(self, *, down: bool) -> None:
         """The interface goes down, or comes up again."""
@@ -142,6 +142,7 @@ class RealLink(Link):
     """A device of the kernel's, and a packet socket at the interface's other end."""
 
     virtual = False
+    has_interface = True
 
     def __init__(self, place: Place, *options: str) -> None:
         self.place = place
@@ -236,10 +237,6 @@ class RealLink(Link):
     @property
     def gone(self) -> int:
         return self.place.gone
-
-    @property
-    def down_is_gone(self) -> bool:
-        return self.place.down_is_gone
 
     def goes(self, *, down: bool) -> None:
         self.place.ip("link", "set", self.place.own, "down" if down else "up")

@@ -137,11 +137,6 @@ class Place:
         self.near = self._namespace("near")
         self.far = self.near
 
-    @property
-    def down_is_gone(self) -> bool:
-        """An interface that goes down ends the device: a port of DPDK's cannot tell the two."""
-        return self.device.startswith(("dpdk:net_tap", "dpdk:net_af_packet"))
-
     def _namespace(self, name: str) -> Namespace:
         made: Namespace = self._stack.enter_context(Namespace(name))
         made.quiet()

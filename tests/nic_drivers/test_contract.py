@@ -276,8 +276,8 @@ class TestLife:
 
     def test_an_interface_that_is_down_is_a_cable_that_is_pulled(self, link: Link) -> None:
         """What is sent meanwhile is lost, and counted; then the device goes on by itself."""
-        if link.down_is_gone:
-            return  # what comes then is the next test's
+        if not link.has_interface:
+            return
         link.goes(down=True)
         counts = "tx_down" in link.device.xstats  # not where another process knows the interface
         for number in range(TRIES):
@@ -289,7 +289,11 @@ class TestLife:
         assert link.device.stats["tx_dropped"] == link.device.xstats.get("tx_down", 0)
         assert not counts or link.device.stats["tx_dropped"] >= 2
         link.goes(down=False)
-        assert link.device.tx([link.frame(9)], link.now) == 1
+        for number in (
+            8,
+            9,
+        ):  # the kernel tells net_af_packet's first that it was down, and sends it with the next
+            assert link.device.tx([link.frame(number)], link.now) == 1
         while link.received(1) != [link.frame(9)]:
             pass  # what a ring had
         link.sends(link.answer(1))

@@ -255,13 +255,31 @@ static int64_t no_data(struct tcb *t, int flags)
     return -EAGAIN;
 }
 
+/* Is there all that a read with BW_MSG_WAITALL can have? A read ends at a mark; a stream, or it fails. */
+static int read_is_whole(const struct tcb *t)
+{
+    uint32_t n = t->rcvq.len, skip = 0;
+    if (t->fin_received || t->base.so_error || (t->base.flags & SOCK_SHUT_RD) || t->state == BW_TCP_CLOSED)
+        return 1;
+    if (unlikely(t->urg_data))
+        n = tcp_up_to_mark(t, n, &skip);
+    return n >= t->peek_least || n + skip < t->rcvq.len;
+}
+
 int64_t tcp_recv(struct bw_sock *s, void *buf, size_t len, int flags)
 {
     struct tcb *t = tcb_of(s);
     uint32_t n = len < t->rcvq.len ? (uint32_t)len : t->rcvq.len, skip = 0;
     if (s->kind != KIND_LISTENER && unlikely(flags & BW_MSG_OOB))
         return tcp_recv_urgent(t, buf, len, flags);
-    if (s->kind == KIND_LISTENER || t->rcvq.len == 0)
+    if (s->kind == KIND_LISTENER)
+        return no_data(t, flags);
+    if (unlikely(flags & BW_MSG_WAITALL)) {
+        t->peek_least = len < UINT32_MAX ? (uint32_t)len : UINT32_MAX;
+        if (!read_is_whole(t))
+            return -EAGAIN;
+    }
+    if (t->rcvq.len == 0)
         return no_data(t, flags);
     if (unlikely(t->urg_data))
         n = tcp_up_to_mark(t, n, &skip);
@@ -367,8 +385,10 @@ uint32_t tcp_readiness(struct bw_sock *s)
 {
     const struct tcb *t = tcb_of(s);
     if (s->kind == KIND_LISTENER)
-        return BW_DRAINED | (listener_of(s)->accept_len ? BW_IN : 0);
+        return BW_DRAINED | BW_WHOLE | (listener_of(s)->accept_len ? BW_IN : 0);
     uint32_t ready = (s->so_error ? BW_ERR : 0) | (t->fin_queued && tcp_draining(t) ? 0 : BW_DRAINED);
+    if (unlikely(t->peek_least) && read_is_whole(t))
+        ready |= BW_WHOLE;
     int rcv_done = t->fin_received || (s->flags & SOCK_SHUT_RD), snd_done = (s->flags & SOCK_SHUT_WR) != 0;
     if (unlikely(t->urg_data & URG_VALID)) /* a reset takes it from nobody */
         ready |= BW_PRI;
