@@ -28,7 +28,7 @@ static void drive(struct host *h)
     struct pollfd polls[1 + HOST_NETDEVS];
     int n = 1;
     int64_t until = NEVER;
-    h->sleep_until = AWAKE;
+    role_background(h);
     h->stats.background_bursts++;
     host_tick(h);
     int busy = burst(h, 1) == MORE;
@@ -38,11 +38,10 @@ static void drive(struct host *h)
         return;
     }
     h->thread_asleep = 1;
-    h->sleep_until = until;
-    h->sleep_full = h->full;
+    role_sleeps(h, until);
     sleep_until(h, polls, n, until);
-    if (h->role == ROLE_BACKGROUND && monotonic() - h->call_at < NAP_NS)
-        h->role = ROLE_NOBODY; /* a program that polls moves its frames itself: stand by */
+    if (monotonic() - h->call_at < NAP_NS)
+        role_stand_by(h); /* a program that polls moves its frames itself */
 }
 
 enum { NAP_MOST_NS = 4 * NAP_NS };
@@ -87,7 +86,7 @@ static void stand_by(struct host *h, int *quiet)
     if (h->role == ROLE_KEPT && (same || h->thread_urgent))
         role_lapse(h);
     if (h->role == ROLE_NOBODY && (same || h->thread_urgent)) {
-        h->role = ROLE_BACKGROUND;
+        role_background(h);
         h->thread_urgent = 0;
         h->stats.background_takeovers++;
         *quiet = 0;
@@ -103,7 +102,7 @@ static void *background(void *arg)
     host_lock(h);
     while (!h->thread_stops) {
         if (h->bound)
-            h->role = ROLE_BACKGROUND;
+            role_background(h);
         for (; h->release; h->release &= h->release - 1)
             release_netdev(h, __builtin_ctz(h->release));
         if (h->role == ROLE_BACKGROUND)
@@ -127,6 +126,12 @@ void thread_kick(struct host *h)
     event_write(h->thread_fd);
 }
 
+void thread_hurry(struct host *h)
+{
+    h->thread_urgent = 1;
+    thread_kick(h);
+}
+
 int thread_start(struct host *h)
 {
     sigset_t old;
@@ -145,7 +150,7 @@ int thread_start(struct host *h)
     if (rc)
         return -rc;
     h->thread_runs = 1;
-    h->role = ROLE_BACKGROUND; /* it drives until somebody waits */
+    role_background(h); /* until somebody waits */
     pthread_setname_np(h->thread, "barewire");
     return 0;
 }

@@ -52,10 +52,8 @@ int host_drain(struct host *h, int64_t linger_ns)
         linger_ns = 0;
     }
     host_lock(h);
-    if (!h->bound && !h->virtual_time) { /* whoever drove has been told that its sockets are gone */
-        h->role = ROLE_CALL;
-        h->sleep_until = AWAKE;
-    }
+    if (!h->bound && !h->virtual_time)
+        role_drain(h); /* whoever drove has been told that its sockets are gone */
     int64_t start = monotonic(), end = start + linger_ns;
     rc = 0;
     while (!rc && !h->closed && bw_draining(h->st) && monotonic() < end)

@@ -122,24 +122,32 @@ struct host {
     uint32_t records_cap, records_touched, record_free; /* free list: index + 1, 0 ends it */
     uint32_t held;                                      /* handles that programs have */
 
+    /* role.c's: who drives (docs/driving.md) */
     enum role role;
-    struct waiter *driver; /* with ROLE_WAITER */
-    int64_t sleep_until;   /* when the sleeping driver wakes by itself, or AWAKE */
-    uint32_t sleep_full;   /* interfaces it waits for room on */
-    struct enlist *enlisted, **enlisted_tail;
+    struct waiter *driver;  /* with ROLE_WAITER */
+    int64_t sleep_until;    /* when the sleeping driver wakes by itself, or AWAKE */
+    uint32_t sleep_full;    /* interfaces it waits for room on */
     atomic_uint role_count; /* changes with each claim and release; read without the lock (see step_on) */
     atomic_int role_kept;   /* role is ROLE_KEPT; likewise */
-    atomic_uint epoch;      /* changes with each burst of a call; likewise */
-    int64_t call_at;        /* the last of them */
     pthread_t caller;       /* the thread that spun or waited last, ... */
     int64_t left_at;        /* ... until when, ... */
     int returns;            /* ... and how often in a row it was back at once */
-    int64_t burst_at;       /* the last burst of anybody */
 
+    /* waiter.c's: those who wait */
+    struct enlist *enlisted, **enlisted_tail;
+
+    /* pump.c's: when it was driven */
+    int64_t burst_at;  /* the last burst of anybody, ... */
+    int64_t call_at;   /* ... and of a call */
+    atomic_uint epoch; /* changes with each burst of a call; read without the lock */
+
+    /* background.c's */
     pthread_t thread;
-    int thread_runs, thread_stops, thread_asleep, thread_urgent;
-    int thread_fd;  /* eventfd */
-    int thread_cpu; /* it is pinned to; -1: any */
+    int thread_runs, thread_stops; /* close.c's, but for the start */
+    int thread_asleep;             /* deeper than a nap */
+    int thread_urgent;             /* frames lie there that nobody moves: it takes the role after no nap */
+    int thread_fd;                 /* eventfd */
+    int thread_cpu;                /* it is pinned to; -1: any */
 
     int work_fd, work_told;
     struct host_stats stats;
@@ -205,6 +213,12 @@ void role_returns(struct host *h);
 void role_leaves(struct host *h);
 /* Who kept it did not come back. */
 void role_lapse(struct host *h);
+/* The driver sleeps until then or is woken; AWAKE: it does not after all. */
+void role_sleeps(struct host *h, int64_t until);
+/* The background thread has it; it stands by again; a thread that drains a host has it, whoever had it. */
+void role_background(struct host *h);
+void role_stand_by(struct host *h);
+void role_drain(struct host *h);
 /* Gives it up: to a waiter that is present, at once; else nobody, and the background thread looks. */
 void role_release(struct host *h);
 /* The driver sleeps and must look again. */
@@ -212,7 +226,8 @@ void role_wake(struct host *h);
 
 /* ---- background.c -------------------------------------------------------------------------- */
 int thread_start(struct host *h);
-void thread_kick(struct host *h); /* locked */
+void thread_kick(struct host *h);  /* locked */
+void thread_hurry(struct host *h); /* locked: and takes the role at once if nobody has it */
 
 /* ---- calls.c ------------------------------------------------------------------------------- */
 struct record *record_find(struct host *h, const struct bw_sock *handle); /* locked; NULL: closed */

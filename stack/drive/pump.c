@@ -204,8 +204,7 @@ void host_leave(struct host *h)
     if (h->sleep_until != AWAKE && (looping || left_over(h) || bw_next_deadline(h->st) < h->sleep_until)) {
         role_wake(h);
     } else if (looping && role_is_idle(h) && h->thread_runs) {
-        h->thread_urgent = 1; /* no nap first: nothing else would move these frames */
-        thread_kick(h);
+        thread_hurry(h); /* no nap first: nothing else would move these frames */
     }
     host_unlock(h);
 }

@@ -110,6 +110,30 @@ void role_lapse(struct host *h)
     role_release(h);
 }
 
+void role_sleeps(struct host *h, int64_t until)
+{
+    h->sleep_until = until;
+    h->sleep_full = until == AWAKE ? 0 : h->full;
+}
+
+void role_background(struct host *h)
+{
+    h->role = ROLE_BACKGROUND;
+    h->sleep_until = AWAKE;
+}
+
+void role_stand_by(struct host *h)
+{
+    if (h->role == ROLE_BACKGROUND)
+        h->role = ROLE_NOBODY;
+}
+
+void role_drain(struct host *h)
+{
+    h->role = ROLE_CALL;
+    h->sleep_until = AWAKE;
+}
+
 void role_wake(struct host *h)
 {
     if (h->role == ROLE_WAITER)

@@ -230,8 +230,7 @@ static int arm(struct waiter *w, int *n, int64_t *until)
             continue; /* closed: its sockets are ready */
         if (role_is_mine(h, w)) {
             busy = arm_devices(h, 0, w->polls, n, &deadline);
-            h->sleep_until = busy ? AWAKE : deadline;
-            h->sleep_full = h->full;
+            role_sleeps(h, busy ? AWAKE : deadline);
             h->stats.driver_sleeps++;
         } else if (role_claim(h, ROLE_WAITER, w)) {
             busy = 1; /* it became free since we drove */

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from barewire.tools import bench
-from barewire.tools.bench import compare, engine, flood, programs, report, strangers
+from barewire.tools.bench import compare, engine, flood, programs, report, strangers, waiting
 from barewire.tools.bench.worker import Worker, WorkerError
 
 
@@ -110,6 +110,25 @@ def test_many_connections_echo_and_hold_little_memory():
     held, rate = engine.connection_memory(500)
     assert 0 < held < 2000, "bytes of an idle connection"
     assert rate > 0
+
+
+@pytest.mark.parametrize("name", waiting.TESTS)
+def test_a_look_at_many_sockets(name, monkeypatch):
+    monkeypatch.setattr(waiting, "COUNTS", (1, 20))
+    results = waiting.measure([name], 1, 0.01, print)
+    assert {r.direction for r in results} == {"1", "20"}
+    for result in results:
+        assert set(result.samples) == {"barewire", "kernel"}
+        assert all(0 < samples.median < 1e7 for samples in result.samples.values())
+
+
+def test_a_look_at_more_sockets_than_there_are_numbers(monkeypatch):
+    """epoll tells numbers, so each socket needs some; select of the kernel takes none above 1,023."""
+    monkeypatch.setattr(waiting.resource, "getrlimit", lambda _: (2_000, 2_000))
+    assert waiting.contenders("waiting_epoll", 1_000) == ["kernel"]
+    assert waiting.contenders("waiting_epoll", 5_000) == []
+    assert waiting.contenders("waiting_selector", 5_000) == ["barewire"]
+    assert waiting.contenders("waiting_select", 1_024) == ["barewire"]
 
 
 @pytest.mark.netns

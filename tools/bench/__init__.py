@@ -1,8 +1,9 @@
 """`barewire bench`: the same programs on barewire's sockets and the kernel's, side by side.
 
-And what the engine costs by itself, on the `pipe` device, and what comes through bad links. See
-compare.py for the rules of the comparison, programs.py for what is measured, engine.py for the
-engine, attacks.py, flood.py and strangers.py for hostile packets, goodput.py for the links.
+And what the engine costs by itself, on the `pipe` device, what looks at many sockets cost, and what comes
+through bad links. See compare.py for the rules of the comparison, programs.py for what is measured, engine.py
+for the engine, waiting.py for selectors, epoll and select, attacks.py, flood.py and strangers.py for hostile
+packets, goodput.py for the links.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import replace
 
 from .. import netns, signals
 from ..console import console
-from . import attacks, compare, devices, engine, flood, goodput, report, strangers
+from . import attacks, compare, devices, engine, flood, goodput, report, strangers, waiting
 from .worker import WorkerError
 
 QUICK, FULL = (3, 0.4), (9, 1.0)  # rounds, seconds each
@@ -25,6 +26,7 @@ NAMES = list(
             *(test.name for test in compare.TESTS),
             *devices.TESTS,
             *engine.TESTS,
+            *waiting.TESTS,
             *attacks.TESTS,
             *flood.TESTS,
             *strangers.TESTS,
@@ -37,6 +39,7 @@ QUICK_NAMES = [
     *dict.fromkeys(test.name for test in compare.TESTS),
     *(test.name for device in ("xdp", "packet") for test in devices.tests_of(device)),
     *engine.TESTS,
+    *waiting.TESTS,
     *attacks.TESTS,
     "goodput_sim",
     "fairness_sim",
@@ -96,6 +99,8 @@ def measure(
         results += devices.measure(wanted, options.rounds, options.seconds, progress)
     if wanted := [name for name in engine.TESTS if name in options.only]:
         results += engine.measure(wanted, options.rounds, options.seconds, progress)
+    if wanted := [name for name in waiting.TESTS if name in options.only]:
+        results += waiting.measure(wanted, options.rounds, options.seconds, progress)
     if wanted := [name for name in attacks.TESTS if name in options.only]:
         results += attacks.measure(wanted, options.rounds, options.seconds, progress)
     if wanted := [name for name in flood.TESTS if name in options.only]:
