@@ -65,7 +65,7 @@ def _call(name: str, socks: list[Any], polls: Any, chooses: Any) -> Iterator[Cal
 
 def cost(call: Callable[[], Any], seconds: float) -> float:
     """ns a call: the median of chunks."""
-    spent = []
+    spent: list[float] = []
     end = clock() + int(seconds * 1e9)
     while clock() < end or len(spent) < 3:
         began = clock()
