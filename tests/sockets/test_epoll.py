@@ -7,6 +7,7 @@ import os
 import select as _select
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -244,6 +245,11 @@ class Epoll(Network):
         second.register(one, self.select.EPOLLOUT)
         assert len(self.later(epoll)) == 1
         self.refused(lambda: epoll.register(one), errno.EEXIST)
+        epoll.close()
+        with suppress(
+            OSError
+        ):  # the number was both's: not to be closed again once it is another's
+            second.close()
 
     # ---- several threads ----
 
@@ -328,4 +334,4 @@ class TestBarewireEpoll(Barewire, Epoll):
 
     def test_a_foreign_descriptor_gives_the_kernels_object(self) -> None:
         with _select.epoll() as kernels:
-            assert isinstance(self.select.epoll.fromfd(kernels.fileno()), _select.epoll)
+            assert isinstance(self.select.epoll.fromfd(os.dup(kernels.fileno())), _select.epoll)
