@@ -66,6 +66,7 @@
 #include "tcp/in/tcp_input.c"
 #include "tcp/in/merge.c"
 #include "tcp/user/options.c"
+#include "tcp/in/error.c"
 #include "tcp/user/user.c"
 #include "tcp/user/ops.c"
 #include "sock.c"

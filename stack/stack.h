@@ -455,7 +455,7 @@ static inline int port_of_others(const struct bw_stack *st, uint16_t port)
 void ip_input(struct bw_stack *st, struct iface *in, uint8_t *l3, uint32_t len, const struct rx_frame *f,
               const uint8_t *src_mac, int l2_broadcast);
 /* A whole datagram for this host, to its protocol. */
-void ip_deliver(struct bw_stack *st, struct packet *pkt);
+void ip_demux(struct bw_stack *st, struct packet *pkt);
 /* Is ip one of ours (not tentative)? An address of 127.0.0.0/8 is. */
 int ip_is_ours(struct bw_stack *st, const uint8_t *ip);
 /* The path of every cached struct ip_path has to be found again. */

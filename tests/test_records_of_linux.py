@@ -104,7 +104,7 @@ SHOWN = {
         "Linux's tcp_probe_threshold": NUMBERS,
         "Linux's tcp_probe_interval": NUMBERS,
     },
-    "stack/tcp/user/options.c": {
+    "stack/tcp/in/error.c": {
         "As on Linux any error ends one": ANSWERS + "test_an_icmp_error_ends_an_attempt",
     },
     "stack/tcp/tcp_timer.c": {

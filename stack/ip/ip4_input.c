@@ -80,7 +80,7 @@ static int check_header(struct bw_stack *st, const struct iface *in, const uint8
     return -1;
 }
 
-void ip_deliver(struct bw_stack *st, struct packet *pkt)
+void ip_demux(struct bw_stack *st, struct packet *pkt)
 {
     switch (pkt->proto) {
     case IP_PROTO_TCP: tcp_input(st, pkt); break;
@@ -122,5 +122,5 @@ void ip_input(struct bw_stack *st, struct iface *in, uint8_t *l3, uint32_t len, 
     if (unlikely(get16(l3 + 6) & 0x3fff)) /* more fragments, or an offset */
         frag_input(st, &pkt);
     else
-        ip_deliver(st, &pkt);
+        ip_demux(st, &pkt);
 }

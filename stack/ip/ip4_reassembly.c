@@ -239,7 +239,7 @@ static void frag_packet(struct bw_stack *st, const struct datagram *d, uint32_t 
 }
 
 /* The whole datagram, with the first fragment's header, goes to its protocol. */
-static void frag_deliver(struct bw_stack *st, struct datagram *d, struct packet *pkt)
+static void frag_complete(struct bw_stack *st, struct datagram *d, struct packet *pkt)
 {
     int marked = d->marks & 1 << FRAG_ECN_CE;
     if (d->hlen + d->end > 65535) {
@@ -257,7 +257,7 @@ static void frag_deliver(struct bw_stack *st, struct datagram *d, struct packet 
     ip4_checksum(l3, d->hlen);
     frag_packet(st, d, d->end, pkt);
     count(st, COUNT_IP_REASSEMBLED);
-    ip_deliver(st, pkt);
+    ip_demux(st, pkt);
     tcp_flush_burst(st); /* nothing points into the datagram any more */
 }
 
@@ -290,7 +290,7 @@ void frag_input(struct bw_stack *st, struct packet *pkt)
         piece_insert(st, d, at, pkt, &f);
     if (!d->end || d->have < d->end)
         return;
-    frag_deliver(st, d, pkt);
+    frag_complete(st, d, pkt);
     frag_remove(st, d);
 }
 

@@ -242,7 +242,7 @@ void tcp_report(struct tcb *t, const struct tcp_seg *seg, struct delivery *d);
 void tcp_take_rtt(struct tcb *t, struct delivery *d);
 void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery *d);
 void tcp_window_from(struct tcb *t, const struct tcp_seg *seg);
-void tcp_deliver(struct tcb *t, struct tcp_seg *seg);
+void tcp_segment_text(struct tcb *t, struct tcp_seg *seg);
 void tcp_check_fin(struct tcb *t, const struct tcp_seg *seg);
 int tcp_trim(struct tcb *t, struct tcp_seg *seg);
 void tcp_saw_again(struct tcb *t, uint32_t start, uint32_t end);

@@ -62,6 +62,6 @@ int tcp_fast_path(struct tcb *t, struct tcp_seg *seg)
     if (t->ecn.mode)
         tcp_ecn_arrives(t, seg);
     if (seg->len)
-        tcp_deliver(t, seg);
+        tcp_segment_text(t, seg);
     return 1;
 }

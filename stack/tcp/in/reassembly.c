@@ -196,7 +196,7 @@ static void nothing_behind(struct tcb *t, uint32_t end)
 }
 
 /* seg lies inside the window (tcp_trim) and has payload. */
-void tcp_deliver(struct tcb *t, struct tcp_seg *seg)
+void tcp_segment_text(struct tcb *t, struct tcp_seg *seg)
 {
     struct bw_stack *st = t->base.st;
     if (t->state != BW_TCP_ESTABLISHED && t->state != BW_TCP_FIN_WAIT_1 && t->state != BW_TCP_FIN_WAIT_2 &&

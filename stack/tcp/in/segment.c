@@ -341,7 +341,7 @@ void tcp_on_connection(struct tcb *t, struct tcp_seg *seg)
     if (tcp_trim(t, seg))
         tcp_send_ack(t);
     if (seg->len)
-        tcp_deliver(t, seg);
+        tcp_segment_text(t, seg);
     if (t->base.kind != KIND_FREE && t->state != BW_TCP_CLOSED)
         tcp_check_fin(t, seg);
 }

@@ -83,7 +83,7 @@ static void accept_early(struct listener *l, struct tcb *t, struct tcp_seg *seg)
     tcp_trim(t, seg);
     t->syn_data_acked = seg->len != 0;
     if (seg->len)
-        tcp_deliver(t, seg);
+        tcp_segment_text(t, seg);
     count(t->base.st, COUNT_TCP_FASTOPEN_PASSIVE);
 }
 

@@ -278,7 +278,7 @@ void tcp_on_syn_sent(struct tcb *t, struct tcp_seg *seg)
         tcp_check_urg(t, seg);
     tcp_trim(t, seg);
     if (seg->len)
-        tcp_deliver(t, seg);
+        tcp_segment_text(t, seg);
     if (t->base.kind != KIND_FREE && t->state != BW_TCP_CLOSED)
         tcp_check_fin(t, seg);
 }

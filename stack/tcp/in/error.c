@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* Errors that come from the network: what an ICMP message or a lost interface does to a connection. */
+#include "../tcp.h"
+
+/* RFC 1191 and RFC 5927: only about data in flight, only smaller, and never below 552 (docs/rfc/1191.md). */
+static int path_mtu_shrank(struct tcb *t, uint32_t mtu)
+{
+    uint32_t believed = mtu < 552 ? 552 : mtu;
+    if (mtu < 68 || believed >= t->base.path.mtu)
+        return 0;
+    t->base.path.mtu = believed;
+    tcp_update_mss(t);
+    tcp_resend_all(t);
+    tcp_want_output(t);
+    return 1;
+}
+
+/* RFC 5461, RFC 1122 4.2.3.9: to a connection an error is a hint, and the quoted sequence number must be one
+ * in flight (RFC 5927 section 4.1). As on Linux any error ends one that a program opens, at once; a child that
+ * is still half open ends only where nobody is there (gone). */
+int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int gone, uint32_t mtu)
+{
+    struct bw_sock *s = flow_find(st, KIND_TCP, sent->src, get16(sent->l4), sent->dst, get16(sent->l4 + 2),
+                                  0);
+    if (!s) {
+        drop(st, DROP_ICMP_NOT_OURS, sent->l4_len);
+        return 0;
+    }
+    struct tcb *t = tcb_of(s);
+    uint32_t seq = get32(sent->l4 + 4);
+    int too_big = err == EMSGSIZE;
+    if (!seq_in(seq, t->snd_una, t->snd_nxt + (!too_big && t->snd_una == t->snd_nxt))) {
+        drop(st, DROP_ICMP_WINDOW, sent->l4_len);
+        return 0;
+    }
+    if (too_big) { /* all that we send says "don't fragment" */
+        int news = (sent->l3[6] & 0x40) && path_mtu_shrank(t, mtu);
+        if (!news)
+            drop(st, DROP_ICMP_UNHEARD, sent->l4_len);
+        return news;
+    }
+    int half_open = t->listener && !t->was_connected, given = tcp_is_early(t) && s->flags & SOCK_OPEN;
+    if ((t->state != BW_TCP_SYN_SENT && t->state != BW_TCP_SYN_RCVD) || given) {
+        s->soft_error = err;
+    } else if (!half_open || gone) {
+        tcp_drop(t, err);
+    } else {
+        drop(st, DROP_ICMP_UNHEARD, sent->l4_len);
+        return 0;
+    }
+    return 1;
+}
+
+void tcp_if_down(struct bw_stack *st, uint32_t ifindex, int err)
+{
+    for (uint32_t i = 0; i < st->slab_touched; i++) {
+        struct bw_sock *s = sock_at(st, i);
+        if (s->kind == KIND_TCP && tcb_of(s)->state != BW_TCP_CLOSED && s->path.ifindex == ifindex)
+            tcp_drop(tcb_of(s), tcb_of(s)->listener ? 0 : err);
+    }
+}
