@@ -27,6 +27,7 @@ BESIDE_THE_KERNEL = (
     "tests/netns/",
     "tests/nic_drivers/test_raw_claims.py",
     "tests/sockets/test_arguments.py",
+    "tests/sockets/test_epoll.py",
     "tests/sockets/test_reuse.py",
 )
 COMPARED = (
@@ -37,6 +38,7 @@ NO_STATEMENT = {"README.md": ("Python 3.11 or later, Linux",)}
 WANTED = "name a test that plays it to the kernel too: in the row or paragraph, or in SHOWN"
 ARGUMENTS = "tests/sockets/test_arguments.py::test_same"
 RAW = "tests/nic_drivers/test_raw_claims.py::"
+EPOLL = "tests/sockets/test_epoll.py::Epoll::"
 TIME_LIMITS = "tests/sockets/test_time_limits.py::"
 REUSE = "tests/sockets/test_reuse.py::test_who_may_share_a_name"
 URGENT = "tests/sockets/test_urgent.py::"
@@ -127,8 +129,9 @@ SHOWN = {
         "of its variance term, as Linux": LINUX + "test_round_trips_and_time_outs",
         "an MSL of 30 s, as Linux": HANDSHAKE + "test_time_wait_lasts_a_minute",
         "Linux's tcp_max_reordering": NUMBERS,
-        "Linux's tcpi_reordering": LINUX + "test_the_degree_of_reordering",
     },
+    "stack/tcp/tcb.h": {"Linux's tcpi_reordering": LINUX + "test_the_degree_of_reordering"},
+    "stack/drive/poller.c": {"As Linux: ERR and HUP": EPOLL + "test_exclusive"},
     "stack/tcp/in/reassembly.c": {
         "Quick ACKs, as Linux does": HANDSHAKE + "test_what_came_before_makes_acks_quick",
         "After SHUT_RD alone it may be, as on Linux": ANSWERS + "test_half_a_shutdown_reads",
@@ -214,7 +217,6 @@ SHOWN = {
         "::test_the_first_write_tells_of_a_refusal",
     },
     "sockets_api/_stack.py": {
-        "as Linux's tcp_ecn": AGREED_ON,
         "as Linux's netlink": IP + "test_errors_of_routes_and_addresses",
     },
     "l2/neighbour.py": {"by hearsay (as Linux)": NUMBERS},

@@ -16,6 +16,8 @@ from tests.sockets.kit import PATIENCE, SHORT, Barewire, Kernel, Network, backgr
 
 
 class Epoll(Network):
+    DATAGRAMS_SENT_ARE_EDGES: bool
+
     @pytest.fixture
     def epoll(self) -> Iterator[Any]:
         with self.select.epoll() as epoll:
@@ -63,6 +65,15 @@ class Epoll(Network):
         while sent:
             sent -= len(other.recv(1 << 20))
         assert self.later(epoll) == [(one.fileno(), self.select.EPOLLOUT)]
+
+    def test_edge_of_datagrams_sent(self, epoll: Any) -> None:
+        one, other = self.datagram(), self.datagram()
+        epoll.register(one, self.select.EPOLLOUT | self.select.EPOLLET)
+        assert len(self.later(epoll)) == 1
+        one.sendto(b"x", other.getsockname())
+        assert other.recv(9) == b"x"
+        told = epoll.poll(PATIENCE if self.DATAGRAMS_SENT_ARE_EDGES else SHORT)
+        assert bool(told) == self.DATAGRAMS_SENT_ARE_EDGES
 
     def test_edge_of_accepting(self, epoll: Any) -> None:
         listener = self.listener()
@@ -296,10 +307,12 @@ class Epoll(Network):
 
 
 class TestKernelEpoll(Kernel, Epoll):
-    pass
+    DATAGRAMS_SENT_ARE_EDGES = True
 
 
 class TestBarewireEpoll(Barewire, Epoll):
+    DATAGRAMS_SENT_ARE_EDGES = False
+
     def test_a_wait_takes_no_number_that_was_just_closed(self) -> None:
         """The descriptor that a thread needs to wait is far from those that a program counts."""
         with self.select.epoll() as epoll:
