@@ -146,7 +146,7 @@ sanitize: $(SANITIZED)/installed
 
 # Each harness (fuzz/*/NAME_fuzz.c) begins with the tree's corpus and leaves what it finds in .fuzz/NAME; an
 # input that fails is .fuzz/NAME-crash-*, and `.fuzz/NAME_fuzz INPUT` fails again. The engine gets so many
-# seconds, each harness of drivers a fifth of them.
+# seconds, each harness of drivers a tenth of them.
 FUZZ_SECONDS ?= 600
 FUZZ := .fuzz
 FUZZERS := $(patsubst %_fuzz.c,%,$(notdir $(wildcard fuzz/*/*_fuzz.c)))
@@ -164,7 +164,7 @@ $(FUZZ)/%_covered: $(VENV)/fuzz-coverage $(shell find fuzz stack l2 nic_drivers 
 
 fuzz: $(FUZZERS:%=$(FUZZ)/%_fuzz)
 	for name in $(FUZZERS); do \
-		part=5; test $$name != engine || part=1; mkdir -p $(FUZZ)/$$name; \
+		part=10; test $$name != engine || part=1; mkdir -p $(FUZZ)/$$name; \
 		echo "== $$name: $$(($(FUZZ_SECONDS) / part)) s"; \
 		UBSAN_OPTIONS=print_stacktrace=1 $(FUZZ)/$${name}_fuzz -max_total_time=$$(($(FUZZ_SECONDS) / part)) \
 			-max_len=1000 -verbosity=0 -print_final_stats=1 -artifact_prefix=$(FUZZ)/$$name- \

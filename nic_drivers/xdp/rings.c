@@ -62,15 +62,15 @@ static int only_pseudo_sum(const uint8_t *p, uint32_t len)
 /* One piece more of the n-th frame of a burst; a frame of one piece is lent where it lies. */
 static void add_piece(struct xdp *x, struct rx_frame *f, int n, const struct xdp_desc *d, int more)
 {
-    uint8_t *data = x->umem + d->addr, *joined = x->joined + (size_t)n * x->room;
+    uint8_t *data = x->umem + d->addr;
     if (!f->len && !more) {
         f->data = data;
         f->len = d->len;
         return;
     }
-    f->data = joined;
+    f->data = x->joined + (size_t)n * x->room;
     if (f->len + d->len <= x->room)
-        memcpy(joined + f->len, data, d->len);
+        memcpy(f->data + f->len, data, d->len);
     f->len += d->len; /* too long: dropped by who counts */
 }
 

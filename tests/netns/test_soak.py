@@ -30,7 +30,7 @@ WARM = 3  # rounds, in which everything has been needed once
 CACHES = 8 << 20  # bytes that the process may grow by until it has settled,
 FEW = 20  # rounds: the first are looked behind one by one, later ones by so many
 SETTLED = 12_000  # after so many rounds,
-STRAY = 256 << 10  # and how much more it may have ever after
+STRAY = 1 << 20  # and how much more it may have ever after: 16 bytes a round are more
 DATA = pattern(200_000)
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: an end by a reset
 
