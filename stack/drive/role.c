@@ -13,7 +13,7 @@
 #include "host.h"
 
 enum { KEEP_AFTER = 4 }; /* returns at once, in a row */
-#define AT_ONCE_NS 50000ll
+#define AT_ONCE_NS 200000ll
 
 static void changed(struct host *h)
 {
