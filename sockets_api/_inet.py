@@ -14,6 +14,7 @@ import threading
 import warnings
 from operator import index
 from typing import Any
+from weakref import ref
 
 from barewire.stack import ffi, lib
 
@@ -49,6 +50,11 @@ def _engine_type(type: int, proto: int) -> int:
     return kind
 
 
+def _nonblocking(timeout: float | None) -> int:
+    """O_NONBLOCK for C: set with every timeout, as CPython does; whether calls wait is another question."""
+    return 0 if timeout is None else 1 if timeout else int(lib.BW_NEVER_WAITS)
+
+
 class SocketMeta(type):
     """Lets isinstance(x, socket) hold for the kernel's sockets too, which socket() may return."""
 
@@ -70,28 +76,25 @@ class socket(Transfer, metaclass=SocketMeta):
     all methods are those of socket.socket in the standard library, and so are their errors.
     """
 
-    __slots__ = ("__weakref__", "_closed", "_fileno", "_io_refs", "_proto")
+    __slots__ = ("__weakref__", "_closed", "_io_refs", "_lost")
 
-    _proto: int
     _closed: bool  # by the user; makefile() objects may still hold it
     _io_refs: int
-    _fileno: int  # -1: not made yet
+    _lost: bool  # its number was closed, by another
 
     def __new__(
         cls, family: int = -1, type: int = -1, proto: int = -1, fileno: Any = None, *,
         stack: Any = None,
     ) -> Any:  # fmt: skip
-        ours = (
-            family in (-1, _std.AF_INET) if fileno is None else _registry.kept(fileno) is not None
-        )
-        if not ours and cls is socket:
-            if fileno is not None and _registry.find(fileno):
-                raise OSError(errno.EOPNOTSUPP, "a barewire socket cannot be shared by two objects")
-            if family != _std.AF_INET6 or fileno is not None:
-                return _kernel_socket(family, type, proto, fileno)
-        if fileno is not None and not ours:
+        if fileno is None:
+            ours = family in (-1, _std.AF_INET)
+        else:
+            ours = isinstance(fileno, int) and _registry.copied(fileno) is not None
+        if ours and fileno is not None and any(base.__module__ == "ssl" for base in cls.__mro__):
             _guard.tell(_guard.TLS)
             raise OSError(errno.EOPNOTSUPP, "a barewire socket cannot move into a subclass (TLS)")
+        if not ours and cls is socket and (family != _std.AF_INET6 or fileno is not None):
+            return _kernel_socket(family, type, proto, fileno)
         if not ours:
             raise error(-errno.EAFNOSUPPORT)
         self = object.__new__(cls)
@@ -103,7 +106,7 @@ class socket(Transfer, metaclass=SocketMeta):
         stack: Any = None,
     ) -> None:  # fmt: skip
         if fileno is not None:
-            self._move_from(_registry.release(fileno))
+            self._take(fileno)
             return
         type, proto = STREAM if type == -1 else index(type), 0 if proto == -1 else index(proto)
         kind = _engine_type(type, proto)
@@ -114,26 +117,28 @@ class socket(Transfer, metaclass=SocketMeta):
 
     def _empty(self) -> None:
         self._host = self._sock = NULL
-        self._closed, self._io_refs, self._fileno = False, 0, -1
+        self._closed, self._io_refs, self._fileno, self._shared = False, 0, -1, False
+        self._lost = False
 
     def _live(self, stack: Any, handle: Any, kind: int, proto: int) -> None:
         self._stack, self._host = stack, stack.host
         self._sock, self._type, self._proto = handle, kind, proto
         self._timeout = _timeout.getdefaulttimeout()
         self._spin = 0 if self._timeout == 0 else stack.spin_ns
+        if self._timeout is not None:
+            lib.host_set_nonblocking(self._host, handle, _nonblocking(self._timeout))
         self._retie()
 
-    def _move_from(self, other: socket) -> None:
-        """Takes over another object's connection; that object is then closed."""
-        self._live(other._stack, other._sock, other._type, other._proto)
-        self._timeout, self._spin = other._timeout, other._spin
-        self._fileno = other._fileno
-        other._host = other._sock = NULL
-        other._closed, other._fileno = True, -1
-        self._retie()
-        other._tie()
-        if self._fileno >= 0:
-            _registry.remember(self._fileno, self)
+    def _take(self, fd: int) -> None:
+        """What the number stands for is this object's too from now on."""
+        named = _registry.named(fd)
+        if named is None:
+            raise error(-errno.EBADF)
+        if named.objects():
+            named.share()
+        self._fileno, self._shared = fd, named.is_shared
+        named.users.append(ref(self))
+        self._live(named._stack, named._sock, named._type, named._proto)
 
     # ---- opening and closing -----------------------------------------------------------------
 
@@ -172,7 +177,7 @@ class socket(Transfer, metaclass=SocketMeta):
 
     def _connect(self, addr: Any) -> int:
         answer: int = lib.host_connect(self._host, self._sock, addr)
-        pending = answer == -errno.EINPROGRESS and self._timeout != 0
+        pending = answer == -errno.EINPROGRESS and self._blocks()
         if not pending and not (answer == -errno.EALREADY and self._timeout is None):
             return answer
         until = _waiting.deadline(self._stack, self._limit(OUT))
@@ -223,16 +228,25 @@ class socket(Transfer, metaclass=SocketMeta):
         self, _close: Any = lib.host_sock_close, _forget: Any = _registry.forget
     ) -> None:
         # Uses no globals: it may run while the interpreter ends.
+        if self._lost:
+            self._lost, self._fileno = False, -1
+            raise OSError(self._EBADF, "Bad file descriptor")
         host, handle = self._host, self._sock
         self._host = self._sock = self._NULL  # the stack may go before this object does
         self._tie()
         if self._fileno >= 0:
-            _forget(self._fileno, self)
+            _forget(self._fileno, handle)
             self._fileno = -1
         if handle:
             _close(host, handle)
 
-    _NULL = NULL
+    _NULL, _EBADF = NULL, errno.EBADF
+
+    def _lose(self) -> None:
+        """The number was closed, by another object or by number: close() will say so."""
+        self._host = self._sock = self._NULL
+        self._tie()
+        self._lost = True
 
     def _decref_socketios(self) -> None:
         if self._io_refs > 0:
@@ -253,24 +267,27 @@ class socket(Transfer, metaclass=SocketMeta):
         socket(fileno=number) takes it over, barewire.socket.close(number) closes it. -1 if closed.
         """
         fd = self.fileno()
-        if fd >= 0:
-            keeper = object.__new__(socket)
-            keeper._empty()
-            keeper._move_from(self)
-            _registry.keep(fd, keeper)
-        self._closed = True
+        self._host = self._sock = NULL
+        self._tie()
+        self._closed, self._fileno = True, -1
         return fd
 
     def dup(self) -> socket:
-        """Not supported: a connection belongs to one object. OSError EOPNOTSUPP."""
-        raise OSError(errno.EOPNOTSUPP, "a barewire socket cannot be duplicated")
+        """Another object of the same open description, with a number of its own: the socket is closed with
+        the last of them. O_NONBLOCK is theirs together, the timeout each object's."""
+        fd = _registry.duplicate(self)
+        self._share()
+        made = self.__class__(self.family, self.type, self.proto, fileno=fd)
+        made.settimeout(self.gettimeout())
+        return made
 
     # ---- what it is --------------------------------------------------------------------------
 
     def fileno(self) -> int:
         """A descriptor that foreign select, poll and epoll can wait on; -1 if closed.
 
-        It shows readiness only: reading and writing it directly has no meaning.
+        It shows readiness only. Foreign code that reads or writes it resets the connection (ECONNABORTED),
+        and a log line of `barewire` says so.
         """
         if self._fileno < 0 and self._sock:
             self._fileno = check(lib.host_sock_fileno(self._host, self._sock))
@@ -312,7 +329,9 @@ class socket(Transfer, metaclass=SocketMeta):
         """Seconds a call may block; None: without end, 0: not at all."""
         seconds = _timeout.seconds_of(value)
         self._timeout = seconds
-        check(lib.host_readiness(self._host, self._sock))  # EBADF once closed
+        check(
+            lib.host_set_nonblocking(self._host, self._sock, _nonblocking(seconds))
+        )  # EBADF once closed
         self._spin = 0 if seconds == 0 else self._stack.spin_ns
         self._retie()
 

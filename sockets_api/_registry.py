@@ -1,65 +1,160 @@
 """Which descriptor numbers are ours.
 
 A barewire socket lives in a stack, not in the kernel's table of files; the number its fileno()
-gives stands for it, until the program closes the number. Here is the way back from the number to the
-socket, for select and friends, and the keeper of sockets that were detach()ed and live on under their
-number alone.
+gives stands for a handle of C's, until the program closes the number. Here is the way back from the number,
+for select and friends, for two objects on one number, and for sockets that were detach()ed and live on
+under their number alone.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import ref
 
-from barewire.stack import lib
+from barewire.stack import ffi, lib
 
+from ._errors import check, error
+from ._kernel import socket as _std
+from ._transfer import Transfer
 from ._waiting import Watched
 
-_by_fileno: WeakValueDictionary[int, Any] = WeakValueDictionary()
-_detached: dict[int, Any] = {}
+
+class Named(Transfer):
+    """What a number stands for: a handle, and the objects that use it. `is_shared`: its open description
+    has other handles, or had. It stands in their place where there is none."""
+
+    __slots__ = ("is_shared", "users")
+
+    def __init__(self, stack: Any, handle: Any, type: int, proto: int) -> None:
+        self._stack, self._host, self._sock = stack, stack.host, handle
+        self._type, self._proto = type, proto
+        self._timeout, self._spin, self._shared = None, 0, True
+        self.users: list[ref[Any]] = []
+        self.is_shared = False
+        self._retie()
+
+    def objects(self) -> list[Any]:
+        """Those that use it now."""
+        found = [sock for user in self.users if (sock := user()) is not None]
+        return [sock for sock in found if sock._sock == self._sock]
+
+    def share(self) -> None:
+        """Its objects no longer know by themselves whether calls block."""
+        self.is_shared = True
+        for sock in self.objects():
+            sock._share()
+
+    def close(self) -> None:
+        """The number is closed: all its objects have lost their socket."""
+        for sock in self.objects():
+            sock._lose()
+        lib.host_sock_close(self._host, self._sock)
+        self._host = self._sock = ffi.NULL
+        self._tie()
+
+
+_by_number: dict[int, Named] = {}
 
 
 def remember(fd: int, sock: Any) -> None:
     """The number is this socket's."""
-    _by_fileno[fd] = sock
+    named = Named(sock._stack, sock._sock, sock._type, sock._proto)
+    named.users.append(ref(sock))
+    named.is_shared = sock._shared
+    _enter(fd, named)
+
+
+def _enter(fd: int, named: Named) -> None:
+    before = _by_number.get(fd)
+    _by_number[fd] = named
+    if before is not None:
+        _end(before)
+
+
+def _end(named: Named) -> None:
+    """The program has closed its number: what lived under that alone ends with it."""
+    if not named.objects():
+        named.close()
+
+
+def named(fd: int) -> Named | None:
+    """What a number stands for; None: for nothing of ours, or it was closed and is used again."""
+    found = _by_number.get(fd)
+    if found is None or lib.host_sock_has_fileno(found._host, found._sock, fd):
+        return found
+    del _by_number[fd]
+    _end(found)
+    return None
 
 
 def find(fd: int) -> Any:
-    """The socket that a number stands for; None: it stands for none, or was closed and is used again."""
-    sock = _by_fileno.get(fd)
-    if sock is None or lib.host_sock_has_fileno(sock._host, sock._sock, fd):
-        return sock
-    forget(fd, sock)
+    """The socket that a number stands for, an object of it if there is one; or None."""
+    found = named(fd)
+    return None if found is None else next(iter(found.objects()), found)
+
+
+def copied(fd: int) -> Named | None:
+    """As named(), and for a number that the program made of one of ours by dup(2) it is a handle more."""
+    found = named(fd)
+    if found is not None or not _by_number or not _may_be_ours(fd):
+        return found
+    handle = ffi.new("struct bw_sock **")
+    for one in list(_by_number.values()):
+        if lib.host_sock_dup(one._host, one._sock, fd, handle) == 0:
+            return _duplicated(fd, one, handle[0])
     return None
 
 
-def keep(fd: int, sock: Any) -> None:
-    """The socket lives on under its number alone."""
-    _detached[fd] = sock
+def _may_be_ours(fd: int) -> bool:
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            return False
+        kernel = _std.socket(fileno=fd)
+    except OSError:
+        return False
+    family = kernel.family
+    kernel.detach()
+    return bool(family == _std.AF_UNIX)
 
 
-def kept(fd: int) -> Any:
-    """The socket that lives on under this number; None: there is none. The one whose number the program has
-    closed ends with it."""
-    sock = _detached.get(fd)
-    if sock is None or lib.host_sock_has_fileno(sock._host, sock._sock, fd):
-        return sock
-    del _detached[fd]
-    sock._real_close()
-    return None
+def duplicate(sock: Any) -> int:
+    """A number more for the open description of a socket, or of what a number stands for."""
+    handle = ffi.new("struct bw_sock **")
+    check(lib.host_sock_dup(sock._host, sock._sock, -1, handle))
+    fd = int(lib.host_sock_fileno(sock._host, handle[0]))
+    if fd < 0:
+        lib.host_sock_close(sock._host, handle[0])
+        raise error(fd)
+    _duplicated(fd, sock, handle[0])
+    return fd
 
 
-def release(fd: int) -> Any:
-    """As kept(), and the number is the caller's."""
-    sock = kept(fd)
-    _detached.pop(fd, None)
-    return sock
+def _duplicated(fd: int, sock: Any, handle: Any) -> Named:
+    made = Named(sock._stack, handle, sock._type, sock._proto)
+    made.is_shared = True
+    _enter(fd, made)
+    return made
 
 
-def forget(fd: int, sock: Any, _by_fileno: Any = _by_fileno) -> None:
-    """Unless the number has become another socket's."""
-    if _by_fileno.get(fd) is sock:
-        del _by_fileno[fd]
+def forget(fd: int, handle: Any, _by_number: Any = _by_number) -> None:
+    """Unless the number has become another's."""
+    found = _by_number.get(fd)
+    if found is not None and found._sock == handle:
+        del _by_number[fd]
+        for sock in found.objects():
+            sock._lose()
+
+
+def close(fd: int) -> bool:
+    """Closes what the number stands for; False: nothing of ours."""
+    found = named(fd)
+    if found is None:
+        return False
+    del _by_number[fd]
+    found.close()
+    return True
 
 
 def watched(fd: int, events: int) -> Watched:

@@ -45,19 +45,45 @@ _calls = int(ffi.cast("uintptr_t", lib.host_direct_calls()))
 class Transfer(Direct):
     """What a socket needs to move bytes, and the methods that do."""
 
-    __slots__ = ("_host", "_sock", "_spin", "_stack", "_timeout", "_type")
+    __slots__ = (
+        "_fileno",
+        "_host",
+        "_proto",
+        "_shared",
+        "_sock",
+        "_spin",
+        "_stack",
+        "_timeout",
+        "_type",
+    )
 
     _stack: Any
     _host: Any  # struct host *
     _sock: Any  # the handle, struct bw_sock *; NULL once closed: C answers EBADF
     _type: int  # SOCK_STREAM or SOCK_DGRAM
+    _proto: int
+    _fileno: int  # -1: not made yet
+    _shared: bool  # its open description has other handles, or had, or its handle other objects
     _timeout: float | None  # seconds
     _spin: int  # ns a call may drive before it answers EAGAIN; 0 for non-blocking sockets
 
     def _retie(self) -> None:
         """Tells `_direct.c` what handle, spin and timeout are now."""
         host, sock = ffi.cast("uintptr_t", self._host), ffi.cast("uintptr_t", self._sock)
-        self._tie(_calls, int(host), int(sock), self._spin, self._timeout == 0)
+        self._tie(_calls, int(host), int(sock), self._spin, self._timeout == 0 and not self._shared)
+
+    def _share(self) -> None:
+        """Whether calls block is no longer this object's alone (O_NONBLOCK)."""
+        self._shared = True
+        self._retie()
+
+    def _blocks(self) -> bool:
+        """Whether a call may wait: as CPython's with a timeout, else as O_NONBLOCK says."""
+        if self._timeout:
+            return True
+        if self._shared or (self._timeout is None and self._fileno >= 0):
+            return bool(lib.host_nonblocking(self._host, self._sock) == 0)
+        return self._timeout is None
 
     # ---- waiting -----------------------------------------------------------------------------
 
@@ -71,7 +97,7 @@ class Transfer(Direct):
         has to catch one, and none is lost. What a signal handler raises comes through.
         """
         dontwait = self._timeout is None and flags & _std.MSG_DONTWAIT
-        if answer != EAGAIN or self._timeout == 0 or dontwait:
+        if answer != EAGAIN or dontwait or not self._blocks():
             if begun:
                 return OVER
             raise error(answer)
@@ -88,7 +114,7 @@ class Transfer(Direct):
 
     def _limit(self, events: int) -> float | None:
         """Seconds that a call may wait; SO_RCVTIMEO and SO_SNDTIMEO count on sockets that block."""
-        return self._timeout if self._timeout is not None else time_limit(self, bool(events & OUT))
+        return self._timeout or time_limit(self, bool(events & OUT))
 
     # ---- receiving ---------------------------------------------------------------------------
 
@@ -169,7 +195,7 @@ class Transfer(Direct):
     ) -> int:
         """Goes on after C answered so (NOT_ASKED: nothing yet) until bytes came; their number. `begun`:
         some came before for the same call; 0 for what ends it, an error waits for the next one."""
-        if answer == EAGAIN and self._timeout == 0:
+        if answer == EAGAIN and self._timeout == 0 and not self._shared:
             raise BlockingIOError(errno.EAGAIN, AGAIN_TEXT)  # what a program that spins hears most
         engine, events, until = BEGUN if begun else 0, IN, None
         if flags:

@@ -158,29 +158,23 @@ def socketpair(
 
 
 def fromfd(fd: int, family: int, type: int, proto: int = 0) -> Any:
-    """A socket of a duplicate of a kernel descriptor; barewire's: OSError EOPNOTSUPP."""
-    _refuse_ours(fd)
-    return _std.fromfd(fd, family, type, proto)
+    """A socket of a duplicate of a descriptor, the kernel's or one of barewire's."""
+    return socket(family, type, proto, dup(fd))
 
 
 def dup(fd: int) -> int:
-    """A duplicate of a kernel socket's descriptor; barewire's: OSError EOPNOTSUPP."""
-    _refuse_ours(fd)
-    return int(_std.dup(fd))
+    """A duplicate of a socket's descriptor, the kernel's or one of barewire's."""
+    named = _registry.copied(fd)
+    if named is None:
+        return int(_std.dup(fd))
+    named.share()
+    return _registry.duplicate(named)
 
 
 def close(fd: int) -> None:
     """Closes a socket by number: one of the kernel's, or a barewire socket."""
-    sock = _registry.release(fd) or _registry.find(fd)
-    if sock is None:
+    if not _registry.close(fd):
         _std.close(fd)
-    else:
-        sock._real_close()
-
-
-def _refuse_ours(fd: int) -> None:
-    if _registry.find(fd):
-        raise OSError(errno.EOPNOTSUPP, "a barewire socket cannot be duplicated")
 
 
 # ---- interfaces of the default stack -------------------------------------------------------------

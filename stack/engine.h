@@ -405,6 +405,8 @@ int bw_tcp_info(struct bw_sock *s, struct bw_tcp_info *out); /* -EOPNOTSUPP: not
 int64_t bw_queued_bytes(struct bw_sock *s, int which);       /* 0: to read (FIONREAD), 1: unsent or unacked */
 /* Orphans (closed by their user) that still have data or a FIN to deliver. */
 uint32_t bw_draining(const struct bw_stack *st);
+/* Resets the connection; the socket stays open, with this error, and so does one without a connection. */
+void bw_reset(struct bw_sock *s, int err);
 /* Resets every connection; used when the linger time is over. */
 void bw_abort_all(struct bw_stack *st);
 

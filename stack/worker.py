@@ -64,6 +64,7 @@ class ControlWorker:
         self._punt = ffi.new("struct bw_punt *", {"cls": NO_PUNT})
         self._data = ffi.new("uint8_t[]", MAX_PACKET)
         self._signals = ffi.new("struct held_signals *")
+        self._foreign = ffi.new("struct host_foreign_use *")
         self._timers_from = 0  # ns: no timer runs before
         self._failures = 0
         self._complained: dict[str, int] = {}  # ns of the last time, by what failed
@@ -140,6 +141,7 @@ class ControlWorker:
     def _turn(self) -> bool:
         """A bounded number of pieces of each kind; whether there were any."""
         worked = self._hear_of_interfaces()
+        worked |= self._hear_of_foreign_use()
         worked |= self._run_timers()
         worked |= self._run("congestion control", self._congestion.drain, TURN_REPORTS)
         for _ in range(TURN_PUNTS):
@@ -174,6 +176,26 @@ class ControlWorker:
             if unfinished >> index & 1:
                 self._run("a warning", self.plane.checksums_unfinished, index)
         return bool(gone or unfinished)
+
+    def _hear_of_foreign_use(self) -> bool:
+        """Connections that were reset because foreign code used their numbers."""
+        found = False
+        use = self._foreign
+        while lib.host_take_foreign_use(self._host, use):
+            found = True
+            what = (
+                f"{use.bytes} bytes were written into" if use.bytes else "something was read from"
+            )
+            where = tuple(
+                f"{from_ip16(bytes(ffi.buffer(end.ip)))}:{end.port}"
+                for end in (use.local, use.remote)
+            )
+            number = f"descriptor {use.number}" if use.number >= 0 else "a descriptor"
+            log.error(
+                "%s %s, which only shows what the socket %s to %s is ready for: it was reset",
+                what, number, *where,
+            )  # fmt: skip
+        return found
 
     def _deadline(self, plane: ControlPlane) -> int | None:
         deadline = plane.next_deadline()
@@ -274,4 +296,5 @@ class ControlWorker:
         self._sleep(fd, NEVER if deadline is None else max(0, deadline - self._now()))
 
     def _sleep(self, fd: int, ns: int) -> None:
-        lib.host_await_work(fd, ns)  # in C: what `select` is by now, nobody knows
+        watch = lib.host_watch_fd(self._host)
+        lib.host_await_work(fd, watch, ns)  # in C: what `select` is by now, nobody knows

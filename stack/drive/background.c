@@ -59,6 +59,23 @@ static int nap(struct host *h, unsigned role_count, unsigned epoch, long length)
            atomic_load_explicit(&h->epoch, memory_order_relaxed) == epoch;
 }
 
+/* Shorter while a pair says more than is true. */
+static long nap_length(struct host *h, long length)
+{
+    return atomic_load_explicit(&h->stale_some, memory_order_relaxed) ? (long)PAIR_LATE_NS : length;
+}
+
+static void settle(struct host *h)
+{
+    if (!atomic_load_explicit(&h->stale_some, memory_order_relaxed))
+        return;
+    host_lock(h);
+    host_tick(h);
+    if (h->now >= h->stale_at)
+        pairs_settle(h);
+    host_unlock(h);
+}
+
 /* Locked at entry and exit. */
 static void stand_by(struct host *h, int *quiet)
 {
@@ -73,9 +90,10 @@ static void stand_by(struct host *h, int *quiet)
         return;
     }
     host_unlock(h);
-    for (long length = NAP_NS; !nap(h, role_count, epoch, length);) {
+    for (long length = NAP_NS; !nap(h, role_count, epoch, nap_length(h, length));) {
         if (!atomic_load_explicit(&h->role_kept, memory_order_relaxed)) /* others wait for the next look */
             length = length < NAP_MOST_NS ? 2 * length : NAP_MOST_NS;
+        settle(h);
         role_count = atomic_load_explicit(&h->role_count, memory_order_relaxed);
         epoch = atomic_load_explicit(&h->epoch, memory_order_relaxed);
         *quiet = 0;

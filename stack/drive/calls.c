@@ -13,7 +13,7 @@ static struct bw_sock *handle_of(const struct host *h, const struct record *r)
     return (struct bw_sock *)(uintptr_t)((uint64_t)r->generation << 32 | (uint32_t)(r - h->records));
 }
 
-static struct record *record_held(struct host *h, const struct bw_sock *handle)
+struct record *record_held(struct host *h, const struct bw_sock *handle)
 {
     uint64_t bits = (uintptr_t)handle;
     uint32_t index = (uint32_t)bits;
@@ -23,12 +23,19 @@ static struct record *record_held(struct host *h, const struct bw_sock *handle)
     return r->held && r->generation == bits >> 32 ? r : NULL;
 }
 
+struct record *description_of(struct host *h, struct record *r)
+{
+    return r->of ? &h->records[r->of - 1] : r;
+}
+
 struct record *record_find(struct host *h, const struct bw_sock *handle)
 {
     struct record *r = record_held(h, handle);
+    r = r ? description_of(h, r) : NULL;
     return r && r->sock ? r : NULL;
 }
 
+/* A handle; with a socket the description of it too. */
 static struct record *record_new(struct host *h, struct bw_sock *s)
 {
     struct record *r;
@@ -44,11 +51,13 @@ static struct record *record_new(struct host *h, struct bw_sock *s)
         r->generation = 1; /* no handle is NULL */
     r->sock = s;
     r->interests = NULL;
-    r->user_fd = r->far_fd = r->own_fd = -1;
-    r->pair = 0;
-    r->held = 1;
+    r->number = r->far_fd = r->own_fd = -1;
+    r->pair = r->nonblocking = 0;
+    r->of = 0;
+    r->held = r->names = 1;
     h->held++;
-    *bw_sock_user(s) = r;
+    if (s)
+        *bw_sock_user(s) = r;
     return r;
 }
 
@@ -56,7 +65,7 @@ void record_close(struct host *h, struct record *r, int abort)
 {
     struct bw_sock *s = r->sock;
     interests_closed(r);
-    pair_close(r);
+    pair_close(h, r);
     bw_observe(s, 0);
     *bw_sock_user(s) = NULL;
     r->sock = NULL;
@@ -66,13 +75,25 @@ void record_close(struct host *h, struct record *r, int abort)
         bw_close(s);
 }
 
-/* The program gave its handle up. */
-static void record_release(struct host *h, struct record *r)
+static void record_free(struct host *h, struct record *r)
 {
-    r->held = 0;
-    h->held--;
     r->next_free = h->record_free;
     h->record_free = (uint32_t)(r - h->records) + 1;
+}
+
+/* The program gave its handle up. With the last one goes what it names. */
+static void record_release(struct host *h, struct record *r, int abort)
+{
+    struct record *d = description_of(h, r);
+    number_close(h, r);
+    r->held = 0;
+    h->held--;
+    if (!--d->names && d->sock)
+        record_close(h, d, abort);
+    if (!d->names)
+        record_free(h, d);
+    if (r != d)
+        record_free(h, r);
 }
 
 /* As host_enter, and looks the handle up. */
@@ -90,18 +111,26 @@ static int enter(struct host *h, const struct bw_sock *handle, struct bw_sock **
     return 0;
 }
 
-/* End of a call on this socket: what the program itself took or gave shows in its descriptor and to who waits. */
-static void done(struct host *h, const struct bw_sock *handle)
+/* End of a call on this socket: what the program itself took or gave shows in its descriptor and to who waits; where
+ * the call found nothing, at once. */
+static void done_with(struct host *h, const struct bw_sock *handle, int64_t answer)
 {
     struct record *r = record_find(h, handle);
-    if (r && (r->interests || r->user_fd >= 0)) {
+    if (r && (r->interests || r->own_fd >= 0)) {
         uint32_t ready = bw_readiness(r->sock), news = ready & ~r->seen;
         r->seen = ready;
         if (news)
             interests_notify(r, ready, news);
-        pair_update(r, ready);
+        pair_update(h, r, ready);
+        if (answer == -EAGAIN)
+            pair_settle(h, r);
     }
     host_leave(h);
+}
+
+static void done(struct host *h, const struct bw_sock *handle)
+{
+    done_with(h, handle, 0);
 }
 
 /* ---- opening, naming, closing ------------------------------------------------------------------ */
@@ -143,7 +172,7 @@ int host_accept(struct host *h, struct bw_sock *handle, struct bw_sock **out, st
     }
     if (!rc)
         rc = adopt(h, child, out);
-    done(h, handle);
+    done_with(h, handle, rc);
     return rc;
 }
 
@@ -195,7 +224,7 @@ static int close_late(struct host *h, const struct bw_sock *handle)
     host_lock(h);
     struct record *r = record_held(h, handle);
     if (r)
-        record_release(h, r);
+        record_release(h, r, 0);
     host_unlock_last(h);
     return r ? 0 : -EBADF;
 }
@@ -208,12 +237,33 @@ static int close_call(struct host *h, struct bw_sock *handle, int abort)
     if (rc)
         return rc;
     struct record *r = record_held(h, handle);
-    if (r && r->sock)
-        record_close(h, r, abort);
     if (r)
-        record_release(h, r);
+        record_release(h, r, abort);
     host_leave(h);
     return r ? 0 : -EBADF;
+}
+
+int host_sock_dup(struct host *h, struct bw_sock *handle, int number, struct bw_sock **out)
+{
+    int rc = host_enter(h);
+    if (rc)
+        return rc;
+    struct record *d = record_find(h, handle), *r = NULL;
+    if (!d)
+        rc = -EBADF;
+    else if (number >= 0 && !pair_has(d, number))
+        rc = -EINVAL;
+    else if (!(r = record_new(h, NULL)))
+        rc = -ENFILE;
+    if (r) {
+        r->names = 0;
+        r->of = (uint32_t)(d - h->records) + 1;
+        r->number = number;
+        d->names++;
+        *out = handle_of(h, r);
+    }
+    host_unlock(h);
+    return rc;
 }
 
 int host_sock_close(struct host *h, struct bw_sock *handle)
@@ -388,7 +438,7 @@ static int64_t transfer(struct host *h, struct bw_sock *handle, const struct tra
     if (h->closed)
         host_unlock(h);
     else
-        done(h, handle);
+        done_with(h, handle, answer);
     return answer;
 }
 

@@ -8,6 +8,8 @@
 static void close_sockets(struct host *h)
 {
     h->draining = 1;
+    for (uint32_t i = 0; i < h->records_touched; i++) /* before the pairs they are of */
+        number_close(h, &h->records[i]);
     for (uint32_t i = 0; i < h->records_touched; i++)
         if (h->records[i].sock)
             record_close(h, &h->records[i], 0);
@@ -84,7 +86,9 @@ void host_close_descriptors(struct host *h)
             close(h->thread_fd);
         if (h->work_fd >= 0)
             close(h->work_fd);
-        h->thread_fd = h->work_fd = -1;
+        if (h->watch_fd >= 0)
+            close(h->watch_fd);
+        h->thread_fd = h->work_fd = h->watch_fd = -1;
     }
     host_unlock(h);
 }

@@ -136,11 +136,11 @@ int host_work_fd(struct host *h)
     return rc;
 }
 
-void host_await_work(int fd, int64_t ns)
+void host_await_work(int fd, int watch_fd, int64_t ns)
 {
-    struct pollfd poll = {.fd = fd, .events = POLLIN};
+    struct pollfd polls[] = {{.fd = fd, .events = POLLIN}, {.fd = watch_fd, .events = POLLIN}};
     struct timespec ts = {ns / 1000000000, ns % 1000000000};
-    ppoll(&poll, 1, ns == NEVER ? NULL : &ts, NULL);
+    ppoll(polls, 2, ns == NEVER ? NULL : &ts, NULL);
 }
 
 uint32_t host_links_down(struct host *h)

@@ -74,9 +74,9 @@ int host_burst(struct host *h);
 /* Descriptor (eventfd) that is readable while work for Python may wait. Calls that wait leave it to whoever
  * reads this: host_punt_pop makes it unreadable when it finds nothing. */
 int host_work_fd(struct host *h);
-/* Sleeps until a copy of that descriptor is readable, or ns are over (INT64_MAX: never), or a signal comes. The
- * host may go meanwhile. */
-void host_await_work(int fd, int64_t ns);
+/* Sleeps until a copy of that descriptor is readable, or that of host_watch_fd, or ns are over (INT64_MAX: never),
+ * or a signal comes. The host may go meanwhile. */
+void host_await_work(int fd, int watch_fd, int64_t ns);
 int host_tell_work(struct host *h); /* makes it readable, for whoever drains it to look */
 /* Interfaces that are down now, for a while or because their device is gone, as bits 1 << index. */
 uint32_t host_links_down(struct host *h);
@@ -142,12 +142,31 @@ int host_readiness(struct host *h, struct bw_sock *s);
 int host_snapshot(struct host *h, struct bw_sock *s, struct bw_tcp_snapshot *out);
 int host_tcp_info(struct host *h, struct bw_sock *s, struct bw_tcp_info *out);
 int64_t host_queued_bytes(struct host *h, struct bw_sock *s, int which);
+/* Another handle of the same open description; the socket is closed with the last one. number: a descriptor of
+ * the socket's that the handle takes over (a copy that the program made), -1: none yet. -EBADF, -ENFILE,
+ * -EINVAL: the number is none. */
+int host_sock_dup(struct host *h, struct bw_sock *s, int number, struct bw_sock **out);
+/* O_NONBLOCK of the open description, which fcntl(2) on a number sets and shows too. 1, 0, -EBADF. */
+int host_nonblocking(struct host *h, struct bw_sock *s);
+/* on: 0, 1, or BW_NEVER_WAITS: calls of the program's do not wait either, as they do with a timeout. */
+int host_set_nonblocking(struct host *h, struct bw_sock *s, int on);
+enum { BW_NEVER_WAITS = 2 };
 /* A descriptor for foreign select/poll/epoll, made at the first call: one end of an AF_UNIX stream
  * pair that the driver keeps in step on changes (a byte in it: readable; full: not writable; shut:
- * HUP). It belongs to the socket and is closed with it. */
+ * HUP). It belongs to the handle and is closed with it. */
 int host_sock_fileno(struct host *h, struct bw_sock *s);
 /* 1: the number is that descriptor, and not one that came after the program closed it. */
 int host_sock_has_fileno(struct host *h, struct bw_sock *s, int fd);
+/* Foreign code that reads or writes a number gets no data, and its bytes go nowhere: the connection is reset with
+ * ECONNABORTED, so that both ends hear of it. One such a call. */
+struct host_foreign_use {
+    struct bw_addr local, remote;
+    int number;     /* the first that the description had, -1: it was closed */
+    uint32_t bytes; /* written; 0: something was read */
+};
+int host_take_foreign_use(struct host *h, struct host_foreign_use *out); /* 1: there was one */
+/* A descriptor that is readable while there may be one; -1: there is no number. */
+int host_watch_fd(struct host *h);
 
 /* ---- waiting: on any mix of sockets of any stacks, and of descriptors ---- */
 struct wait_item {

@@ -122,16 +122,19 @@ void signals_release(struct held_signals *s)
 
 enum { HIGH_FD = 512 };
 
-int event_open(void)
+int fd_high(int fd)
 {
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), high;
-    if (fd < 0)
-        return -errno;
-    high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
     if (high < 0)
         return fd;
     close(fd);
     return high;
+}
+
+int event_open(void)
+{
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return fd < 0 ? -errno : fd_high(fd);
 }
 
 void event_write(int fd)
@@ -207,6 +210,8 @@ static void release_engine(struct host *h)
         close(h->thread_fd);
     if (h->work_fd >= 0)
         close(h->work_fd);
+    if (h->watch_fd >= 0)
+        close(h->watch_fd);
     memory_unmap(&h->arena);
 }
 
@@ -226,7 +231,8 @@ int host_new(const struct host_config *cfg, struct host **out)
         return -ENOMEM;
     init_mutex(&h->turnstile);
     init_mutex(&h->mutex);
-    h->thread_fd = h->work_fd = -1;
+    h->thread_fd = h->work_fd = h->watch_fd = -1;
+    h->stale_at = NEVER;
     h->virtual_time = cfg->virtual_time;
     h->thread_cpu = cfg->cpu;
     h->virtual_now = cfg->engine.now;

@@ -23,10 +23,12 @@
 #define AWAKE INT64_MIN  /* host.sleep_until of a driver that is not asleep */
 #define NAP_NS 1000000ll /* stand-by naps, and sleeps where a device has no descriptor */
 #define SPIN_MAX_NS 1000000ll
-#define SIGNAL_GAP_NS 50000000ll /* see waiter.c */
+#define PAIR_LATE_NS (NAP_NS / 2) /* and a nap of as much */
+#define SIGNAL_GAP_NS 50000000ll  /* see waiter.c */
 
 enum {
     HOST_NETDEVS = 16,
+    HOST_FOREIGN = 16,   /* resets that wait to be logged */
     LOOPBACK = 1,        /* its interface index */
     BATCH_BURST = 64,    /* datagrams of a batch call that move under one hold of the lock */
     CALL_ROUNDS = 16,    /* bursts a call runs at most while its own frames loop back */
@@ -47,18 +49,27 @@ enum role {
     ROLE_KEPT /* nobody: a thread between calls that follow each other at once */
 };
 
-/* One socket of a program: what Python holds as `struct bw_sock *` is no address but the record's
- * index and generation, so that a handle used after close gives EBADF and nothing else. It is held
- * until the program closes the handle, also if host_close has closed the socket before. */
+/* A handle, and an open description. What Python holds as `struct bw_sock *` is no address but a record's index and
+ * generation, so that a handle used after close gives EBADF and nothing else. It is held until the program closes
+ * it, also if host_close has closed the socket before. The description of a socket is the record it was made with;
+ * a handle that host_sock_dup made is a record that names another one's description. The socket is closed with the
+ * last handle that names its description. */
 struct record {
-    struct bw_sock *sock;       /* NULL: closed */
+    struct bw_sock *sock;       /* of a description; NULL: closed */
     struct interest *interests; /* what waits for it (poller.h) */
     uint32_t seen;              /* with interests: readiness that they know of */
     uint32_t generation;
     uint32_t next_free;
-    int user_fd, far_fd, own_fd; /* the fileno pair, -1: none; far_fd is the same end as user_fd */
-    uint8_t pair;                /* PAIR_*: what the pair says now */
-    uint8_t held;                /* the program has the handle */
+    uint32_t of;         /* index + 1 of the record whose description this handle names, 0: its own */
+    uint32_t names;      /* of a description: handles that name it */
+    int number;          /* of a handle: the program's descriptor, -1: none yet */
+    int far_fd, own_fd;  /* of a description: its pair, -1: none; far_fd is the end that numbers are of */
+    uint32_t filler;     /* bytes of ours in own_fd that make the numbers not writable */
+    uint32_t stale_next; /* index + 1, of the host's list */
+    uint8_t pair;        /* PAIR_*: what the pair says now */
+    uint8_t stale;       /* it is in that list */
+    uint8_t nonblocking; /* O_NONBLOCK, without a pair */
+    uint8_t held;        /* the program has the handle */
 };
 
 /* A waiter's place in one host. */
@@ -149,6 +160,14 @@ struct host {
     int thread_fd;                 /* eventfd */
     int thread_cpu;                /* it is pinned to; -1: any */
 
+    uint32_t stale;                                /* records whose pair says more than is true, index + 1 */
+    int64_t stale_at;                              /* when they are to be true again; NEVER: there are none */
+    atomic_uint stale_some;                        /* 1: there are some; read without the lock */
+    struct host_foreign_use foreign[HOST_FOREIGN]; /* not told yet */
+    int foreign_len;
+    uint32_t pairs; /* that there are */
+    int watch_fd;   /* epoll of all own_fd: what others write into numbers; -1: there is no pair */
+
     int work_fd, work_told;
     struct host_stats stats;
 };
@@ -178,6 +197,7 @@ void block_all_signals(sigset_t *old);
 /* An eventfd, or -errno. Its number is high where the limit allows: it comes when a thread first waits, and must not
  * be one that the program has just closed and takes for closed. */
 int event_open(void);
+int fd_high(int fd); /* the same file under a high number, where the limit allows */
 void event_write(int fd);
 void event_drain(int fd);
 
@@ -230,7 +250,10 @@ void thread_kick(struct host *h);  /* locked */
 void thread_hurry(struct host *h); /* locked: and takes the role at once if nobody has it */
 
 /* ---- calls.c ------------------------------------------------------------------------------- */
-struct record *record_find(struct host *h, const struct bw_sock *handle); /* locked; NULL: closed */
+struct record *record_find(struct host *h,
+                           const struct bw_sock *handle); /* locked; its description; NULL: closed */
+struct record *record_held(struct host *h, const struct bw_sock *handle); /* locked; its own record */
+struct record *description_of(struct host *h, struct record *r);          /* locked */
 void record_close(struct host *h, struct record *r, int abort);           /* locked */
 
 /* ---- waiter.c, ready.c --------------------------------------------------------------------- */
@@ -241,7 +264,13 @@ void interests_closed(struct record *r); /* locked */
 void record_observe(struct record *r);   /* locked */
 
 /* ---- fileno.c: locked ---------------------------------------------------------------------- */
-void pair_update(struct record *r, uint32_t ready);
-void pair_close(struct record *r);
+/* The pair says from now on what the socket is ready for; that it is no longer readable or writable within
+ * PAIR_LATE_NS. */
+void pair_update(struct host *h, struct record *r, uint32_t ready);
+void pair_settle(struct host *h, struct record *r); /* now */
+void pairs_settle(struct host *h);                  /* all of them, now */
+void pair_close(struct host *h, struct record *r);
+int pair_has(const struct record *r, int number); /* 1: the number is of its pair */
+void number_close(struct host *h, struct record *r);
 
 #endif

@@ -120,6 +120,8 @@ enum moved burst(struct host *h, int on_thread)
     enum moved moved = QUIET;
     h->stats.bursts++;
     h->burst_at = h->now;
+    if (h->now >= h->stale_at)
+        pairs_settle(h);
     for (int i = LOOPBACK; i <= h->devs; i++) {
         struct netdev *dev = usable(h, i, on_thread);
         if (dev && dev->reclaim)
@@ -158,7 +160,7 @@ void publish(struct host *h)
         r->seen = ready;
         if (r->interests)
             interests_notify(r, ready, news);
-        pair_update(r, ready);
+        pair_update(h, r, ready);
     }
     if (bw_punt_pending(h->st))
         tell_work(h);
@@ -201,7 +203,10 @@ void host_leave(struct host *h)
         looping = burst(h, 0) == MORE && loops(h);
     }
     publish(h);
-    if (h->sleep_until != AWAKE && (looping || left_over(h) || bw_next_deadline(h->st) < h->sleep_until)) {
+    int64_t deadline = bw_next_deadline(h->st);
+    if (h->stale_at < deadline)
+        deadline = h->stale_at;
+    if (h->sleep_until != AWAKE && (looping || left_over(h) || deadline < h->sleep_until)) {
         role_wake(h);
     } else if (looping && role_is_idle(h) && h->thread_runs) {
         thread_hurry(h); /* no nap first: nothing else would move these frames */
@@ -217,6 +222,8 @@ int arm_devices(struct host *h, int on_thread, struct pollfd *polls, int *n, int
     const struct tx_frame *frames;
     if (engine < *deadline)
         *deadline = engine;
+    if (h->stale_at < *deadline)
+        *deadline = h->stale_at;
     for (int i = LOOPBACK; i <= h->devs; i++) {
         struct netdev *dev = usable(h, i, on_thread);
         if (!dev)

@@ -93,7 +93,7 @@ void interests_closed(struct record *r)
 
 void record_observe(struct record *r)
 {
-    bw_observe(r->sock, r->interests || r->user_fd >= 0);
+    bw_observe(r->sock, r->interests || r->own_fd >= 0);
 }
 
 /* What it waits for from now on; ready at once if the socket is. 1: the engine has something to send. */

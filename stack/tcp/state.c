@@ -89,15 +89,25 @@ uint32_t bw_draining(const struct bw_stack *st)
     return n;
 }
 
+void bw_reset(struct bw_sock *s, int err)
+{
+    if (s->kind != KIND_TCP || tcb_of(s)->state == BW_TCP_CLOSED) {
+        s->so_error = err;
+        sock_changed(s);
+        return;
+    }
+    /* Not where all was acknowledged: a reset might take from the peer what it has not read. */
+    if (tcb_of(s)->state != BW_TCP_TIME_WAIT && tcb_of(s)->state != BW_TCP_FIN_WAIT_2)
+        tcp_abort_rst(tcb_of(s));
+    tcp_drop(tcb_of(s), err);
+}
+
 void bw_abort_all(struct bw_stack *st)
 {
     for (uint32_t i = 0; i < st->slab_touched; i++) {
         struct bw_sock *s = sock_at(st, i);
         if (s->kind == KIND_TCP && tcb_of(s)->state != BW_TCP_CLOSED) {
-            /* Not where all was acknowledged: a reset might take from the peer what it has not read. */
-            if (tcb_of(s)->state != BW_TCP_TIME_WAIT && tcb_of(s)->state != BW_TCP_FIN_WAIT_2)
-                tcp_abort_rst(tcb_of(s));
-            tcp_drop(tcb_of(s), ECONNABORTED);
+            bw_reset(s, ECONNABORTED);
         }
     }
 }

@@ -76,6 +76,8 @@ class TestBatch(Barewire):
                 one.send_batch(numbered(5))
                 assert selector.select(20)
                 assert other.recv_batch(Batch(8, 8)) == 5
+                with pytest.raises(BlockingIOError):  # a foreign selector hears of it now
+                    other.recv_batch(Batch(8, 8))
                 assert not selector.select(0)
 
     def test_the_socket_is_closed_meanwhile(self) -> None:

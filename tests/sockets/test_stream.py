@@ -475,10 +475,6 @@ class TestBarewireStream(Barewire, Stream):
             assert one.getpeername() == other.getsockname()
 
     def test_not_ours_yet(self) -> None:
-        one, _ = self.pair()
-        with pytest.raises(OSError) as caught:
-            one.dup()
-        assert caught.value.errno == errno.EOPNOTSUPP
         with pytest.raises(OSError) as caught:
             self.socket.socket(self.socket.AF_INET6)
         assert caught.value.errno == errno.EAFNOSUPPORT
