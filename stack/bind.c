@@ -297,6 +297,19 @@ void bind_set_connected(struct bw_sock *s, int connected)
         bind_link(s, 0);
 }
 
+void bind_replace(struct bw_sock *s, struct bw_sock *by)
+{
+    if (!(s->flags & SOCK_BOUND))
+        return;
+    by->bind_next = s->bind_next;
+    by->bind_prev = s->bind_prev;
+    if (by->bind_next)
+        sock_of(by->st, by->bind_next)->bind_prev = sock_ref(by);
+    *(by->bind_prev ? &sock_of(by->st, by->bind_prev)->bind_next
+                    : bind_chain(by->st, kind_proto(by->kind), by->lport, 1)) = sock_ref(by);
+    s->flags &= ~(uint32_t)SOCK_BOUND;
+}
+
 void bind_again(struct bw_sock *s)
 {
     if (!(s->flags & SOCK_BOUND))

@@ -63,6 +63,7 @@
 #include "tcp/open/cookies.c"
 #include "tcp/in/fast_path.c"
 #include "tcp/in/segment.c"
+#include "tcp/time_wait.c"
 #include "tcp/in/tcp_input.c"
 #include "tcp/in/merge.c"
 #include "tcp/user/options.c"

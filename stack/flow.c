@@ -54,7 +54,8 @@ static struct bw_sock *chain_find(struct bw_stack *st, uint32_t h, enum sock_kin
     sock_ref_t next = st->flow_bucket[h & st->flow_mask];
     while (next) {
         struct bw_sock *s = sock_of(st, next);
-        if (s->lport == lport && s->rport == rport && s->zone == zone && s->kind == kind &&
+        if (s->lport == lport && s->rport == rport && s->zone == zone &&
+            (s->kind == kind || (s->kind == KIND_TIME_WAIT && kind == KIND_TCP)) &&
             ip_equal(s->raddr, raddr) && ip_equal(s->laddr, laddr))
             return s;
         next = s->flow_next;
@@ -95,6 +96,16 @@ void flow_add(struct bw_sock *s)
     bind_set_connected(s, 1);
     if (sock_ops_of(s)->flows_hold_port)
         s->st->port_flows[s->lport]++;
+}
+
+void flow_replace(struct bw_sock *s, struct bw_sock *by)
+{
+    sock_ref_t *at = flow_chain(s->st, s), ref = sock_ref(s);
+    while (*at != ref)
+        at = &sock_of(s->st, *at)->flow_next;
+    *at = sock_ref(by);
+    by->flow_next = s->flow_next;
+    s->flags &= ~(uint32_t)SOCK_CONNECTED;
 }
 
 void flow_del(struct bw_sock *s)

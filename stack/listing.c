@@ -10,6 +10,10 @@ static void describe(struct bw_sock *s, struct bw_sock_info *out)
                                  .ifindex = s->bound_if};
     bw_sockname(s, &out->local);
     bw_peername(s, &out->remote);
+    if (s->kind == KIND_TIME_WAIT) {
+        out->state = BW_TCP_TIME_WAIT;
+        return;
+    }
     if (s->kind == KIND_UDP)
         out->state = s->flags & SOCK_CONNECTED ? BW_TCP_ESTABLISHED : BW_TCP_CLOSED; /* so listings call it */
     else
@@ -23,15 +27,26 @@ static void describe(struct bw_sock *s, struct bw_sock_info *out)
     out->snd_queued = (uint32_t)bw_queued_bytes(s, 1);
 }
 
+/* Of the slab, then of the records of TIME-WAIT. NULL: it is free. */
+static struct bw_sock *listed(const struct bw_stack *st, uint32_t at)
+{
+    uint32_t max = st->cfg.max_socks;
+    struct bw_sock *s = at < max ? sock_at(st, at) : (struct bw_sock *)&st->tcp->time_waits.record[at - max];
+    return s->kind == KIND_FREE ? NULL : s;
+}
+
 int bw_list(struct bw_stack *st, uint32_t *from, struct bw_sock_info *out, int max)
 {
-    uint32_t id = *from, end = st->slab_touched;
+    uint32_t id = *from, socks = st->cfg.max_socks, all = socks + st->tcp->time_waits.touched;
+    if (id >= st->slab_touched && id < socks)
+        id = socks;
+    uint32_t end = id < socks ? st->slab_touched : all;
     int n = 0;
     if (id < end && end - id > BW_LIST_WALK)
         end = id + BW_LIST_WALK;
     for (; id < end && n < max; id++)
-        if (sock_at(st, id)->kind != KIND_FREE)
-            describe(sock_at(st, id), &out[n++]);
-    *from = id < st->slab_touched ? id : BW_LIST_END;
+        if (listed(st, id))
+            describe(listed(st, id), &out[n++]);
+    *from = id < all ? id : BW_LIST_END;
     return n;
 }

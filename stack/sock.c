@@ -13,20 +13,23 @@ union any_sock {
     struct udp_sock udp;
 };
 _Static_assert(sizeof(union any_sock) == sizeof(struct listener), "a slab entry holds every kind");
+_Static_assert(sizeof(struct listener) <= 1664, "an idle connection is as small as ARCHITECTURE.md says");
+
+/* Those in TIME-WAIT count, too. */
+uint32_t socks_all(const struct bw_stack *st)
+{
+    return st->socks_used + st->tcp->time_waits.used;
+}
 
 struct bw_sock *sock_alloc(struct bw_stack *st, enum sock_kind kind)
 {
+    if (socks_all(st) >= st->cfg.max_socks && !tcp_recycle_time_wait(st))
+        return NULL;
     uint32_t id = st->slab_free;
     if (id != CHUNK_NONE)
         st->slab_free = sock_at(st, id)->id;
-    else if (st->slab_touched < st->cfg.max_socks)
+    else
         id = st->slab_touched++;
-    else if (tcp_recycle_time_wait(st)) { /* takes the slot just freed */
-        id = st->slab_free;
-        st->slab_free = sock_at(st, id)->id;
-    } else {
-        return NULL;
-    }
     struct bw_sock *s = sock_at(st, id);
     memset(s, 0, sizeof(union any_sock));
     *s = (struct bw_sock){
@@ -64,7 +67,7 @@ void sock_free(struct bw_sock *s)
 /* ---- the kinds ------------------------------------------------------------------------------------------ */
 
 static const struct sock_ops *const kinds[] = {
-    [KIND_TCP] = &tcp_ops, [KIND_LISTENER] = &tcp_ops, [KIND_UDP] = &udp_ops};
+    [KIND_TCP] = &tcp_ops, [KIND_LISTENER] = &tcp_ops, [KIND_UDP] = &udp_ops, [KIND_TIME_WAIT] = &tcp_ops};
 
 const struct sock_ops *sock_ops_of(const struct bw_sock *s)
 {

@@ -5,7 +5,7 @@
 
 #include "engine.h"
 
-enum sock_kind { KIND_FREE = 0, KIND_TCP, KIND_LISTENER, KIND_UDP };
+enum sock_kind { KIND_FREE = 0, KIND_TCP, KIND_LISTENER, KIND_UDP, KIND_TIME_WAIT /* tcp/time_wait.h */ };
 
 /* What the sockets of a kind do. A call that a kind lacks is NULL, and answers EOPNOTSUPP. */
 struct sock_ops {

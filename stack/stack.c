@@ -74,6 +74,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     l->table = l->used;
     sock_ref_t *flow_bucket = part(l, flows * sizeof *flow_bucket, 64);
     uint8_t *slab = part(l, (size_t)cfg->max_socks * slab_size, 64);
+    struct time_wait *time_waits = part(l, cfg->max_socks * sizeof *time_waits, 64);
     l->table_end = l->used;
     uint16_t *refs = part(l, (chunks + smalls) * sizeof *refs, 64);
     uint32_t *free_chunks = part(l, chunks * sizeof *free_chunks, 64);
@@ -102,6 +103,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     st->frags = frags;
     frags->bytes = fragments;
     st->slab = slab;
+    tcp->time_waits.record = time_waits;
     st->slab_size = slab_size;
     st->chunks = (struct chunk_pool){.base = bytes,
                                      .small = small_bytes,
@@ -254,6 +256,8 @@ static void run_due(struct bw_stack *st)
     for (int turn = 0; turn < TIMER_TURN && (t = wheel_pop(&st->wheel, st->now)); turn++)
         if (t == &st->tcp->ooo_timer)
             tcp_ooo_expire(st);
+        else if (t == &st->tcp->time_waits.timer)
+            tcp_time_wait_expire(st);
         else
             tcp_timer_fired(st, t);
 }
@@ -280,11 +284,13 @@ int64_t bw_next_deadline(struct bw_stack *st)
 uint64_t bw_memory_used(const struct bw_stack *st, int what)
 {
     switch (what) {
-    case 0: return (uint64_t)st->socks_used * st->slab_size;
+    case 0:
+        return (uint64_t)st->socks_used * st->slab_size +
+               (uint64_t)st->tcp->time_waits.used * sizeof(struct time_wait);
     case 3: return st->tcp->orphans;
     case 1: return chunk_bytes(&st->chunks) - (st->fill_chunk != CHUNK_NONE ? CHUNK_SIZE : 0);
     case 4: return flow_longest(st);
     case 5: return st->wheel.count;
-    default: return st->socks_used;
+    default: return socks_all(st);
     }
 }

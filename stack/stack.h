@@ -216,9 +216,9 @@ struct bw_sock {
 
     uint8_t ttl, tos, mtu_discover, recverr;
     int linger;                  /* seconds, -1: off, -2: without end */
+    void *user;                  /* the driver's */
     uint32_t sndbuf, rcvbuf;     /* bounds in bytes */
     uint32_t group_place;        /* among the group's members */
-    void *user;                  /* the driver's */
     uint32_t rcvtimeo, sndtimeo; /* ms, 0: none, UINT32_MAX: no wait */
     int32_t priority;
     uint8_t timestamp; /* BW_TIMESTAMP_* */
@@ -391,6 +391,7 @@ uint64_t siphash(const uint8_t key[16], const void *data, uint32_t len);
 uint64_t hsiphash(const uint8_t key[16], const void *data, uint32_t len);
 
 /* ---- sockets (sock.c) ------------------------------------------------------------------------ */
+uint32_t socks_all(const struct bw_stack *st);                        /* at most max_socks */
 struct bw_sock *sock_alloc(struct bw_stack *st, enum sock_kind kind); /* NULL: max_socks reached */
 void sock_free(struct bw_sock *s);                                    /* out of all tables first */
 /* Readiness may have changed: list it if somebody watches. */
@@ -417,39 +418,7 @@ static inline void sock_arrived(struct bw_sock *s)
     sock_changed(s);
 }
 
-/* ---- flow table (flow.c): exact four-tuples, and bound ports ---------------------------------- */
-struct bw_sock *flow_find(struct bw_stack *st, enum sock_kind kind, const uint8_t *laddr, uint16_t lport,
-                          const uint8_t *raddr, uint16_t rport, uint32_t zone);
-/* The connection that a segment is of, or its TIME-WAIT. */
-struct bw_sock *flow_of(struct bw_stack *st, const struct packet *pkt, uint16_t lport, uint16_t rport);
-void flow_add(struct bw_sock *s);
-uint32_t flow_longest(const struct bw_stack *st); /* chain, walked: for tests */
-void flow_del(struct bw_sock *s);
-/* Best bound socket (listener or unconnected UDP) for a local address and port: an exact address
- * before the unspecified one. With SO_REUSEPORT siblings, the one the flow's hash chooses. */
-struct bw_sock *bind_find(struct bw_stack *st, enum sock_kind kind, const uint8_t *laddr, uint16_t lport,
-                          const uint8_t *raddr, uint16_t rport, uint32_t ifindex);
-/* First (prev NULL) or next socket of that kind bound to lport, for broadcasts and checks. Kinds
- * KIND_TCP and KIND_LISTENER are one protocol and found alike. */
-struct bw_sock *bind_each(struct bw_stack *st, enum sock_kind kind, uint16_t lport, struct bw_sock *prev);
-/* Checks for a conflict and enters the socket under s->laddr, lport (0: choose one by RFC 6056
- * without a peer). 0, -EADDRINUSE. */
-int bind_add(struct bw_sock *s, uint16_t lport);
-void bind_del(struct bw_sock *s);
-/* The socket's name, kind or options have changed since it was entered. */
-void bind_again(struct bw_sock *s);
-/* Does it, or one of its group, wait for packets of this kind? */
-int bind_waits(const struct bw_sock *s, enum sock_kind kind);
-/* Sets SOCK_CONNECTED or takes it back: the packets of others are not for a connected socket. */
-void bind_set_connected(struct bw_sock *s, int connected);
-/* RFC 6056 algorithm 4: enters the socket under a free local port towards (raddr, rport) and returns
- * it. 0: none free. */
-uint16_t port_choose(struct bw_stack *st, struct bw_sock *s);
-/* Is the port one of another stack's that has the same addresses? What comes for it is not ours to refuse. */
-static inline int port_of_others(const struct bw_stack *st, uint16_t port)
-{
-    return st->cfg.port_mod > 1 && port % st->cfg.port_mod != st->cfg.port_value;
-}
+#include "flow.h" /* the tables of flows and of bound ports */
 
 /* ---- IP (ip/) ----------------------------------------------------------------------------------- */
 void ip_input(struct bw_stack *st, struct iface *in, uint8_t *l3, uint32_t len, const struct rx_frame *f,

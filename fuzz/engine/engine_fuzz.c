@@ -79,12 +79,12 @@ static void end(struct world *w)
             bw_close(w->sock[i]);
     bw_abort_all(w->st);
     pump(w);
-    for (int i = 0; i < 100 && (w->st->socks_used || bw_next_deadline(w->st) != INT64_MAX); i++)
+    for (int i = 0; i < 100 && (socks_all(w->st) || bw_next_deadline(w->st) != INT64_MAX); i++)
         advance(w, 100LL * SECOND);
     bw_loopback(w->st)->close(bw_loopback(w->st));
     bw_if_down(w->st, OUTSIDE, ENETDOWN);
     reclaim(w, WORLD_TOKENS);
-    MUST(w->st->socks_used == 0);
+    MUST(socks_all(w->st) == 0);
     MUST(bw_memory_used(w->st, 1) == 0);
     MUST(bw_next_deadline(w->st) == INT64_MAX);
     MUST(w->st->frags->used == 0);

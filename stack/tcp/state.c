@@ -30,9 +30,11 @@ void tcp_set_state(struct tcb *t, int state)
         tcp_trace_state(t, old);
     if (unlikely(tcp_is_early(t)))
         tfo_settled(t, state);
-    if (t->orphan && (state == BW_TCP_TIME_WAIT || state == BW_TCP_CLOSED)) {
-        t->orphan = 0;
-        st->tcp->orphans--;
+    if (unlikely(t->orphan)) {
+        st->tcp->finished -= old == BW_TCP_FIN_WAIT_2;
+        st->tcp->finished += state == BW_TCP_FIN_WAIT_2;
+        t->orphan = state != BW_TCP_TIME_WAIT && state != BW_TCP_CLOSED;
+        st->tcp->orphans -= !t->orphan;
     }
     sock_changed(&t->base);
 }
@@ -80,13 +82,7 @@ int tcp_draining(const struct tcb *t)
 
 uint32_t bw_draining(const struct bw_stack *st)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < st->slab_touched; i++) {
-        const struct bw_sock *s = sock_at(st, i);
-        if (s->kind == KIND_TCP && !(s->flags & SOCK_OPEN) && tcp_draining((const struct tcb *)s))
-            n++;
-    }
-    return n;
+    return st->tcp->orphans - st->tcp->finished;
 }
 
 void bw_reset(struct bw_sock *s, int err)
@@ -104,6 +100,8 @@ void bw_reset(struct bw_sock *s, int err)
 
 void bw_abort_all(struct bw_stack *st)
 {
+    while (tcp_time_wait_end_oldest(st))
+        ;
     for (uint32_t i = 0; i < st->slab_touched; i++) {
         struct bw_sock *s = sock_at(st, i);
         if (s->kind == KIND_TCP && tcb_of(s)->state != BW_TCP_CLOSED) {
@@ -116,9 +114,12 @@ void bw_abort_all(struct bw_stack *st)
 void tcp_orphan(struct tcb *t)
 {
     struct bw_stack *st = t->base.st;
-    if (t->state == BW_TCP_TIME_WAIT)
+    if (t->state == BW_TCP_TIME_WAIT) {
+        tcp_want_output(t); /* and shrinks then */
         return;
+    }
     t->orphan = 1;
+    st->tcp->finished += t->state == BW_TCP_FIN_WAIT_2;
     if (++st->tcp->orphans > st->cfg.max_orphans) {
         count(st, COUNT_TCP_ORPHANS_RESET);
         tcp_abort_rst(t);
@@ -177,6 +178,14 @@ void tcp_release(struct tcb *t)
     sock_free(&t->base);
 }
 
+/* The tables have the record already. */
+void tcp_time_wait_leave(struct tcb *t)
+{
+    time_wait_leave(t);
+    t->state = BW_TCP_CLOSED;
+    tcp_release(t);
+}
+
 void tcp_drop(struct tcb *t, int err)
 {
     if (err) {
@@ -217,6 +226,10 @@ void tcp_established(struct tcb *t)
 
 int tcp_recycle_time_wait(struct bw_stack *st)
 {
+    if (tcp_time_wait_end_oldest(st)) {
+        count(st, COUNT_TCP_TIMEWAIT_RECYCLED);
+        return 1;
+    }
     struct tcb *t = st->tcp->time_wait;
     while (t && (t->base.flags & SOCK_OPEN))
         t = t->queue_next;
@@ -225,14 +238,6 @@ int tcp_recycle_time_wait(struct bw_stack *st)
     count(st, COUNT_TCP_TIMEWAIT_RECYCLED);
     tcp_drop(t, 0);
     return 1;
-}
-
-/* With timestamps, after a second, old segments cannot be mistaken (RFC 6191). */
-int tcp_name_reusable(const struct bw_sock *s)
-{
-    const struct tcb *t = (const struct tcb *)s;
-    return s->kind == KIND_TCP && t->state == BW_TCP_TIME_WAIT && t->use_ts && !(s->flags & SOCK_OPEN) &&
-           t->deadline[TIMER_STATE] - s->st->now < TCP_MSL_2 - SECOND;
 }
 
 /* Both FINs are done: keep the name for twice the maximum segment lifetime. */
@@ -246,6 +251,8 @@ void tcp_time_wait(struct tcb *t)
         tcp_timer_cancel(t, (enum tcp_timer)i);
     tcp_timer_set(t, TIMER_STATE, t->base.st->now + TCP_MSL_2);
     tcp_ooo_forget(t);
-    if (!(t->base.flags & SOCK_OPEN))
+    if (!(t->base.flags & SOCK_OPEN)) {
         byteq_free(&t->rcvq, &t->base.st->chunks);
+        tcp_want_output(t); /* behind its last ACK a record goes on for it */
+    }
 }

@@ -89,13 +89,13 @@ struct tcb {
     struct tcp_fast_open *tfo; /* a listener's; a pending child's reference to it; else NULL */
 
     /* ---- options of the user, up to state: a listener's children take all of them ------------------- */
+    uint64_t max_pacing_rate;
     uint8_t nodelay, cork, keepalive, oobinline, offer_ts, offer_sack, offer_wscale;
     uint8_t syn_retries, keep_count, congestion, ecn_option; /* ecn_option: BW_ECN_* */
     uint16_t user_mss;
-    int32_t linger2, defer_accept;
+    int16_t linger2, defer_accept;
     uint32_t user_timeout;          /* ms, 0: R2 decides */
     uint32_t keep_idle, keep_intvl; /* seconds */
-    uint64_t max_pacing_rate;
 
     /* ---- every segment ------------------------------------------------------------------------------ */
     CACHE_LINE uint8_t state; /* BW_TCP_* */

@@ -10,6 +10,7 @@
 #include "in/ooo.h"
 #include "seq.h"
 #include "tcb.h"
+#include "time_wait.h"
 
 #define MS 1000000ll
 #define SECOND 1000000000ll
@@ -146,10 +147,13 @@ struct tcp_globals {
     struct tcb *reports, **reports_tail;     /* rounds that Python is to be told of (cc/custom.c) */
     uint32_t cc_generation;
     struct tcp_merges merges;
-    uint32_t orphans;                        /* closed by their users, not yet in TIME-WAIT */
-    struct tcb *time_wait, **time_wait_tail; /* oldest first; its links are queue_next, queue_pprev */
-    uint32_t half_open;                      /* children of all listeners in SYN-RECEIVED */
-    uint8_t cookie_key[2][16];               /* of the epochs that are even and odd */
+    uint32_t orphans;  /* closed by their users, not yet in TIME-WAIT */
+    uint32_t finished; /* of these, those in FIN-WAIT-2: nothing of them is left to deliver */
+    struct time_waits time_waits;
+    struct tcb *time_wait,
+        **time_wait_tail;      /* whole ones, oldest first; its links are queue_next, queue_pprev */
+    uint32_t half_open;        /* children of all listeners in SYN-RECEIVED */
+    uint8_t cookie_key[2][16]; /* of the epochs that are even and odd */
     int64_t cookie_epoch, syn_period;
     struct bucket syn_bucket;                   /* cookies sent at first sight */
     uint32_t syn_answers;                       /* and beyond them in this receive burst */
@@ -197,6 +201,7 @@ void tcp_set_state(struct tcb *t, int state);
 void tcp_drop(struct tcb *t, int err);
 void tcp_release(struct tcb *t); /* state CLOSED and no user: memory goes back */
 void tcp_time_wait(struct tcb *t);
+void tcp_time_wait_leave(struct tcb *t); /* a record goes on for it: the block is free */
 /* Ends the oldest TIME-WAIT that no user holds, to make room. 1: one ended. */
 int tcp_recycle_time_wait(struct bw_stack *st);
 /* May a new connection of ours take this flow's name (RFC 6191, active side)? */
@@ -247,6 +252,11 @@ void tcp_check_fin(struct tcb *t, const struct tcp_seg *seg);
 int tcp_trim(struct tcb *t, struct tcp_seg *seg);
 void tcp_saw_again(struct tcb *t, uint32_t start, uint32_t end);
 void tcp_challenge_ack(struct tcb *t);
+int tcp_challenge_budget(struct bw_stack *st);
+static inline uint32_t tcp_seg_end(const struct tcp_seg *seg)
+{
+    return seg->seq + seg->len + !!(seg->flags & TCP_SYN) + !!(seg->flags & TCP_FIN);
+}
 int tcp_reader_waits(struct tcb *t);
 
 /* ---- recovery.c ---- */
@@ -358,6 +368,7 @@ struct tcp_bare {
     uint32_t seq, ack;
     uint16_t wnd;
     uint8_t flags, ttl, tos;
+    uint8_t ae;     /* RFC 9768 */
     uint8_t optlen; /* a multiple of 4, at most 40 */
     const uint8_t *opt;
 };

@@ -38,7 +38,7 @@ static uint32_t some_size(void)
     return 1 + any(any(3) ? 100 : most[any(6)]);
 }
 
-static void appends(struct model *m)
+static void model_appends(struct model *m)
 {
     uint8_t data[40000];
     uint32_t n = some_size();
@@ -50,7 +50,7 @@ static void appends(struct model *m)
     memcpy(m->bytes + m->q.len - n, data, n);
 }
 
-static void stores(struct model *m)
+static void model_stores(struct model *m)
 {
     uint8_t data[40000];
     uint32_t n = some_size(), at = m->q.len + any(30000);
@@ -65,7 +65,7 @@ static void stores(struct model *m)
     memset(m->known + at, 1, n);
 }
 
-static void extends(struct model *m)
+static void model_extends(struct model *m)
 {
     uint32_t n = 0;
     while (m->q.len + n < MODEL && m->known[m->q.len + n])
@@ -74,7 +74,7 @@ static void extends(struct model *m)
     byteq_extend(&m->q, n);
 }
 
-static void drops(struct model *m)
+static void model_drops(struct model *m)
 {
     uint32_t n = any(2) ? m->q.len : any(m->q.len + 1);
     byteq_drop(&m->q, &pool, n);
@@ -83,13 +83,13 @@ static void drops(struct model *m)
     memset(m->known + MODEL - n, 0, n);
 }
 
-static void trims(struct model *m)
+static void model_trims(struct model *m)
 {
     byteq_trim(&m->q, &pool);
     memset(m->known, 0, MODEL);
 }
 
-static void holds(struct model *m)
+static void model_holds(struct model *m)
 {
     struct tx_piece piece[4];
     uint32_t chunk[4], covered, at = any(m->q.len + 1);
@@ -102,7 +102,7 @@ static void holds(struct model *m)
     chunk_ref(&pool, f->chunk);
 }
 
-static void lets_go(void)
+static void model_lets_go(void)
 {
     if (!frames)
         return;
@@ -112,7 +112,7 @@ static void lets_go(void)
     *f = frame[--frames];
 }
 
-static void look(const struct model *m)
+static void model_look(const struct model *m)
 {
     static uint8_t out[MODEL];
     byteq_copy(&m->q, &pool, 0, out, m->q.len);
@@ -137,21 +137,21 @@ int main(void)
         struct model *m = &model[any(QUEUES)];
         switch (any(8)) {
         case 0:
-        case 1: appends(m); break;
-        case 2: stores(m); break;
-        case 3: extends(m); break;
-        case 4: drops(m); break;
-        case 5: holds(m); break;
-        case 6: lets_go(); break;
-        default: any(8) ? extends(m) : trims(m);
+        case 1: model_appends(m); break;
+        case 2: model_stores(m); break;
+        case 3: model_extends(m); break;
+        case 4: model_drops(m); break;
+        case 5: model_holds(m); break;
+        case 6: model_lets_go(); break;
+        default: any(8) ? model_extends(m) : model_trims(m);
         }
-        look(m);
+        model_look(m);
         most_small = pool.small_used > most_small ? pool.small_used : most_small;
         none_left += pool.small_used == SMALL && m->q.held == 1 && m->q.len && m->q.len < 100;
     }
     CHECK(most_small == SMALL && none_left); /* the bound was met, and queues went on with whole chunks */
     while (frames)
-        lets_go();
+        model_lets_go();
     for (int i = 0; i < QUEUES; i++)
         byteq_free(&model[i].q, &pool);
     CHECK(chunk_bytes(&pool) == 0 && pool.taken == 0);

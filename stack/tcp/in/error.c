@@ -29,6 +29,12 @@ int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int gone,
     struct tcb *t = tcb_of(s);
     uint32_t seq = get32(sent->l4 + 4);
     int too_big = err == EMSGSIZE;
+    if (s->kind == KIND_TIME_WAIT) {
+        int heard = tcp_time_wait_error(time_wait_of(s), seq, too_big);
+        if (!heard)
+            drop(st, DROP_ICMP_WINDOW, sent->l4_len);
+        return heard;
+    }
     if (!seq_in(seq, t->snd_una, t->snd_nxt + (!too_big && t->snd_una == t->snd_nxt))) {
         drop(st, DROP_ICMP_WINDOW, sent->l4_len);
         return 0;
@@ -58,4 +64,5 @@ void tcp_if_down(struct bw_stack *st, uint32_t ifindex, int err)
         if (s->kind == KIND_TCP && tcb_of(s)->state != BW_TCP_CLOSED && s->path.ifindex == ifindex)
             tcp_drop(tcb_of(s), tcb_of(s)->listener ? 0 : err);
     }
+    tcp_time_wait_if_down(st, ifindex);
 }

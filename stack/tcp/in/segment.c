@@ -5,7 +5,7 @@
 
 /* The stack's budget: a second's worth is random, so that nobody can count what others cost it
  * (CVE-2016-5696). 1: one more may go. */
-static int challenge_budget(struct bw_stack *st)
+int tcp_challenge_budget(struct bw_stack *st)
 {
     struct tcp_globals *g = st->tcp;
     if (st->now >= g->challenges_until) {
@@ -27,7 +27,7 @@ static void answer_limited(struct tcb *t, int all)
         t->challenge_start = st->now;
         t->challenges = 0;
     }
-    if (t->challenges >= TCP_CHALLENGES || (all && !challenge_budget(st))) {
+    if (t->challenges >= TCP_CHALLENGES || (all && !tcp_challenge_budget(st))) {
         count(st, COUNT_TCP_CHALLENGES_LIMITED);
         return;
     }
@@ -52,16 +52,11 @@ static int paws_rejects(const struct tcb *t, const struct tcp_seg *seg)
            t->base.st->now - t->ts_recent_age < TCP_PAWS_IDLE;
 }
 
-static uint32_t seg_end(const struct tcp_seg *seg)
-{
-    return seg->seq + seg->len + !!(seg->flags & TCP_SYN) + !!(seg->flags & TCP_FIN);
-}
-
 /* Acceptable by the four cases of RFC 9293 3.4, with two allowances every stack makes: a segment
  * that starts exactly at the right edge (its ACK counts), and data at a closed window (a probe). */
 static int acceptable(const struct tcb *t, const struct tcp_seg *seg)
 {
-    uint32_t end = seg_end(seg), right = seq_max(t->rcv_adv, t->rcv_nxt);
+    uint32_t end = tcp_seg_end(seg), right = seq_max(t->rcv_adv, t->rcv_nxt);
     if (end == seg->seq)
         return seq_ge(seg->seq, t->rcv_nxt) && seq_le(seg->seq, right);
     return seq_gt(end, t->rcv_nxt) && seq_le(seg->seq, right);
@@ -109,7 +104,7 @@ static enum verdict check_sequence(struct tcb *t, struct tcp_seg *seg)
         tcp_time_wait(t); /* the last ACK was lost: again, and wait anew */
         tcp_send_ack(t);
     } else if (seg->len || (seg->flags & TCP_FIN)) {
-        tcp_saw_again(t, seg->seq, seq_min(seg_end(seg), t->rcv_nxt));
+        tcp_saw_again(t, seg->seq, seq_min(tcp_seg_end(seg), t->rcv_nxt));
         tcp_send_ack(t);
     } else {
         accecn_on_synack_again(t, seg);
@@ -299,17 +294,6 @@ enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
 
 /* ---- the whole ------------------------------------------------------------------------------------- */
 
-/* RFC 6191 and RFC 9293 3.6.1: a new SYN may take a name out of TIME-WAIT. */
-static int reopens(const struct tcb *t, const struct tcp_seg *seg)
-{
-    if (t->state != BW_TCP_TIME_WAIT || (seg->flags & (TCP_SYN | TCP_RST | TCP_ACK | TCP_FIN)) != TCP_SYN)
-        return 0;
-    if (t->use_ts && seg->has_ts)
-        return seq_gt(seg->tsval, t->ts_recent) ||
-               (seg->tsval == t->ts_recent && seq_gt(seg->seq, t->rcv_nxt));
-    return seq_gt(seg->seq, t->rcv_nxt);
-}
-
 /* Simultaneous open (RFC 9293 figure 8): the peer's SYN,ACK repeats the SYN we know; what it brings is
  * the ACK behind it. */
 static void pass_known_syn(const struct tcb *t, struct tcp_seg *seg)
@@ -357,12 +341,14 @@ void tcp_segment(struct bw_stack *st, struct tcp_seg *seg)
 {
     const struct packet *pkt = seg->pkt;
     struct bw_sock *s = flow_of(st, pkt, seg->dport, seg->sport);
-    if (s && reopens(tcb_of(s), seg)) {
-        count(st, COUNT_TCP_TIMEWAIT_RECYCLED);
+    if (unlikely(s && seg->flags & TCP_SYN) && tcp_reopens(s, seg)) {
         seg->reopens = 1;
-        seg->old_snd_nxt = tcb_of(s)->snd_nxt;
-        tcp_drop(tcb_of(s), 0);
+        seg->old_snd_nxt = tcp_time_wait_yield(s);
         s = NULL;
+    }
+    if (unlikely(s && s->kind == KIND_TIME_WAIT)) {
+        tcp_on_time_wait(time_wait_of(s), seg);
+        return;
     }
     if (s) {
         struct tcb *t = tcb_of(s);

@@ -68,7 +68,7 @@ static void queue_in(struct tcb **head, struct tcb *child)
 /* Options a child takes from its listener, which is the template. */
 static void copy_template(struct tcb *t, const struct tcb *from)
 {
-    enum { AT = offsetof(struct tcb, nodelay), END = offsetof(struct tcb, state) };
+    enum { AT = offsetof(struct tcb, max_pacing_rate), END = offsetof(struct tcb, state) };
     memcpy((char *)t + AT, (const char *)from + AT, END - AT);
     t->trace_id = from->trace_id;
     t->base.ttl = from->base.ttl;

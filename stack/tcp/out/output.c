@@ -279,7 +279,10 @@ int tcp_output(struct tcb *t, struct iface *out)
     }
     if (t->ack_now) {
         const struct tcp_emit e = {.seq = t->snd_nxt, .flags = TCP_ACK};
-        return tcp_emit(t, &e) == 0;
+        if (tcp_emit(t, &e))
+            return 0;
     }
+    if (unlikely(t->state == BW_TCP_TIME_WAIT))
+        tcp_time_wait_shrink(t);
     return 1;
 }

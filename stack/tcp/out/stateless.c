@@ -20,7 +20,7 @@ int tcp_emit_bare(struct bw_stack *st, const struct tcp_bare *b, struct ip_path 
     put16(tcp + 2, b->dport);
     put32(tcp + 4, b->seq);
     put32(tcp + 8, b->ack);
-    tcp[12] = (uint8_t)(l4_len << 2);
+    tcp[12] = (uint8_t)(l4_len << 2 | b->ae);
     tcp[13] = b->flags;
     put16(tcp + 14, b->wnd);
     uint16_t sum = bw_sum_16(ip_pseudo_sum(b->src, b->dst, 6, l4_len));

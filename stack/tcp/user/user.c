@@ -50,9 +50,7 @@ static int choose_isn(struct tcb *t)
     if (old) {
         if (!tcp_name_reusable(old))
             return -EADDRNOTAVAIL;
-        t->iss = seq_max(t->iss, tcb_of(old)->snd_nxt + 65537);
-        count(s->st, COUNT_TCP_TIMEWAIT_RECYCLED);
-        tcp_drop(tcb_of(old), 0);
+        t->iss = seq_max(t->iss, tcp_time_wait_yield(old) + 65537);
     }
     t->snd_una = t->snd_nxt = t->snd_sml = t->recover = t->rack_fack = t->iss;
     return 0;
