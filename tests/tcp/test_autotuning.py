@@ -128,12 +128,12 @@ def test_a_scale_of_zero_is_still_an_answer(tcp: Tcp, peer: TcpPeer) -> None:
 # ---- sending -------------------------------------------------------------------------------------
 
 
-def transfers_rounds(tcp: Tcp, sock: Sock, rounds: int, wnd: int) -> None:
-    """A sender that is never short of data; all in flight is acknowledged once in 20 ms."""
+def transfers_rounds(tcp: Tcp, sock: Sock, rounds: int, wnd: int, rtt: str = "20ms") -> None:
+    """A sender that is never short of data; all in flight is acknowledged once in a round trip."""
     for _ in range(rounds):
         while sock.writable:
             tcp.sends(sock, 1 << 16)
-        tcp.drain("20ms")
+        tcp.drain(rtt)
         tcp.peer.sends(wnd=wnd)
 
 
@@ -146,6 +146,29 @@ def test_the_send_queue_follows_the_congestion_window(tcp: Tcp) -> None:
     while sock.writable:
         tcp.sends(sock, 1 << 16)
     assert sock.unacked > DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("rtt", "most"), [("0ms", 2 << 20), ("0.1ms", 2 << 20), ("0.15ms", 2_400_000)]
+)
+def test_on_a_local_path_the_queue_stays_in_the_cache(tcp: Tcp, rtt: str, most: int) -> None:
+    """2 MB, or what 64 Gbit/s carry in two round trips, however far the window has grown."""
+    sock = tcp.connects()
+    tcp.expects("S", seq=0)
+    tcp.run(rtt)
+    tcp.peer.sends("SA", seq=0, ack=1, mss=1460, wscale=10, sack_ok=True)
+    tcp.peer.shift = 10
+    tcp.drain()
+    transfers_rounds(tcp, sock, 8, 60 << 20, rtt)
+    assert 2 * sock.inside.cwnd > most
+    assert most <= sock.inside.sndbuf <= most * 1.01
+
+
+def test_a_path_that_turns_out_to_be_far_has_the_queue_it_needs(tcp: Tcp) -> None:
+    """Something near answered the SYN, and the data goes to somebody else."""
+    sock = tcp.established(wscale=10, wnd=60 << 20, sack=True)
+    transfers_rounds(tcp, sock, 8, 60 << 20)
+    assert sock.inside.sndbuf == 2 * sock.inside.cwnd > 2 << 20
 
 
 def test_so_sndbuf_fixes_the_send_queue(tcp: Tcp) -> None:

@@ -5,12 +5,18 @@
  * Receiving is dynamic right-sizing (Fisk and Feng, as in Linux): what the program
  * read in one round trip, doubled, is what the next may bring, and more while a sender still speeds up.
  * Sending follows the congestion window: twice of it, one half in flight
- * and one half waiting to be. SO_RCVBUF and SO_SNDBUF fix a size. From AUTOTUNE_PRESSURE percent of the
+ * and one half waiting to be, as far as the path can use it. SO_RCVBUF and SO_SNDBUF fix a size. From AUTOTUNE_PRESSURE percent of the
  * common pool on nothing grows by itself, and what only the congestion window allowed is not refilled;
  * from 75 % on windows and writers are left with their guaranteed chunk. */
 #include "../tcp.h"
 
-enum { AUTOTUNE_PRESSURE = 50, WINDOW_PRESSURE = 75 };
+enum {
+    AUTOTUNE_PRESSURE = 50,
+    WINDOW_PRESSURE = 75,
+    SEND_BYTES_A_NS = 16,
+    SEND_FAR = 10 * 1000000, /* ns: no local path */
+    SEND_LOCAL = 2 << 20,    /* at least: on the shortest path, too, a thread may not run for a while */
+};
 
 static uint32_t pressure(const struct tcb *t)
 {
@@ -30,11 +36,23 @@ void tcp_set_buffer(struct bw_sock *s, int opt, int64_t value)
 
 /* ---- sending ----------------------------------------------------------------------------------------- */
 
+/* What 64 Gbit/s carry in two round trips. On a local path, which takes all and loses nothing, the congestion
+ * window grows whenever somebody looks away for a while; a queue that followed it would be full of bytes that
+ * have left the cache before they leave the machine. */
+static uint64_t path_bound(const struct tcb *t)
+{
+    if (t->min_rtt == NEVER || t->srtt >= SEND_FAR) /* not known, or no longer so */
+        return UINT64_MAX;
+    uint64_t carried = (uint64_t)t->min_rtt * SEND_BYTES_A_NS;
+    return carried > SEND_LOCAL ? carried : SEND_LOCAL;
+}
+
 /* What the send queue may hold now. */
 uint32_t tcp_send_bound(const struct tcb *t)
 {
     uint32_t bound = t->base.sndbuf, max = t->base.st->cfg.sndbuf.max;
-    uint64_t grown = 2 * (uint64_t)t->cwnd;
+    uint64_t grown = 2 * (uint64_t)t->cwnd, path = path_bound(t);
+    grown = grown < path ? grown : path;
     if (t->base.flags & SOCK_SNDBUF_LOCK || grown <= bound || pressure(t) >= AUTOTUNE_PRESSURE)
         return bound;
     return grown < max ? (uint32_t)grown : max;
