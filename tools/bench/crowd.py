@@ -11,6 +11,7 @@ import statistics
 import struct
 from collections.abc import Callable
 from contextlib import ExitStack
+from ipaddress import IPv4Address
 from typing import Any
 
 from ...nic_drivers import pipe_pair
@@ -32,6 +33,11 @@ _TCP = struct.Struct("!HHIIBBHHHIII")  # with NOP, NOP, Timestamps
 _SYN_OPTIONS = struct.pack("!II", 0x020405B4, 0x01030307)  # MSS 1460, window scale 7
 _HERE = 0xC6120002  # 198.18.0.2
 _PEERS = 0xC6120100  # 198.18.1.0, and on
+
+
+def _who(address: int, port: int) -> int:
+    """The number of a peer."""
+    return (address - _PEERS) * PORTS + port - 10_000
 
 
 class Crowd:
@@ -57,7 +63,7 @@ class Crowd:
         self.echo = [0] * count
         self.frames = ffi.new("struct rx_frame[]", BURST)
         self.bytes = [ffi.new("uint8_t[]", 256) for _ in range(BURST)]
-        self.socks: list[Any] = []
+        self.socks: list[Any] = [None] * count
         self._open(count)
 
     def _open(self, count: int) -> None:
@@ -73,10 +79,10 @@ class Crowd:
                 self.sends(some, ACK)
                 self.stack.poll()
                 for _ in some:
-                    sock, _ = listener.accept()
+                    sock, (host, port) = listener.accept()
                     sock.setblocking(False)
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
-                    self.socks.append(sock)
+                    self.socks[_who(int(IPv4Address(host)), port)] = sock
         self.idle = (self.memory()[0] - idle) / count
 
     def _learn(self) -> None:
@@ -88,7 +94,7 @@ class Crowd:
                 to, port, seq = struct.unpack_from("!I", data, 16) + struct.unpack_from(
                     "!HI", data, 22
                 )
-                who = (to - _PEERS) * PORTS + port - 10_000
+                who = _who(to, port)
                 self.ack[who] = (seq + 1) & 0xFFFFFFFF
                 options = data[40 : 20 + (data[32] >> 4) * 4]
                 at = options.index(b"\x08\x0a")
