@@ -162,7 +162,7 @@ void publish(struct host *h)
             interests_notify(r, ready, news);
         pair_update(h, r, ready);
     }
-    if (bw_punt_pending(h->st))
+    if (!h->virtual_time && bw_punt_pending(h->st))
         tell_work(h);
 }
 
