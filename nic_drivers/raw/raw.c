@@ -125,27 +125,28 @@ static int raw_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames
 
 /* ---- transmit ----------------------------------------------------------------------------------- */
 
-static int drop_tx(struct raw *r, int why)
+static void drop_tx(struct raw *r, int why)
 {
     r->dev.stats.tx_dropped++;
     r->xstats[why]++;
-    return 0;
 }
 
-/* Makes message m of a frame. 0: it cannot be sent. */
+enum { SENDABLE = -1 };
+
+/* Makes message m of a frame. SENDABLE, or why it cannot be sent: one of TX_*. */
 static int put_packet(struct raw *r, int m, const struct tx_frame *f)
 {
     uint8_t *ip = r->tx_iov[m].iov_base;
     if (f->len < IP_HEADER || f->len > r->dev.mtu)
-        return drop_tx(r, TX_LENGTH);
+        return TX_LENGTH;
     bw_gather(ip, f);
     if (ip[0] >> 4 != 4)
-        return drop_tx(r, TX_NOT_IPV4);
+        return TX_NOT_IPV4;
     if (!r->tcp && ip[IP_PROTOCOL_AT] == IPPROTO_TCP)
-        return drop_tx(r, TX_TCP_UNGUARDED);
+        return TX_TCP_UNGUARDED;
     memcpy(&r->to[m].sin_addr, ip + IP_DESTINATION_AT, 4);
     r->tx_iov[m].iov_len = f->len;
-    return 1;
+    return SENDABLE;
 }
 
 /* Why the kernel did not take a packet: one of TX_*, or -1 if it may later. */
@@ -183,7 +184,7 @@ static int send_packets(struct raw *r, int n)
 static int raw_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames, int n)
 {
     struct raw *r = (struct raw *)dev;
-    int messages = 0;
+    int messages = 0, why[BW_TX_BURST];
     if (dev->down)
         look(r, now);
     if (r->failed)
@@ -197,13 +198,15 @@ static int raw_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *
     }
     for (int i = 0; i < n; i++) {
         r->place[messages] = i;
-        messages += put_packet(r, messages, &frames[i]);
+        why[i] = put_packet(r, messages, &frames[i]);
+        messages += why[i] == SENDABLE;
     }
-    int done = send_packets(r, messages);
-    if (done == messages)
-        return n;
-    dev->stats.tx_full++;
-    return r->place[done];
+    int done = send_packets(r, messages), taken = done == messages ? n : r->place[done];
+    for (int i = 0; i < taken; i++) /* what lies behind comes again */
+        if (why[i] != SENDABLE)
+            drop_tx(r, why[i]);
+    dev->stats.tx_full += taken < n;
+    return taken;
 }
 
 /* ---- the rest ------------------------------------------------------------------------------------ */
