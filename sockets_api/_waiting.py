@@ -98,14 +98,14 @@ def deadline(stack: Stack | None, timeout: float | None) -> int:
 def wait_one(stack: Stack, handle: Any, events: int, until: int, spin_ns: int = 0) -> int:
     """Waits for one socket; its revents, or 0 when the deadline is over. `spin_ns`: how long it spins
     before it sleeps, for calls that did not spin themselves (accept, connect)."""
-    waiter = take()
+    waiter = _spare.waiters.pop() if _spare.waiters else Waiter()
     item = waiter.items[0]
     item.host, item.sock, item.events = stack.host, handle, events
     try:
         answer = _wait(waiter, 1, until, (stack,), spin_ns)
         return int(item.revents) if answer > 0 else 0
     finally:
-        give(waiter)
+        _spare.waiters.append(waiter)
 
 
 def wait_many(watched: Sequence[Watched], timeout: float | None) -> list[int]:
@@ -132,17 +132,11 @@ def wait_many(watched: Sequence[Watched], timeout: float | None) -> list[int]:
 def wait_for(waiter: Waiter, n: int, stacks: tuple[Stack, ...], timeout: float | None) -> int:
     """Waits for any of the waiter's n items, which are of these stacks; how many are ready."""
     if timeout == 0:
-        return _answer(lib.wait_begin(waiter.cdata, waiter.items, n, LOOK, 0))
+        answer: int = lib.wait_begin(waiter.cdata, waiter.items, n, LOOK, 0)
+        return 0 if answer == -errno.ETIMEDOUT else _errors.check(answer)
     clock = next((s for s in stacks if s.is_virtual), stacks[0] if stacks else None)
     spin = max((s.spin_ns for s in stacks), default=0)
     return _wait(waiter, n, deadline(clock, timeout), stacks, spin)
-
-
-def _answer(answer: int) -> int:
-    """Items ready, 0 when the deadline is over; raises OSError."""
-    if answer == -errno.ETIMEDOUT:
-        return 0
-    return int(_errors.check(answer))
 
 
 def take(n: int = 1) -> Waiter:
@@ -170,8 +164,10 @@ def _wait(waiter: Waiter, n: int, until: int, stacks: tuple[Stack, ...], spin_ns
                     _wake_main()
                 _refuse_polling_thread(stacks)
                 answer = lib.wait_sleep(cdata)
+            elif answer == -errno.ETIMEDOUT:
+                return 0
             else:
-                return _answer(answer)
+                raise _errors.error(answer)
         return int(answer)
     finally:
         lib.wait_end(cdata)
@@ -181,7 +177,7 @@ def _wait(waiter: Waiter, n: int, until: int, stacks: tuple[Stack, ...], spin_ns
 
 def wait_on(poller: Any, events: Any, most: int, until: int, spin_ns: int) -> int:
     """Waits on a poller of C's; how many events came, 0: the deadline is over or it was woken, or -errno."""
-    waiter = take()
+    waiter = _spare.waiters.pop() if _spare.waiters else Waiter()
     cdata = waiter.cdata
     is_main = _is_main()
     if is_main:
@@ -196,7 +192,7 @@ def wait_on(poller: Any, events: Any, most: int, until: int, spin_ns: int) -> in
     finally:
         if is_main:
             _main_waits.pop()
-        give(waiter)
+        _spare.waiters.append(waiter)
 
 
 def _wake_main() -> None:

@@ -59,9 +59,9 @@ static void dequeue(struct interest *i)
     pthread_mutex_unlock(&p->lock);
 }
 
-static uint32_t ready_of(const struct interest *i)
+/* Of what is asked for, what readiness says. */
+static uint32_t matches(const struct interest *i, uint32_t ready)
 {
-    uint32_t ready = bw_readiness(i->record->sock);
     return (ready | (ready & (BW_IN | BW_OUT)) << 6) & i->events; /* POLLRDNORM, POLLWRNORM */
 }
 
@@ -69,9 +69,8 @@ void interests_notify(struct record *r, uint32_t ready, uint32_t news)
 {
     int told = 0;
     for (struct interest *i = r->interests; i; i = i->next) {
-        uint32_t exclusive = i->events & EPOLLEXCLUSIVE, seen = i->events & EPOLLET ? news : ready;
-        seen |= (seen & (BW_IN | BW_OUT)) << 6;
-        if (!(seen & i->events) || i->queued || (exclusive && told))
+        uint32_t exclusive = i->events & EPOLLEXCLUSIVE;
+        if (i->queued || (exclusive && told) || !matches(i, i->events & EPOLLET ? news : ready))
             continue;
         if (append(i, 1) && exclusive)
             told = 1;
@@ -96,27 +95,32 @@ void record_observe(struct record *r)
     bw_observe(r->sock, r->interests || r->own_fd >= 0);
 }
 
-/* What it waits for from now on; ready at once if the socket is. 1: the engine has something to send. */
-int interest_want(struct interest *i, uint32_t events)
+static int want(struct interest *i, uint32_t events, uint32_t ready)
 {
     i->events = events;
-    if (!i->queued && ready_of(i))
+    if (!i->queued && matches(i, ready))
         append(i, 1);
     return bw_await(i->record->sock, events);
 }
 
+int interest_want(struct interest *i, uint32_t events)
+{
+    return want(i, events, bw_readiness(i->record->sock));
+}
+
 int interest_link(struct interest *i, struct record *r, uint32_t events)
 {
+    uint32_t ready = bw_readiness(r->sock);
     i->record = r;
     i->next = r->interests;
     i->link = &r->interests;
     if (i->next)
         i->next->link = &i->next;
     else
-        r->seen = bw_readiness(r->sock);
+        r->seen = ready;
     r->interests = i;
     record_observe(r);
-    return interest_want(i, events);
+    return want(i, events, ready);
 }
 
 void interest_unlink(struct interest *i)
@@ -141,7 +145,7 @@ static int tell(struct interest *i, struct poller_event *out, int *sends)
         *out = (struct poller_event){.cookie = i->cookie, .events = POLLNVAL};
         return 1;
     }
-    uint32_t ready = ready_of(i);
+    uint32_t ready = matches(i, bw_readiness(i->record->sock));
     if (!ready) {
         *sends |= bw_await(i->record->sock, i->events); /* it was read: somebody waits for more */
         return 0;

@@ -155,7 +155,7 @@ static int enlist_all(struct waiter *w)
     if (grow((void **)&w->interests, &w->interests_cap, w->n, sizeof *w->interests))
         return -ENOMEM;
     for (int i = 0; i < w->n; i++)
-        w->interests[i] = (struct interest){0};
+        w->interests[i].host = NULL; /* not linked yet */
     for (int i = 0; i < w->hosts; i++) {
         int rc = enlist(w, &w->enlists[i]);
         if (rc)
