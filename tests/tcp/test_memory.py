@@ -3,11 +3,14 @@ that was acknowledged is lost, and nothing is killed."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from barewire.nic_drivers import Faults
 
 from tests.kit import frames
 from tests.kit.clock import MS
 from tests.kit.peer import Tcp
+from tests.kit.races import runs_well
 from tests.kit.sock import Sock
 from tests.kit.wire import Wire
 from tests.kit.world import World, lossy_pair
@@ -139,3 +142,7 @@ def test_under_pressure_buffers_do_not_grow_by_themselves(world: World) -> None:
             sock.recv()
         tcp.drain("20ms")
     assert sock.inside.rcvbuf > 256 << 10
+
+
+def test_a_queue_that_cannot_grow_is_told_of(tmp_path: Path) -> None:
+    runs_well(tmp_path, ["tests/tcp/no_memory.c"], ["-O0"])
