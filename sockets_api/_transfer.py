@@ -200,11 +200,12 @@ class Transfer(Direct):
         engine, events, until = BEGUN if begun else 0, IN, None
         if flags:
             engine |= int(flags) & RECV_FLAGS
-            if flags & _std.MSG_ERRQUEUE or (flags & _std.MSG_OOB and self._type == DGRAM):
+            if flags & _std.MSG_ERRQUEUE:
                 self._no_such_queue()
-            if flags & _std.MSG_OOB and self._timeout is None:
+            urgent = flags & _std.MSG_OOB and self._type == STREAM
+            if urgent and self._timeout is None:
                 flags |= _std.MSG_DONTWAIT  # as on Linux: a read of urgent data never waits
-            if flags & _std.MSG_OOB:
+            if urgent:
                 events = PRI
             if flags & _std.MSG_WAITALL and self._type == STREAM and self._timeout is None:
                 return self._receive_all(data, size, flags & ~_std.MSG_WAITALL)

@@ -43,7 +43,7 @@ RESOLVERS: dict[int, Sender] = {
 class Port(LinkPort, RoutePort, Protocol):
     """The engine as the control plane sees it (`barewire.stack.port.EnginePort`)."""
 
-    def set_path_mtu(self, ip: Address, mtu: int) -> None:
+    def set_path_mtu(self, ip: Address, mtu: int, fragments: bool = False) -> None:
         """Path MTU towards a destination; 0 forgets."""
 
     def echo_open(self, ip: IPv4Address, ident: int) -> bool:

@@ -331,7 +331,8 @@ void bw_reclaimed(struct bw_stack *st, int ifindex, const uint32_t *tokens, int 
 /* ---- control, from Python ------------------------------------------------------------------- */
 int bw_set_addrs(struct bw_stack *st, const struct bw_ifaddr *addrs, int n);
 int bw_set_routes(struct bw_stack *st, const struct bw_route *routes, int n);
-int bw_set_path_mtu(struct bw_stack *st, const uint8_t ip[16], uint32_t mtu); /* 0 forgets */
+/* mtu 0 forgets; `fragments`: the path is narrower still, and routers may fragment (no DF). */
+int bw_set_path_mtu(struct bw_stack *st, const uint8_t ip[16], uint32_t mtu, int fragments);
 /* A question for the next hop is on its way: its answer is expected. 0, -EINVAL, -ENOSPC. */
 int bw_neigh_ask(struct bw_stack *st, int ifindex, const uint8_t ip[16]);
 int bw_neigh_set(struct bw_stack *st, int ifindex, const uint8_t ip[16], const uint8_t mac[6]);

@@ -80,8 +80,8 @@ class EnginePort:
             entry.ifindex, entry.mtu, entry.metric = r.ifindex, r.mtu, r.metric
         lib.host_set_routes(self._host, table, len(routes))
 
-    def set_path_mtu(self, ip: Address, mtu: int) -> None:
-        lib.host_set_path_mtu(self._host, ip16(ip), mtu)
+    def set_path_mtu(self, ip: Address, mtu: int, fragments: bool = False) -> None:
+        lib.host_set_path_mtu(self._host, ip16(ip), mtu, fragments)
 
     def neigh_ask(self, ifindex: int, ip: Address) -> None:
         lib.host_neigh_ask(self._host, ifindex, ip16(ip))

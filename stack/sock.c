@@ -226,6 +226,14 @@ static int set_buffer(struct bw_sock *s, int opt, int64_t value)
     return 0;
 }
 
+/* IP_MTU_DISCOVER, and what the path has taught. */
+int sock_dont_fragment(const struct bw_sock *s, const struct ip_path *path)
+{
+    if (s->mtu_discover == PMTUDISC_WANT)
+        return !(path->flags & PATH_FRAGMENTS);
+    return s->mtu_discover == PMTUDISC_DO || s->mtu_discover == PMTUDISC_PROBE;
+}
+
 static int set_byte(int64_t value, int64_t low, int64_t high, uint8_t *field)
 {
     if (value < low || value > high)

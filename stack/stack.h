@@ -151,7 +151,7 @@ struct dst_set {
     struct dst dst[2];
     uint8_t recent; /* which was used last */
 };
-enum { PATH_MULTICAST = 0x80 }; /* in ip_path.flags: the next hop is a group */
+enum { PATH_FRAGMENTS = 0x40, PATH_MULTICAST = 0x80 }; /* in ip_path.flags: no DF; to a group */
 enum {
     PATH_DATAGRAM,  /* an unconnected socket: the program may well answer what anybody has sent it */
     PATH_ANSWER,    /* the engine, which answers what anybody may have sent */
@@ -301,9 +301,10 @@ struct bw_stack {
     struct bw_route route[MAX_ROUTES]; /* sorted: longest prefix first, then metric */
     int routes;
     uint32_t route_gen; /* changes with addresses, routes, interfaces */
-    struct {
+    struct path_mtu {
         uint8_t ip[16];
         uint32_t mtu;
+        uint8_t fragments;            /* packets go without DF */
     } pmtu[PMTU_SETS][PMTU_WAYS];     /* mtu 0: free; hashed by ip */
     uint32_t pmtu_gen[PMTU_SETS + 1]; /* changes with a set's path MTUs; the last one never does */
     struct dst_set dst[DST_SETS];     /* hashed by destination and interface */
@@ -444,6 +445,7 @@ static inline int ip_path_valid(const struct bw_stack *st, const struct ip_path 
 {
     return path->gen == st->route_gen && path->pmtu_gen == st->pmtu_gen[path->pmtu_set];
 }
+int sock_dont_fragment(const struct bw_sock *s, const struct ip_path *path); /* 1: DF */
 static inline int ip_path_get(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if,
                               struct ip_path *path)
 {

@@ -257,6 +257,13 @@ void call_farewell(struct world *w)
     }
 }
 
+static void set_path_mtu(struct world *w)
+{
+    const uint8_t *ip = take8(&w->in) & 1 ? world_peer : world_far;
+    uint32_t mtu = take16(&w->in);
+    bw_set_path_mtu(w->st, ip, mtu, mtu == 552);
+}
+
 void call_control(struct world *w)
 {
     static const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
@@ -267,7 +274,7 @@ void call_control(struct world *w)
     case 0: bw_neigh_set(w->st, OUTSIDE, world_peer, mac); break;
     case 1: bw_neigh_del(w->st, OUTSIDE, world_peer); break;
     case 2: bw_neigh_get(w->st, OUTSIDE, world_peer, &info); break;
-    case 3: bw_set_path_mtu(w->st, take8(&w->in) & 1 ? world_peer : world_far, take16(&w->in)); break;
+    case 3: set_path_mtu(w); break;
     case 4: bw_if_down(w->st, OUTSIDE, ENETDOWN); break;
     case 5: bw_if_up(w->st, OUTSIDE, &w->dev); break;
     case 6: punts(w); break;

@@ -47,9 +47,9 @@ int host_set_routes(struct host *h, const struct bw_route *routes, int n)
     CONTROL_CALL(h, bw_set_routes(h->st, routes, n));
 }
 
-int host_set_path_mtu(struct host *h, const uint8_t *ip, uint32_t mtu)
+int host_set_path_mtu(struct host *h, const uint8_t *ip, uint32_t mtu, int fragments)
 {
-    CONTROL_CALL(h, bw_set_path_mtu(h->st, ip, mtu));
+    CONTROL_CALL(h, bw_set_path_mtu(h->st, ip, mtu, fragments));
 }
 
 int64_t host_time_input(struct host *h, int ifindex, struct rx_frame *frames, int n)

@@ -89,7 +89,7 @@ int host_cc_report_pop(struct host *h, struct bw_cc_report *report);
 /* ---- control: each is the engine's bw_ function under the lock ---- */
 int host_set_addrs(struct host *h, const struct bw_ifaddr *addrs, int n);
 int host_set_routes(struct host *h, const struct bw_route *routes, int n);
-int host_set_path_mtu(struct host *h, const uint8_t *ip, uint32_t mtu);
+int host_set_path_mtu(struct host *h, const uint8_t *ip, uint32_t mtu, int fragments);
 int host_neigh_ask(struct host *h, int ifindex, const uint8_t *ip);
 int host_neigh_set(struct host *h, int ifindex, const uint8_t *ip, const uint8_t *mac);
 int host_neigh_del(struct host *h, int ifindex, const uint8_t *ip);

@@ -17,7 +17,8 @@ from ..ip.ipv4 import PROTO_ICMP, IPv4
 from ..ip.routes import RouteTable
 from . import icmp
 
-MIN_PATH_MTU = 552  # below it nothing is believed (Linux: net.ipv4.route.min_pmtu)
+# Below it packets go without DF, to be fragmented (Linux: net.ipv4.route.min_pmtu).
+MIN_PATH_MTU = 552
 PATH_MTU_AGE = 600 * SECOND  # RFC 1191 6.3
 MAX_PATHS = 1024
 # RFC 1191 7.1: likely MTUs, for a router that does not name its own.
@@ -25,8 +26,8 @@ PLATEAUS = (65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68)
 
 
 class PathPort(Protocol):
-    def set_path_mtu(self, ip: IPv4Address, mtu: int) -> None:
-        """mtu 0 forgets."""
+    def set_path_mtu(self, ip: IPv4Address, mtu: int, fragments: bool = False) -> None:
+        """mtu 0 forgets; `fragments`: routers may fragment what goes there."""
 
 
 class PathMtu:
@@ -44,14 +45,14 @@ class PathMtu:
         self._routes = routes
         self._link_mtu = link_mtu
         self._counters = counters
-        self._paths: dict[IPv4Address, int] = {}  # oldest first
+        self._paths: dict[IPv4Address, tuple[int, bool]] = {}  # MTU, without DF; oldest first
         self._timers: Deadlines[IPv4Address] = Deadlines()
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def get(self, dst: IPv4Address) -> int:
-        return self._paths.get(dst, self._link_mtu(dst))
+        return self._paths[dst][0] if dst in self._paths else self._link_mtu(dst)
 
     def on_frag_needed(self, now: int, message: icmp.Unreachable) -> None:
         """Believed if it quotes a packet of ours that was longer than the MTU it names."""
@@ -69,8 +70,7 @@ class PathMtu:
             return
         if mtu < MIN_PATH_MTU:
             self._counters["icmp_mtu_below_minimum"] += 1
-            mtu = MIN_PATH_MTU
-        self._remember(now, sent.dst, mtu)
+        self._remember(now, sent.dst, max(mtu, MIN_PATH_MTU), mtu < MIN_PATH_MTU)
 
     def on_timer(self, now: int) -> None:
         for dst in self._timers.due(now):
@@ -80,19 +80,19 @@ class PathMtu:
     def next_deadline(self) -> int | None:
         return self._timers.next()
 
-    def _remember(self, now: int, dst: IPv4Address, mtu: int) -> None:
-        if self._paths.pop(dst, None) == mtu:  # only clamped again
-            self._paths[dst] = mtu
+    def _remember(self, now: int, dst: IPv4Address, mtu: int, fragments: bool) -> None:
+        if self._paths.pop(dst, None) == (mtu, fragments):  # only clamped again
+            self._paths[dst] = mtu, fragments
             return
         if len(self._paths) >= MAX_PATHS:
             oldest = next(iter(self._paths))
             del self._paths[oldest]
             self._timers.cancel(oldest)
             self._port.set_path_mtu(oldest, 0)
-        self._paths[dst] = mtu
+        self._paths[dst] = mtu, fragments
         self._timers.set(dst, now + PATH_MTU_AGE)
         self._counters["path_mtu_changes"] += 1
-        self._port.set_path_mtu(dst, mtu)
+        self._port.set_path_mtu(dst, mtu, fragments)
 
 
 def _plateau(total: int) -> int:

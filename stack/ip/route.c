@@ -98,7 +98,7 @@ static uint32_t pmtu_place(struct bw_stack *st, uint32_t set, const uint8_t *ip)
     return place < PMTU_WAYS ? place : (uint32_t)(random64(st) % PMTU_WAYS);
 }
 
-int bw_set_path_mtu(struct bw_stack *st, const uint8_t ip[16], uint32_t mtu)
+int bw_set_path_mtu(struct bw_stack *st, const uint8_t ip[16], uint32_t mtu, int fragments)
 {
     if (mtu && (mtu < 68 || mtu > 65535))
         return -EINVAL;
@@ -108,16 +108,22 @@ int bw_set_path_mtu(struct bw_stack *st, const uint8_t ip[16], uint32_t mtu)
         return 0;
     memcpy(st->pmtu[set][place].ip, ip, 16);
     st->pmtu[set][place].mtu = mtu;
+    st->pmtu[set][place].fragments = fragments != 0;
     st->pmtu_gen[set]++; /* only paths of this set are found again */
     return 0;
 }
 
-static uint32_t pmtu_get(const struct bw_stack *st, uint32_t set, const uint8_t *ip)
+static void take_path_mtu(const struct bw_stack *st, const uint8_t *ip, struct ip_path *path)
 {
-    for (uint32_t i = 0; i < PMTU_WAYS; i++)
-        if (st->pmtu[set][i].mtu && ip_equal(st->pmtu[set][i].ip, ip))
-            return st->pmtu[set][i].mtu;
-    return UINT32_MAX;
+    for (uint32_t i = 0; i < PMTU_WAYS; i++) {
+        const struct path_mtu *known = &st->pmtu[path->pmtu_set][i];
+        if (!known->mtu || !ip_equal(known->ip, ip))
+            continue;
+        if (known->mtu < path->mtu)
+            path->mtu = known->mtu;
+        path->flags |= known->fragments ? PATH_FRAGMENTS : 0;
+        return;
+    }
 }
 
 /* ---- questions about addresses ---------------------------------------------------------------- */
@@ -251,9 +257,7 @@ static void path_by_route(struct bw_stack *st, const struct bw_route *r, const u
     path->link_mtu = (uint16_t)path->mtu;
     path->pmtu_set = pmtu_set_of(st, dst);
     path->pmtu_gen = st->pmtu_gen[path->pmtu_set];
-    uint32_t pmtu = pmtu_get(st, path->pmtu_set, dst);
-    if (pmtu < path->mtu)
-        path->mtu = pmtu;
+    take_path_mtu(st, dst, path);
     if (ip_is_any(r->source))
         choose_source(st, r->ifindex, path->nexthop, path->source);
     else

@@ -47,6 +47,13 @@ enum tcp_timer { TIMER_DELACK, TIMER_PROBE, TIMER_REXMT, TIMER_PACE, TIMER_KEEP,
 struct tcb;
 struct listener;
 
+/* What goes although it is short: the last segment, if all of it may go (Nagle, a cork), or whatever the
+ * window takes (a probe). */
+enum push { PUSH_LAST = 1, PUSH_PART = 2 };
+
+/* A FIN has arrived out of order, and perhaps nothing since. */
+enum ooo_fin { OOO_FIN = 1, OOO_FIN_NEWEST };
+
 /* What only people ask for (info.c), in the words of RFC 4898. */
 enum tcp_limit { LIMIT_IDLE, LIMIT_BUSY, LIMIT_RWND, LIMIT_SNDBUF, LIMITS = 3 };
 struct tcp_stats {
@@ -177,7 +184,8 @@ struct tcb {
 
     /* ---- the rest of sending --------------------------------------------------------------------------- */
     uint32_t iss, snd_up;
-    uint8_t push_wanted, more_coming;
+    uint8_t push_wanted; /* enum push */
+    uint8_t more_coming;
     uint8_t syn_again; /* the SYN or SYN,ACK is to be sent again */
     uint8_t use_wscale;
     uint32_t recover, retransmits, sent_serial;

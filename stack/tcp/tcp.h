@@ -225,6 +225,7 @@ void tcp_arm_keepalive(struct tcb *t);
 void tcp_rtt_sample(struct tcb *t, int64_t rtt);
 uint32_t tcp_ts_now(const struct tcb *t);
 uint32_t tcp_ts_then(const struct tcb *t, int64_t when);
+int tcp_echo_is_ours(const struct tcb *t, const struct tcp_seg *seg);
 
 /* ---- input ---- */
 int tcp_parse(struct bw_stack *st, const struct packet *pkt, struct tcp_seg *seg); /* 0, or a drop counter */
@@ -368,8 +369,9 @@ struct tcp_bare {
     uint32_t seq, ack;
     uint16_t wnd;
     uint8_t flags, ttl, tos;
-    uint8_t ae;     /* RFC 9768 */
-    uint8_t optlen; /* a multiple of 4, at most 40 */
+    uint8_t ae;           /* RFC 9768 */
+    uint8_t may_fragment; /* without DF */
+    uint8_t optlen;       /* a multiple of 4, at most 40 */
     const uint8_t *opt;
 };
 /* A segment without data and without a connection, the path found; `answer`: to a stranger, from a

@@ -21,6 +21,14 @@ uint32_t tcp_ts_now(const struct tcb *t)
     return tcp_ts_then(t, t->base.st->now);
 }
 
+/* While a connection opens: does the peer echo a timestamp that our SYN, or what we sent since, may have had?
+ * Another one is of an older connection, or a guess; as on Linux. 0 says nothing. */
+int tcp_echo_is_ours(const struct tcb *t, const struct tcp_seg *seg)
+{
+    uint32_t first = tcp_ts_then(t, t->first_unacked), now = tcp_ts_now(t);
+    return !seg->has_ts || !seg->tsecr || (seq_le(first, seg->tsecr) && seq_le(seg->tsecr, now));
+}
+
 /* The variance, as Linux has it: a window's worth of samples in a round trip shall not
  * make the estimate forget. It follows the smoothed deviation up at once, and down once a round trip,
  * towards the largest in it; a path that becomes shorter counts little. It is TCP_RTO_MIN / 4 at least. */
@@ -190,9 +198,9 @@ static void on_persist(struct tcb *t)
 {
     uint32_t flight = t->snd_nxt - t->snd_una;
     t->persisting = 0;
-    int open = t->sndq.len > flight ? t->snd_wnd > flight : t->fin_queued && !t->fin_sent;
-    if (open && tcp_path_ready(t)) { /* only silly-window avoidance, or the want of a path, held it back */
-        t->push_wanted = t->sndq.len > flight;
+    if (t->snd_wnd > flight &&
+        tcp_path_ready(t)) { /* silly-window avoidance, or the want of a path, held it back */
+        t->push_wanted |= t->sndq.len > flight ? PUSH_PART : 0;
         tcp_want_output(t);
         return;
     }

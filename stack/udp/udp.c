@@ -282,10 +282,8 @@ int udp_prepare(struct udp_sock *u, const struct udp_target *target, uint32_t le
         out->ip.ttl = 1; /* RFC 1112 section 6.1 */
     if (s->mtu_discover == PMTUDISC_PROBE)
         out->path.mtu = iface->mtu;
-    if (s->mtu_discover == PMTUDISC_WANT)
-        out->ip.df = 20 + UDP_HLEN + len <= out->path.mtu;
-    else
-        out->ip.df = s->mtu_discover == PMTUDISC_DO || s->mtu_discover == PMTUDISC_PROBE;
+    out->ip.df = sock_dont_fragment(s, &out->path) &&
+                 (s->mtu_discover != PMTUDISC_WANT || 20 + UDP_HLEN + len <= out->path.mtu);
     return iface->txq_len == TXQ_SIZE ? -EAGAIN : 0;
 }
 

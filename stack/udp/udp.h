@@ -5,14 +5,14 @@
 
 #include "../stack.h"
 
+enum { PMTUDISC_DONT = 0, PMTUDISC_WANT = 1, PMTUDISC_DO = 2, PMTUDISC_PROBE = 3 };
+
 enum {
     UDP_HLEN = 8,
     UDP_SUM = 6,            /* offset of the checksum in the header */
     UDP_MAX = 65507,        /* bytes that fit an IPv4 packet */
     UDP_MAX_SEGMENTS = 128, /* of one call or super-segment, as Linux */
 };
-
-enum { PMTUDISC_DONT = 0, PMTUDISC_WANT = 1, PMTUDISC_DO = 2, PMTUDISC_PROBE = 3 };
 
 struct udp_sock {
     struct bw_sock base;

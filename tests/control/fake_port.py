@@ -70,7 +70,7 @@ class FakePort:
     def echo_close(self, ip: Address, ident: int) -> None:
         self.echoes.discard((ip, ident))
 
-    def set_path_mtu(self, ip: Address, mtu: int) -> None:
+    def set_path_mtu(self, ip: Address, mtu: int, fragments: bool = False) -> None:
         self.path_mtu[ip] = mtu
 
     def select_source(self, dst: Address) -> Address | None:

@@ -82,17 +82,24 @@ def test_a_fin_waits_behind_a_closed_window(tcp: Tcp, peer: TcpPeer) -> None:
     tcp.expects("A", seq=1000, within="1s")
     peer.sends(ack=1001, wnd=2000)
     tcp.expects(seq=1001, len=1000)
-    tcp.expects("FA", seq=2001, len=1000)
+    tcp.expects("PA", seq=2001, len=1000, why="the FIN would be behind the window")
+    peer.sends(ack=3001, wnd=1)
+    tcp.expects("FA", seq=3001, len=0)
 
 
-def test_a_fin_alone_needs_no_window(tcp: Tcp, peer: TcpPeer) -> None:
+def test_a_fin_alone_waits_for_a_window(tcp: Tcp, peer: TcpPeer) -> None:
     sock = tcp.established(mss=1000, wnd=1000)
     tcp.sends(sock, 1000)
     tcp.expects(seq=1, len=1000)
     peer.sends(ack=1001, wnd=0)
-    tcp.closes(sock)
-    sent = tcp.drain("1min")
-    assert sent and sent[0].tcp is not None
+    sock.shutdown()
+    tcp.expects("A", seq=1000, after="200ms", why="a probe, as for data")
+    peer.sends(ack=1001, wnd=0)
+    tcp.expects("A", seq=1000, within="1s")
+    peer.sends(ack=1001, wnd=1)
+    tcp.expects("FA", seq=1001, len=0)
+    peer.sends(ack=1002, wnd=1)
+    assert sock.state == "FIN_WAIT_2"
 
 
 def test_an_orphan_is_given_up_earlier(tcp: Tcp, peer: TcpPeer) -> None:

@@ -128,6 +128,7 @@ static void reassemble(struct tcb *t, const struct tcp_seg *seg)
     } else {
         count(st, COUNT_TCP_OOO_QUEUED);
     }
+    t->ooo_fin = t->ooo_fin ? OOO_FIN : 0;
     tcp_ooo_changed(t, in_order);
 }
 
@@ -231,7 +232,7 @@ void tcp_segment_text(struct tcb *t, struct tcp_seg *seg)
 void tcp_check_fin(struct tcb *t, const struct tcp_seg *seg)
 {
     if ((seg->flags & TCP_FIN) && !t->fin_received) {
-        t->ooo_fin = 1;
+        t->ooo_fin = OOO_FIN_NEWEST;
         t->ooo_fin_seq = seg->seq + seg->len;
     }
     if (!t->ooo_fin || t->fin_received || t->ooo_fin_seq != t->rcv_nxt) {

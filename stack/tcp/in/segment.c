@@ -65,13 +65,14 @@ static int acceptable(const struct tcb *t, const struct tcp_seg *seg)
 /* The SYN that made this child, again, with whatever data. */
 static int seg_repeats_syn(const struct tcb *t, const struct tcp_seg *seg)
 {
-    return t->state == BW_TCP_SYN_RCVD && seg->seq == t->irs && (seg->flags & (TCP_SYN | TCP_RST)) == TCP_SYN;
+    return t->state == BW_TCP_SYN_RCVD && seg->seq == t->irs &&
+           (seg->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
 }
 
 /* As Linux: a peer that is gone after its FIN may reset with the FIN's own number. */
 static int resets_at_fin(const struct tcb *t, const struct tcp_seg *seg)
 {
-    return (seg->flags & TCP_RST) && seg->seq + 1 == t->rcv_nxt && !seg->len &&
+    return (seg->flags & TCP_RST) && seg->seq + 1 == t->rcv_nxt &&
            (t->state == BW_TCP_CLOSE_WAIT || t->state == BW_TCP_LAST_ACK || t->state == BW_TCP_CLOSING);
 }
 
@@ -81,14 +82,8 @@ static enum verdict check_sequence(struct tcb *t, struct tcp_seg *seg)
     if (unlikely(resets_at_fin(t, seg)))
         return GO_ON;
     int paws = paws_rejects(t, seg), known_syn = seg_repeats_syn(t, seg);
-    if (!paws && !known_syn && acceptable(t, seg)) {
-        if (t->use_ts && seg->has_ts && seq_le(seg->seq, t->last_ack_sent) &&
-            seq_ge(seg->tsval, t->ts_recent)) {
-            t->ts_recent = seg->tsval;
-            t->ts_recent_age = st->now;
-        }
+    if (!paws && !known_syn && acceptable(t, seg))
         return GO_ON;
-    }
     drop(st, paws ? DROP_TCP_PAWS : DROP_TCP_WINDOW, seg->len);
     if (seg->flags & TCP_RST)
         return DONE;
@@ -128,7 +123,7 @@ static void on_reset(struct tcb *t)
 /* As Linux: what the peer sent last may be out of order here, and its reset follows that. */
 static int resets_behind_gap(const struct tcb *t, const struct tcp_seg *seg)
 {
-    return t->use_sack && t->ooo.n && seg->seq == tcp_sack_edge(t);
+    return t->use_sack && (t->ooo.n || t->ooo_fin) && seg->seq == tcp_sack_edge(t);
 }
 
 static int is_exact(const struct tcb *t, const struct tcp_seg *seg)
@@ -162,6 +157,19 @@ static enum verdict check_syn(struct tcb *t, const struct tcp_seg *seg)
     return DONE;
 }
 
+/* Nothing that comes in TIME-WAIT is news. As on Linux, what is more than an ACK is answered as the FIN that
+ * comes again is: the peer may have missed our ACK. */
+static enum verdict check_time_wait(struct tcb *t, const struct tcp_seg *seg)
+{
+    if (t->state != BW_TCP_TIME_WAIT)
+        return GO_ON;
+    if (seg->len || (seg->flags & TCP_FIN) || seg->seq != t->rcv_nxt) {
+        drop(t->base.st, DROP_TCP_AFTER_CLOSE, seg->len);
+        answer_limited(t, 0);
+    }
+    return DONE;
+}
+
 /* ---- step 5: ACK, by state ----------------------------------------------------------------------- */
 
 /* TCP_DEFER_ACCEPT, tcp(7): for so long only data brings the child up. The peer has our SYN,ACK: it need
@@ -186,6 +194,11 @@ static enum verdict ack_in_syn_rcvd(struct tcb *t, struct tcp_seg *seg)
     if (!seq_gt(seg->ack, t->snd_una) || seq_gt(seg->ack, t->snd_nxt)) {
         drop(st, DROP_TCP_ACK, seg->len);
         tcp_send_rst(st, seg);
+        return DONE;
+    }
+    if (t->listener && !tcp_is_early(t) && t->use_ts && !tcp_echo_is_ours(t, seg)) {
+        drop(st, DROP_TCP_PAWS, seg->len);
+        tcp_challenge_ack(t);
         return DONE;
     }
     int queued = tcp_is_early(t); /* it stands in the accept queue already, or was accepted */
@@ -256,6 +269,15 @@ static uint32_t oldest_ack(const struct tcb *t)
     return t->stats.bytes_acked < t->max_snd_wnd ? (uint32_t)t->stats.bytes_acked : t->max_snd_wnd;
 }
 
+/* RFC 7323 section 4.3 (2): of a segment whose ACK is a right one. */
+static void learn_timestamp(struct tcb *t, const struct tcp_seg *seg)
+{
+    if (!t->use_ts || !seg->has_ts || seq_gt(seg->seq, t->last_ack_sent) || seq_lt(seg->tsval, t->ts_recent))
+        return;
+    t->ts_recent = seg->tsval;
+    t->ts_recent_age = t->base.st->now;
+}
+
 enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
 {
     struct bw_stack *st = t->base.st;
@@ -270,6 +292,7 @@ enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
         tcp_challenge_ack(t);
         return DONE;
     }
+    learn_timestamp(t, seg);
     int late = seq_lt(seg->ack, t->snd_una); /* overtaken: what it says of later data is news all the same */
     if (!late || (t->use_sack && seg->sacks)) {
         struct delivery d = tcp_delivery(t);
@@ -310,7 +333,8 @@ void tcp_on_connection(struct tcb *t, struct tcp_seg *seg)
 {
     t->dsack_of_this = 0;
     pass_known_syn(t, seg);
-    if (check_sequence(t, seg) == DONE || check_rst(t, seg) == DONE || check_syn(t, seg) == DONE)
+    if (check_sequence(t, seg) == DONE || check_rst(t, seg) == DONE || check_syn(t, seg) == DONE ||
+        check_time_wait(t, seg) == DONE)
         return;
     t->last_received = t->base.st->now;
     t->probes = 0;

@@ -16,7 +16,8 @@ static uint32_t copied_seq(const struct tcb *t)
 void tcp_mark_urgent(struct tcb *t)
 {
     t->snd_up = tcp_data_end(t);
-    t->snd_urgent = t->push_wanted = 1;
+    t->snd_urgent = 1;
+    t->push_wanted |= PUSH_LAST;
     if (seq_ge(t->snd_nxt, t->snd_una + t->snd_wnd))
         tcp_send_ack(t);
 }
@@ -89,10 +90,10 @@ int64_t tcp_recv_urgent(struct tcb *t, void *buf, size_t len, int flags)
 {
     if (t->oobinline || !t->urg_data || t->urg_data == URG_READ)
         return -EINVAL;
-    if (t->state == BW_TCP_CLOSED && !t->was_connected)
+    if (t->state == BW_TCP_CLOSED && !t->fin_received) /* reset, as on Linux */
         return -ENOTCONN;
     if (!(t->urg_data & URG_VALID))
-        return t->state == BW_TCP_CLOSED || (t->base.flags & SOCK_SHUT_RD) ? 0 : -EAGAIN;
+        return t->state == BW_TCP_CLOSED || t->fin_received || (t->base.flags & SOCK_SHUT_RD) ? 0 : -EAGAIN;
     if (len && !(flags & BW_MSG_TRUNC))
         *(uint8_t *)buf = (uint8_t)t->urg_data;
     if (!(flags & BW_MSG_PEEK)) {

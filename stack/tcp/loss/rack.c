@@ -186,7 +186,8 @@ static void send_probe(struct tcb *t)
     count(t->base.st, COUNT_TCP_TAIL_PROBES);
     tcp_arm_rexmt(t);
     if (t->sndq.len > flight && t->snd_wnd > flight) {
-        t->push_wanted = t->tlp_new = 1;
+        t->push_wanted |= PUSH_PART;
+        t->tlp_new = 1;
         t->tlp_end = t->snd_nxt + t->mss;
         tcp_want_output(t);
         return;

@@ -73,6 +73,9 @@ static void copy_template(struct tcb *t, const struct tcb *from)
     t->trace_id = from->trace_id;
     t->base.ttl = from->base.ttl;
     t->base.tos = from->base.tos;
+    t->base.mtu_discover = from->base.mtu_discover;
+    t->base.recverr = from->base.recverr;
+    t->base.priority = from->base.priority;
     t->base.linger = from->base.linger;
     t->base.rcvtimeo = from->base.rcvtimeo;
     t->base.sndtimeo = from->base.sndtimeo;
@@ -241,6 +244,11 @@ void tcp_on_syn_sent(struct tcb *t, struct tcp_seg *seg)
         tcp_send_rst(st, seg);
         if (t->retries == 0) /* an old connection of the peer's is gone now: no need to wait (Linux) */
             tcp_timer_set(t, TIMER_REXMT, st->now + TCP_SYN_AGAIN);
+        return;
+    }
+    if (acks && t->offer_ts && !tcp_echo_is_ours(t, seg)) {
+        drop(st, DROP_TCP_PAWS, seg->len);
+        tcp_send_rst(st, seg);
         return;
     }
     if (seg->flags & TCP_RST) {

@@ -21,18 +21,27 @@ static int lone_fin(const struct tcb *t)
     for (uint32_t i = 0; t->ooo_fin && i < t->ooo.n; i++)
         if (t->ooo.r[i].end == t->ooo_fin_seq)
             return 0;
-    return t->ooo_fin;
+    return t->ooo_fin != 0;
 }
 
 /* Where ends what has arrived out of order. */
 uint32_t tcp_sack_edge(const struct tcb *t)
 {
-    return with_fin(t, ranges_end(&t->ooo, t->rcv_nxt));
+    return t->ooo_fin ? t->ooo_fin_seq + 1 : ranges_end(&t->ooo, t->rcv_nxt);
 }
 
 static uint32_t sack_blocks(const struct tcb *t)
 {
     return t->ooo.n + (t->dsack_start != t->dsack_end) + (uint32_t)lone_fin(t);
+}
+
+static uint32_t put_lone_fin(const struct tcb *t, uint8_t *block, int fits)
+{
+    if (!fits || !lone_fin(t))
+        return 0;
+    put32(block, t->ooo_fin_seq);
+    put32(block + 4, t->ooo_fin_seq + 1);
+    return 1;
 }
 
 /* RFC 2018, newest block first; before them what was seen twice (RFC 2883). */
@@ -47,15 +56,14 @@ static uint32_t put_sack(struct tcb *t, uint8_t *p, uint32_t room)
         count(t->base.st, COUNT_TCP_DSACKS);
         n++;
     }
+    if (t->ooo_fin == OOO_FIN_NEWEST)
+        n += put_lone_fin(t, block + 8 * n, n < most);
     for (uint32_t i = 0; i < t->ooo.n && n < most; i++, n++) {
         put32(block + 8 * n, t->ooo.r[i].start);
         put32(block + 8 * n + 4, with_fin(t, t->ooo.r[i].end));
     }
-    if (n < most && lone_fin(t)) {
-        put32(block + 8 * n, t->ooo_fin_seq);
-        put32(block + 8 * n + 4, t->ooo_fin_seq + 1);
-        n++;
-    }
+    if (t->ooo_fin == OOO_FIN)
+        n += put_lone_fin(t, block + 8 * n, n < most);
     put32(p, OPT_NOP_NOP_SACK | (2 + 8 * n));
     return 4 + 8 * n;
 }
@@ -109,6 +117,12 @@ static void acknowledged(struct tcb *t)
     tcp_timer_cancel(t, TIMER_DELACK);
 }
 
+/* As on Linux it goes with DF whatever the socket wants: it fits everywhere. */
+static int is_syn_ack(const struct tcp_emit *e)
+{
+    return (e->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK);
+}
+
 static uint16_t window_field(struct tcb *t, int syn)
 {
     uint32_t wnd = tcp_receive_window(t);
@@ -155,7 +169,7 @@ int tcp_emit(struct tcb *t, const struct tcp_emit *e)
                                  .proto = 6,
                                  .ttl = t->base.ttl,
                                  .tos = (uint8_t)(t->base.tos | ecn.ip),
-                                 .df = 1};
+                                 .df = sock_dont_fragment(&t->base, &t->base.path) || is_syn_ack(e)};
     ip4_header(st, ip, &head, 20 + l4_len);
     put16(tcp, t->base.lport);
     put16(tcp + 2, t->base.rport);

@@ -124,7 +124,8 @@ static uint32_t sendable(struct tcb *t, uint32_t *waiting)
         return 0;
     int whole = n == avail && (t->nodelay || t->fin_queued || t->snd_urgent || !short_in_flight(t)) &&
                 !t->cork && !t->more_coming;
-    if (whole || t->push_wanted || (n < avail && n >= t->max_snd_wnd / 2 && n == wnd))
+    int pushed = t->push_wanted & (n == avail ? PUSH_LAST | PUSH_PART : PUSH_PART);
+    if (whole || pushed || (n < avail && n >= t->max_snd_wnd / 2 && n == wnd))
         return n;
     return 0;
 }
@@ -176,6 +177,12 @@ static void restart_after_idle(struct tcb *t)
         t->cwnd = initial;
 }
 
+/* A FIN takes a place in the peer's window, too: behind so many bytes. */
+static int fin_fits(const struct tcb *t, uint32_t behind)
+{
+    return t->snd_nxt - t->snd_una + behind < t->snd_wnd;
+}
+
 /* 1: a turn's worth went out and more could follow, 0: nothing more to send now, -1: no room. */
 static int send_new(struct tcb *t, struct iface *out)
 {
@@ -195,7 +202,7 @@ static int send_new(struct tcb *t, struct iface *out)
         struct tcp_emit e = {.seq = t->snd_nxt, .len = n < size ? n : size, .flags = TCP_ACK};
         if (e.len == waiting) {
             e.flags |= TCP_PSH;
-            if (t->fin_queued)
+            if (t->fin_queued && fin_fits(t, e.len))
                 e.flags |= TCP_FIN;
         }
         if (tcp_emit(t, &e))
@@ -216,13 +223,14 @@ static int send_new(struct tcb *t, struct iface *out)
         if (!n && waiting)
             n = sendable(t, &waiting);
     }
-    if (t->fin_queued && !t->fin_sent && waiting == 0) {
+    int fin = t->fin_queued && !t->fin_sent;
+    if (fin && !waiting && fin_fits(t, 0)) {
         const struct tcp_emit e = {.seq = t->snd_nxt, .flags = TCP_ACK | TCP_FIN};
         if (tcp_emit(t, &e))
             return -1;
         t->fin_sent = 1;
         tcp_sent_new(t, e.seq, 1);
-    } else if (waiting && t->snd_una == t->snd_nxt && t->deadline[TIMER_REXMT] == NEVER) {
+    } else if ((waiting || fin) && t->snd_una == t->snd_nxt && t->deadline[TIMER_REXMT] == NEVER) {
         t->persisting = 1; /* the window (or a cork) holds everything back: RFC 9293 3.8.6.1 */
         t->first_unacked = t->base.st->now;
         tcp_arm_rexmt(t);
@@ -242,10 +250,10 @@ static int send_syn(struct tcb *t)
     if (t->snd_nxt == t->iss) {
         t->snd_nxt = t->iss + 1 + e.len;
         t->syn_data = (uint16_t)e.len;
+        if (t->retries == 0)
+            t->first_unacked = t->base.st->now;
     }
     t->syn_again = 0;
-    if (t->retries == 0)
-        t->first_unacked = t->base.st->now;
     if (t->deadline[TIMER_REXMT] == NEVER)
         tcp_arm_rexmt(t);
     return 1;

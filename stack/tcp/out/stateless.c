@@ -14,7 +14,7 @@ int tcp_emit_bare(struct bw_stack *st, const struct tcp_bare *b, struct ip_path 
         return 0;
     uint8_t *ip = hdr + HDR_IP, *tcp = ip + 20;
     const struct ip_send head = {
-        .src = b->src, .dst = b->dst, .proto = 6, .ttl = b->ttl, .tos = b->tos, .df = 1};
+        .src = b->src, .dst = b->dst, .proto = 6, .ttl = b->ttl, .tos = b->tos, .df = !b->may_fragment};
     ip4_header(st, ip, &head, 20 + l4_len);
     put16(tcp, b->sport);
     put16(tcp + 2, b->dport);
@@ -66,21 +66,24 @@ void tcp_abort_rst(struct tcb *t)
     put32(opt, 0x0101080a);
     put32(opt + 4, tcp_ts_now(t));
     put32(opt + 8, t->ts_recent);
-    const struct tcp_bare b = {.src = s->laddr,
-                               .dst = s->raddr,
-                               .sport = s->lport,
-                               .dport = s->rport,
-                               .seq = t->snd_nxt,
-                               .ack = t->rcv_nxt,
-                               .flags = TCP_RST | TCP_ACK,
-                               .ttl = s->ttl,
-                               .tos = s->tos,
-                               .opt = opt,
-                               .optlen = t->use_ts ? sizeof opt : 0};
+    struct tcp_bare b = {.src = s->laddr,
+                         .dst = s->raddr,
+                         .sport = s->lport,
+                         .dport = s->rport,
+                         .seq = t->snd_nxt,
+                         .ack = t->rcv_nxt,
+                         .flags = TCP_RST | TCP_ACK,
+                         .ttl = s->ttl,
+                         .tos = s->tos,
+                         .opt = opt,
+                         .optlen = t->use_ts ? sizeof opt : 0};
     struct ip_path path = {0};
     if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_CLOSED || t->state == BW_TCP_TIME_WAIT)
         return;
-    if (ip_path_copy(s->st, b.dst, s->bound_if, &path) || !tcp_emit_bare(s->st, &b, &path, 0))
+    if (ip_path_copy(s->st, b.dst, s->bound_if, &path))
+        return;
+    b.may_fragment = !sock_dont_fragment(s, &path);
+    if (!tcp_emit_bare(s->st, &b, &path, 0))
         return;
     count(s->st, COUNT_TCP_RST_SENT);
     if (traced(t))

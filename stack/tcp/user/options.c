@@ -70,12 +70,12 @@ int tcp_setopt(struct bw_sock *s, int opt, int64_t value)
         return 0;
     case BW_OPT_NODELAY:
         t->nodelay = value != 0;
-        t->push_wanted |= t->nodelay;
+        t->push_wanted |= t->nodelay ? PUSH_LAST : 0;
         tcp_want_output(t);
         return 0;
     case BW_OPT_CORK:
         t->cork = value != 0;
-        t->push_wanted |= !t->cork;
+        t->push_wanted |= t->cork ? 0 : PUSH_LAST;
         tcp_want_output(t);
         return 0;
     case BW_OPT_MAXSEG:
