@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
+from barewire.stack.tcp.segment import Segment
+
 from .conversation import Answer, Place, Player, Step
 from .peer import Peer
 from .targets import Target
@@ -22,12 +24,14 @@ FIRST_PORT, LAST_PORT = 2000, 40_000
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """At `steps[at]` (the steps before are the way there) the two answered so."""
+    """At `steps[at]` (the steps before are the way there) the two answered so; `said` are the segments that
+    the peer has sent so far."""
 
     steps: tuple[Step, ...]
     at: int
     answers: tuple[Answer, Answer]
     names: tuple[str, str]
+    said: tuple[Segment, ...] = ()
 
     @property
     def step(self) -> Step:
@@ -77,6 +81,8 @@ class Differential:
         """The first difference that `report` does not accept."""
         report = report or Report(())
         place = self._next_place()
+        said = self.peers[0].said
+        said.clear()
         players = [Player(t, p, place) for t, p in zip(self.targets, self.peers, strict=True)]
         try:
             for at, step in enumerate(steps):
@@ -84,7 +90,7 @@ class Differential:
                 if ours.beside(theirs) == theirs.beside(ours):
                     continue
                 names = (self.targets[0].name, self.targets[1].name)
-                found = Difference(tuple(steps), at, (ours, theirs), names)
+                found = Difference(tuple(steps), at, (ours, theirs), names, tuple(said))
                 known = report.accepts(found)
                 if known is None:
                     return found

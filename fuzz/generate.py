@@ -7,12 +7,24 @@ import socket
 from random import Random
 
 from .conversation import FLUSH, SYN_OPTIONS, Step
+from .faults import packet_fault, stream_fault
 
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << n for n in range(8))
-MSG_PEEK, MSG_DONTWAIT, MSG_WAITALL = socket.MSG_PEEK, socket.MSG_DONTWAIT, socket.MSG_WAITALL
+MSG_OOB, MSG_PEEK, MSG_WAITALL = socket.MSG_OOB, socket.MSG_PEEK, socket.MSG_WAITALL
 SIZES = (0, 1, 100, 536, 1400)
 OFFSETS = (0, 0, 0, 0, -1, 1, -1400, 1400, 100, -70_000, 30_000, 1 << 20, 1 << 31)
 WINDOWS = (65535, 65535, 65535, 0, 1, 500)
+SHUT_AND_OPEN = (
+    0,
+    0,
+    1,
+    2,
+    100,
+    1459,
+    1460,
+    3000,
+    65535,
+)  # what a peer's window may be from step to step
 ERRORS = (
     *((3, code) for code in range(16)), (11, 0), (11, 1), (12, 0), (12, 1), (4, 0), (5, 0), (5, 1),
 )  # fmt: skip
@@ -25,6 +37,13 @@ IP_OPTIONS = (
 OPTIONS = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.SOL_SOCKET, socket.SO_OOBINLINE, 1),
+    (socket.SOL_SOCKET, socket.SO_OOBINLINE, 0),
+    (socket.SOL_SOCKET, socket.SO_RCVBUF, 1),
+    (socket.SOL_SOCKET, socket.SO_RCVBUF, 4096),
+    (socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000),
+    (socket.SOL_SOCKET, socket.SO_SNDBUF, 1),
+    (socket.SOL_SOCKET, socket.SO_SNDBUF, 10_000),
+    (socket.SOL_SOCKET, socket.SO_SNDBUF, 100_000),
     (socket.SOL_SOCKET, socket.SO_BROADCAST, 1),
     (socket.IPPROTO_IP, socket.IP_TTL, 9),
     (socket.IPPROTO_IP, socket.IP_TTL, 0),
@@ -46,11 +65,17 @@ OPTIONS = (
 def conversation(seed: int, length: int = 12) -> list[Step]:
     """One opening and up to `length` steps."""
     rng = Random(seed)
-    opening = rng.choice((_passive, _passive, _active, _half_open, _syn_sent, _datagrams))
+    opening = rng.choice(OPENINGS)
     steps = opening(rng)
-    wild = rng.random() < 0.5
+    draw = {_datagrams: _datagram_step, _servers: _server_step}.get(opening, _stream_step)
+    wild, faulty = rng.random() < 0.5, rng.choice((0.0, 0.0, 0.2, 0.6))
     for _ in range(rng.randint(2, length)):
-        steps.append(_datagram_step(rng) if opening is _datagrams else _stream_step(rng, wild))
+        if rng.random() >= faulty:
+            steps.append(draw(rng, wild))
+        elif opening is _datagrams:
+            steps.append(packet_fault(rng, rng.choice((1, 1, 2))))
+        else:
+            steps.append(stream_fault(rng))
     return [*steps, Step("wait", (FLUSH,))]
 
 
@@ -83,6 +108,22 @@ def _datagrams(rng: Random) -> list[Step]:
     return [*steps, Step("udp_connect", (0, 0))] if rng.random() < 0.5 else steps
 
 
+def _servers(rng: Random) -> list[Step]:
+    """Several sockets that want the same names."""
+    kind = rng.randrange(2)
+    steps = []
+    for _ in range(rng.randint(2, 4)):
+        steps.append(
+            Step("open", (kind, rng.choice((-1, 0, 0, 0, 1)), rng.randrange(3), rng.randrange(2)))
+        )
+    return steps
+
+
+OPENINGS = (
+    _passive, _passive, _passive, _active, _active, _half_open, _syn_sent, _datagrams, _servers,
+)  # fmt: skip
+
+
 def _stream_step(rng: Random, wild: bool) -> Step:
     choice = rng.random()
     if choice < 0.45:
@@ -104,7 +145,8 @@ def _segment(rng: Random, wild: bool) -> Step:
     flow = rng.randrange(2) if rng.random() < 0.2 else 0
     if not wild or rng.random() < 0.5:
         flags = rng.choice((ACK, ACK, ACK | PSH, ACK | FIN, ACK | RST, RST))
-        return Step("say", (flow, flags, rng.choice(SIZES), rng.choice((0, 0, 0, 1400)), 0, 65535))
+        window = rng.choice(SHUT_AND_OPEN) if rng.random() < 0.3 else 65535
+        return Step("say", (flow, flags, rng.choice(SIZES), rng.choice((0, 0, 0, 1400)), 0, window))
     flags = rng.choice(
         (ACK, ACK, ACK | FIN, RST, RST | ACK, SYN, SYN | ACK, FIN, 0, ACK | URG, rng.randrange(256))
     )
@@ -131,6 +173,9 @@ def _call(rng: Random) -> Step:
             "recv", (sock, rng.choice((1, 100, 65536)), rng.choice((0, 0, MSG_PEEK, MSG_WAITALL)))
         ),
         Step("recv", (sock, 65536, 0)),
+        Step("send", (sock, rng.choice((1, 2, 100, 2000)), MSG_OOB)),
+        Step("recv", (sock, rng.choice((1, 1, 10)), rng.choice((MSG_OOB, MSG_OOB | MSG_PEEK)))),
+        Step("mark", (sock,)),
         Step("shutdown", (sock, rng.randrange(3))),
         Step("close", (sock,)),
         Step("error", (sock,)),
@@ -144,7 +189,41 @@ def _call(rng: Random) -> Step:
     return rng.choice(calls)
 
 
-def _datagram_step(rng: Random) -> Step:
+def _server_step(rng: Random, wild: bool) -> Step:
+    sock = rng.randrange(5)
+    steps = (
+        Step(
+            "open",
+            (rng.randrange(2), rng.choice((-1, 0, 0, 1)), rng.randrange(3), rng.randrange(2)),
+        ),
+        Step("relisten", (sock,)),
+        Step("relisten", (sock,)),
+        Step("again", (sock,)),
+        Step("accept", (sock,)),
+        Step("close", (sock,)),
+        Step("names", (sock,)),
+        Step("syn", (rng.randrange(3), rng.randrange(len(SYN_OPTIONS)))),
+        Step(
+            "say",
+            (
+                rng.randrange(2),
+                rng.choice((ACK, ACK, ACK | FIN)),
+                rng.choice((0, 100)),
+                0,
+                0,
+                65535,
+            ),
+        ),
+        Step("datagram", (rng.randrange(2), rng.randrange(2), rng.choice((1, 100)))),
+        Step("udp_connect", (sock, rng.randrange(3))),
+        Step("recvfrom", (sock, 2000)),
+        Step("sendto", (sock, 100, 0)),
+        Step("shutdown", (sock, rng.randrange(3))),
+    )
+    return rng.choice(steps) if rng.random() < 0.9 else _call(rng)
+
+
+def _datagram_step(rng: Random, wild: bool) -> Step:
     sock = rng.choice((0, 0, 0, 1))
     kind, code = rng.choice(ERRORS)
     steps = (

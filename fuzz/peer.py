@@ -66,6 +66,7 @@ class Peer:
         self.flows: dict[tuple[int, int], Flow] = {}
         self.out: deque[IPv4] = deque(maxlen=KEPT)
         self.wire: deque[tuple[int, bytes]] = deque(maxlen=CAPTURED)
+        self.said: list[Segment] = []  # by the peer, since whoever reads it emptied it
 
     # ---- time and frames ---------------------------------------------------------------------
 
@@ -147,7 +148,9 @@ class Peer:
             return
         flow.said.append(segment)
         if segment.timestamps and any(isinstance(o, Timestamps) for o in flow.options):
-            flow.stamp = segment.timestamps[0]
+            fresh = (flow.acked - segment.seq) % SEQ < SEQ // 2  # RFC 7323 4.3 (2)
+            if fresh or segment.flags & Flags.SYN:
+                flow.stamp = segment.timestamps[0]
         if segment.flags & Flags.SYN:
             flow.first = segment.seq
             flow.rcv, flow.synced = (segment.seq + segment.length) % SEQ, True
@@ -183,6 +186,7 @@ class Peer:
         """One segment, as wrong as `step` says. A right one moves the peer's stream on. Returns what the
         target answers."""
         segment = self.segment(flow, step)
+        self.said.append(segment)
         if step.seq == 0:
             flow.snd = (segment.seq + segment.length) % SEQ
         if step.ack == 0 and step.flags & Flags.ACK:
@@ -199,8 +203,9 @@ class Peer:
     def segment(self, flow: Flow, step: PeerStep) -> Segment:
         seq = (flow.snd + step.seq) % SEQ
         syn = bool(step.flags & Flags.SYN)
-        first = (seq + syn - PEER_ISS - 1) % SEQ  # stream position of its first byte
-        data = pattern(first, step.size) if first < 1 << 24 else b""
+        # the stream position of its first byte; what lies before the stream is nobody's
+        first = (seq + syn - PEER_ISS - 1 + SEQ // 2) % SEQ - SEQ // 2
+        data = pattern(first, step.size) if abs(first) < 1 << 24 else b""
         ack = flow.acked if step.hold else (flow.rcv + step.ack) % SEQ
         return Segment(
             flow.theirs,
@@ -211,6 +216,7 @@ class Peer:
             step.window,
             step.options or self._usual_options(flow, step, ack),
             data,
+            step.urgent,
         )
 
     def _usual_options(self, flow: Flow, step: PeerStep, ack: int) -> tuple[Option, ...]:

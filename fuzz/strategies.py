@@ -242,6 +242,7 @@ class PeerStep:
     sack: tuple[tuple[int, int], ...] = ()
     window: int = 65535
     options: tuple[Option, ...] = ()
+    urgent: int = 0
 
 
 offsets = st.one_of(

@@ -33,6 +33,7 @@ KERNEL_SETTINGS = {
     "net.ipv4.tcp_invalid_ratelimit": 0,
     "net.ipv4.icmp_ratelimit": 0,
     "net.ipv4.tcp_ecn": 2,
+    "net.ipv4.tcp_comp_sack_nr": 0,  # each ACK with SACK blocks goes at once
     "net.ipv4.tcp_early_retrans": 0,  # tail loss probes depend on how long a step took
     "net.ipv4.tcp_wmem": "4096 4194304 4194304",  # no conversation fills it
 }

@@ -303,11 +303,10 @@ struct bw_stack {
     uint32_t route_gen; /* changes with addresses, routes, interfaces */
     struct path_mtu {
         uint8_t ip[16];
-        uint32_t mtu;
-        uint8_t fragments;            /* packets go without DF */
-    } pmtu[PMTU_SETS][PMTU_WAYS];     /* mtu 0: free; hashed by ip */
-    uint32_t pmtu_gen[PMTU_SETS + 1]; /* changes with a set's path MTUs; the last one never does */
-    struct dst_set dst[DST_SETS];     /* hashed by destination and interface */
+        uint32_t mtu : 31, fragments : 1; /* packets go without DF */
+    } pmtu[PMTU_SETS][PMTU_WAYS];         /* mtu 0: free; hashed by ip */
+    uint32_t pmtu_gen[PMTU_SETS + 1];     /* changes with a set's path MTUs; the last one never does */
+    struct dst_set dst[DST_SETS];         /* hashed by destination and interface */
 
     struct neigh *neighs;   /* cfg.max_neighs entries */
     uint32_t *neigh_bucket; /* index + 1 of a chain's first entry; 0: empty */

@@ -24,6 +24,7 @@ SOURCES = ("stack/**/*.[ch]", "stack/**/*.py", "sockets_api/**/*.[ch]", "sockets
 # Not what is needed ("Linux 6.2 and later") and not whose it is ("an interface of the Linux kernel").
 STATEMENT = re.compile(r"\bLinux\b(?! kernel| \d)|\bas on the kernel\b|\bas the kernel's\b")
 BESIDE_THE_KERNEL = (
+    "tests/fuzz/test_found.py",
     "tests/netns/",
     "tests/nic_drivers/test_raw_claims.py",
     "tests/sockets/test_arguments.py",
@@ -51,6 +52,7 @@ LINUX, HANDSHAKE, IP, ANSWERS, ICMP = (
 INTERFACE_DOWN = (
     "tests/netns/test_interface_down.py::test_a_transfer_outlives_it_as_the_kernels_own_does"
 )
+FOUND = "tests/fuzz/test_found.py::test_the_kernel_gives_the_same"
 NUMBERS = IP + "test_the_kernels_numbers"
 AGREED_ON = "tests/netns/test_ecn_meets_linux.py::test_what_the_two_agree_on"
 SHOWN = {
@@ -110,6 +112,7 @@ SHOWN = {
         "As on Linux any error ends one": ANSWERS + "test_an_icmp_error_ends_an_attempt",
     },
     "stack/tcp/tcp_timer.c": {
+        "or a guess; as on Linux": FOUND,
         "The variance, as Linux has it": LINUX + "test_round_trips_and_time_outs",
         "nothing else, as on Linux": LINUX + "test_the_user_timeout_of_a_listener_is_not_its_childrens_yet",
         "the number of probes (as on Linux)": LINUX + "test_the_user_timeout_decides",
@@ -124,6 +127,9 @@ SHOWN = {
     "stack/tcp/state.c": {
         "its data and its error, as on Linux": ANSWERS + "test_a_reset_before_accept",
         "ages begin here, as on Linux": LINUX + "test_ages_count_from_the_handshake",
+    },
+    "stack/tcp/out/emit.c": {
+        "As on Linux it goes with DF": FOUND,
     },
     "stack/tcp/tcp.h": {
         "of its variance term, as Linux": LINUX + "test_round_trips_and_time_outs",
@@ -144,11 +150,13 @@ SHOWN = {
         "Linux's TCP_CA_Open": LINUX + "test_the_timer_restarts_when_the_first_segment_goes_again",
     },
     "stack/tcp/in/segment.c": {
+        "As on Linux, what is more than an ACK": FOUND,
         "As Linux: a peer that is gone": ANSWERS + "test_a_reset",
         "As Linux: what the peer sent last": ANSWERS + "test_a_reset_behind_the_last_sack_block",
         "as on Linux, from before our first byte": ANSWERS + "test_an_ack_from_before_our_first_byte",
     },
     "stack/tcp/in/urgent.c": {
+        "/* reset, as on Linux": FOUND,
         "and Linux does it": URGENT + "test_the_urgent_byte",
         "as 1, as on Linux": ANSWERS + "test_an_urgent_pointer_of_0_names_the_first_byte",
     },
