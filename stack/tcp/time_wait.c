@@ -120,7 +120,7 @@ static void tw_remember(struct time_wait *w, struct tcb *t)
     const struct tcp_emit ack = {.seq = t->snd_nxt, .flags = TCP_ACK};
     const struct ecn_bits ecn = tcp_ecn_stamp(t, &ack);
     const struct bw_sock *s = &t->base;
-    uint32_t window = tcp_receive_window(t) >> t->rcv_wscale, bytes = (uint32_t)t->stats.bytes_acked;
+    uint32_t window = tcp_receive_window(t) >> t->rcv_wscale;
     *w = (struct time_wait){.lport = s->lport,
                             .rport = s->rport,
                             .zone = s->zone,
@@ -136,7 +136,6 @@ static void tw_remember(struct time_wait *w, struct tcb *t)
                             .rcv_nxt = t->rcv_nxt,
                             .ts_recent = t->ts_recent,
                             .ts_offset = t->ts_offset,
-                            .oldest_ack = t->stats.bytes_acked < t->max_snd_wnd ? bytes : t->max_snd_wnd,
                             .challenge_start = (uint32_t)(t->challenge_start / MS),
                             .window = (uint16_t)(window > 65535 ? 65535 : window),
                             .rcv_wscale = t->rcv_wscale,
@@ -234,11 +233,8 @@ static enum verdict tw_check_number(struct time_wait *w, const struct tcp_seg *s
     int stamped = w->use_ts && seg->has_ts,
         paws = stamped && !(seg->flags & TCP_RST) && seq_lt(seg->tsval, w->ts_recent);
     int above = stop == seg->seq ? seq_ge(seg->seq, w->rcv_nxt) : seq_gt(stop, w->rcv_nxt);
-    if (!paws && above && seq_le(seg->seq, right)) {
-        if (stamped && seq_le(seg->seq, w->rcv_nxt) && seq_ge(seg->tsval, w->ts_recent))
-            w->ts_recent = seg->tsval;
+    if (!paws && above && seq_le(seg->seq, right))
         return GO_ON;
-    }
     drop(st, paws ? DROP_TCP_PAWS : DROP_TCP_WINDOW, seg->len);
     if (seg->flags & TCP_RST)
         return DONE;
@@ -269,20 +265,12 @@ void tcp_on_time_wait(struct time_wait *w, const struct tcp_seg *seg)
         tw_answer_seldom(w, 1);
         return;
     }
-    if (!(seg->flags & TCP_ACK)) {
-        drop(st, DROP_TCP_NO_ACK, seg->len);
-        return;
+    if (w->use_ts && seg->has_ts && seq_le(seg->seq, w->rcv_nxt) && seq_ge(seg->tsval, w->ts_recent))
+        w->ts_recent = seg->tsval;
+    if (seg->len || (seg->flags & TCP_FIN) || seg->seq != w->rcv_nxt) { /* as check_time_wait in segment.c */
+        drop(st, DROP_TCP_AFTER_CLOSE, seg->len);
+        tw_answer_seldom(w, 0);
     }
-    if (seq_gt(seg->ack, w->snd_nxt) || seq_lt(seg->ack, w->snd_nxt - w->oldest_ack)) {
-        drop(st, DROP_TCP_ACK, seg->len);
-        tw_answer_seldom(w, 1);
-        return;
-    }
-    uint32_t right = w->rcv_nxt + ((uint32_t)w->window << w->rcv_wscale), stop = seg->seq + seg->len;
-    if (seq_lt(seg->seq, w->rcv_nxt)) /* as tcp_trim: in part it is known, or too much */
-        tw_answer(w, seg->seq, w->rcv_nxt);
-    else if (seg->len && seq_gt(stop, right))
-        tw_answer(w, 0, 0);
 }
 
 int tcp_time_wait_error(struct time_wait *w, uint32_t seq, int too_big)

@@ -27,7 +27,6 @@ struct time_wait {
     int64_t until;
     uint32_t snd_nxt, rcv_nxt;
     uint32_t ts_recent, ts_offset;
-    uint32_t oldest_ack;      /* an ACK that lies so far below snd_nxt is not believed (RFC 5961 section 5) */
     uint32_t challenge_start; /* ms */
     uint16_t window;          /* scaled */
     uint8_t rcv_wscale, tos;

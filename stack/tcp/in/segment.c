@@ -157,12 +157,22 @@ static enum verdict check_syn(struct tcb *t, const struct tcp_seg *seg)
     return DONE;
 }
 
+/* RFC 7323 section 4.3 (2): of a segment whose ACK is a right one. */
+static void learn_timestamp(struct tcb *t, const struct tcp_seg *seg)
+{
+    if (!t->use_ts || !seg->has_ts || seq_gt(seg->seq, t->last_ack_sent) || seq_lt(seg->tsval, t->ts_recent))
+        return;
+    t->ts_recent = seg->tsval;
+    t->ts_recent_age = t->base.st->now;
+}
+
 /* Nothing that comes in TIME-WAIT is news. As on Linux, what is more than an ACK is answered as the FIN that
  * comes again is: the peer may have missed our ACK. */
 static enum verdict check_time_wait(struct tcb *t, const struct tcp_seg *seg)
 {
     if (t->state != BW_TCP_TIME_WAIT)
         return GO_ON;
+    learn_timestamp(t, seg);
     if (seg->len || (seg->flags & TCP_FIN) || seg->seq != t->rcv_nxt) {
         drop(t->base.st, DROP_TCP_AFTER_CLOSE, seg->len);
         answer_limited(t, 0);
@@ -267,15 +277,6 @@ void tcp_window_from(struct tcb *t, const struct tcp_seg *seg)
 static uint32_t oldest_ack(const struct tcb *t)
 {
     return t->stats.bytes_acked < t->max_snd_wnd ? (uint32_t)t->stats.bytes_acked : t->max_snd_wnd;
-}
-
-/* RFC 7323 section 4.3 (2): of a segment whose ACK is a right one. */
-static void learn_timestamp(struct tcb *t, const struct tcp_seg *seg)
-{
-    if (!t->use_ts || !seg->has_ts || seq_gt(seg->seq, t->last_ack_sent) || seq_lt(seg->tsval, t->ts_recent))
-        return;
-    t->ts_recent = seg->tsval;
-    t->ts_recent_age = t->base.st->now;
 }
 
 enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
