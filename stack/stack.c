@@ -7,6 +7,8 @@
 #include "tcp/tcp.h"
 #include "udp/udp.h"
 
+enum { FLOW_BUCKETS = 4 }; /* a socket: what look_ahead.c fetches is the first of a chain */
+
 /* Hands out parts of the arena; with base NULL it only counts. */
 struct layout {
     uint8_t *base;
@@ -72,7 +74,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     struct frag_table *frags = part(l, sizeof *frags, 4096);
     uint32_t slab_size = sizeof(struct listener);
     l->table = l->used;
-    sock_ref_t *flow_bucket = part(l, flows * sizeof *flow_bucket, 64);
+    sock_ref_t *flow_bucket = part(l, (size_t)FLOW_BUCKETS * flows * sizeof *flow_bucket, 64);
     uint8_t *slab = part(l, (size_t)cfg->max_socks * slab_size, 64);
     struct time_wait *time_waits = part(l, cfg->max_socks * sizeof *time_waits, 64);
     l->table_end = l->used;
@@ -93,7 +95,8 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     st->neigh_mask = neighs - 1;
     st->flow_bucket = flow_bucket;
     st->bind_bucket = bind_bucket;
-    st->flow_mask = st->bind_mask = flows - 1;
+    st->flow_mask = FLOW_BUCKETS * flows - 1;
+    st->bind_mask = flows - 1;
     st->port_flows = port_flows;
     for (int i = 0; i <= MAX_IFACES; i++)
         st->iface[i].txq = queues + (size_t)i * TXQ_SIZE;

@@ -1,7 +1,7 @@
 """What a segment costs the engine where there are many connections: bursts of 64, each for a random one.
 
-The stack is told the time. Frames go straight into the engine, several bursts on end, so that what is timed is the
-engine and as little as can be of what Python leaves in the caches.
+The stack is told the time. Frames go straight into the engine, several bursts on end, so that what is
+timed is the engine and as little as can be of what Python leaves in the caches.
 """
 
 from __future__ import annotations
