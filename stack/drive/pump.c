@@ -189,6 +189,13 @@ static int left_over(struct host *h)
     return 0;
 }
 
+/* Of the engine, and of pairs that say more than is true. */
+static int64_t next_deadline(struct host *h)
+{
+    int64_t engine = bw_next_deadline(h->st);
+    return h->stale_at < engine ? h->stale_at : engine;
+}
+
 void host_leave(struct host *h)
 {
     if (h->virtual_time) {
@@ -203,10 +210,7 @@ void host_leave(struct host *h)
         looping = burst(h, 0) == MORE && loops(h);
     }
     publish(h);
-    int64_t deadline = bw_next_deadline(h->st);
-    if (h->stale_at < deadline)
-        deadline = h->stale_at;
-    if (h->sleep_until != AWAKE && (looping || left_over(h) || deadline < h->sleep_until)) {
+    if (h->sleep_until != AWAKE && (looping || left_over(h) || next_deadline(h) < h->sleep_until)) {
         role_wake(h);
     } else if (looping && role_is_idle(h) && h->thread_runs) {
         thread_hurry(h); /* no nap first: nothing else would move these frames */
@@ -217,13 +221,11 @@ void host_leave(struct host *h)
 int arm_devices(struct host *h, int on_thread, struct pollfd *polls, int *n, int64_t *deadline)
 {
     host_tick(h);
-    int64_t now = h->now, engine = bw_next_deadline(h->st);
-    int busy = engine <= now;
+    int64_t now = h->now, own = next_deadline(h);
+    int busy = own <= now;
     const struct tx_frame *frames;
-    if (engine < *deadline)
-        *deadline = engine;
-    if (h->stale_at < *deadline)
-        *deadline = h->stale_at;
+    if (own < *deadline)
+        *deadline = own;
     for (int i = LOOPBACK; i <= h->devs; i++) {
         struct netdev *dev = usable(h, i, on_thread);
         if (!dev)
