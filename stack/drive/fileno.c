@@ -4,11 +4,10 @@
  * the other end is shut. Written and read by this file alone, and never by the numbers that
  * the program has: it may have closed one, and the number be somebody else's.
  *
- * That a socket is readable or writable is told at once; and so is that it no longer is, where calls wait: whoever was
- * told wrong would be stuck in one. Where they never do, it is told PAIR_LATE_NS later, or when a call
- * found so: a program that takes what comes makes no system call for its pair, and a foreign waiter meets one
- * spurious wake-up at most. What comes meanwhile, without a call that found nothing before it, is an edge for
- * edge-triggered waiters by then too; the others are told already.
+ * That a socket is readable or writable is told at once; that it no longer is, at once where somebody may have
+ * believed it (may_be_late), else PAIR_LATE_NS later, or when a call found so: a program that takes what comes
+ * makes no system call for its pair, and a foreign waiter meets one spurious wake-up at most. What comes in that time
+ * is an edge for edge-triggered waiters at its end; the others are told already.
  *
  * Data is never carried through a number. Whoever writes one reads it too (a child process, a TLS library), and there
  * is no telling when: a byte of readiness would be taken for data. So foreign use resets the connection, aloud. */
@@ -84,6 +83,8 @@ static int set_readable(struct record *r, int on)
     int done = on ? send(r->own_fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1 : take_byte(r);
     if (done)
         r->pair ^= PAIR_READABLE;
+    if (on)
+        r->told_by = pthread_self();
     return done || on;
 }
 
@@ -136,12 +137,25 @@ static void list_stale(struct host *h, struct record *r)
     h->stale = (uint32_t)(r - h->records) + 1;
 }
 
+/* A call that waits would be stuck if somebody believed the pair meanwhile: it may be late only where calls never wait,
+ * or where the thread that emptied the socket is the one whose own call filled it: then nobody slept on it. */
+static int may_be_late(const struct record *r)
+{
+    int64_t state;
+    if (r->nonblocking == BW_NEVER_WAITS)
+        return 1;
+    return pthread_equal(r->told_by, pthread_self()) &&
+           (bw_getopt(r->sock, BW_OPT_TCP_STATE, &state) || state != BW_TCP_LISTEN);
+}
+
 void pair_update(struct host *h, struct record *r, uint32_t ready)
 {
     if (!is_told(r))
         return;
-    if (says_in(ready) && r->pair & PAIR_EMPTIED)
+    if (says_in(ready) && r->pair & PAIR_EMPTIED) {
         r->pair ^= PAIR_EMPTIED | PAIR_AGAIN;
+        r->told_by = pthread_self();
+    }
     if (says_in(ready))
         set_readable(r, 1);
     if (!says_full(ready))
@@ -150,7 +164,7 @@ void pair_update(struct host *h, struct record *r, uint32_t ready)
     if (!says_in(ready) && r->pair & PAIR_READABLE)
         r->pair = (uint8_t)((r->pair & ~PAIR_AGAIN) | PAIR_EMPTIED);
     if (r->pair & PAIR_EMPTIED || (says_full(ready) && !(r->pair & PAIR_FULL))) {
-        if (h->virtual_time || r->nonblocking != BW_NEVER_WAITS)
+        if (h->virtual_time || !may_be_late(r))
             pair_settle(h, r);
         else
             list_stale(h, r);

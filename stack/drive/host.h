@@ -66,6 +66,7 @@ struct record {
     int far_fd, own_fd;  /* of a description: its pair, -1: none; far_fd is the end that numbers are of */
     uint32_t filler;     /* bytes of ours in own_fd that make the numbers not writable */
     uint32_t stale_next; /* index + 1, of the host's list */
+    pthread_t told_by;   /* who made the pair readable */
     uint8_t pair;        /* PAIR_*: what the pair says now */
     uint8_t stale;       /* it is in that list */
     uint8_t nonblocking; /* O_NONBLOCK, without a pair */
