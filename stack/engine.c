@@ -52,6 +52,7 @@
 #include "tcp/ecn/accecn.c"
 #include "tcp/ecn/ecn.c"
 #include "tcp/out/emit.c"
+#include "tcp/out/cut.c"
 #include "tcp/out/stateless.c"
 #include "tcp/open/fast_open.c"
 #include "tcp/out/mtu_probe.c"

@@ -359,6 +359,8 @@ struct tcp_emit {
     uint8_t whole; /* one segment whatever the MSS (a probe of the path MTU) */
 };
 int tcp_emit(struct tcb *t, const struct tcp_emit *e);
+void tcp_add_payload(struct tcb *t, struct tx_frame *f, const struct tcp_emit *e);
+uint32_t tcp_emit_cut(struct tcb *t, struct iface *out, const struct tcp_emit *e); /* cut.c */
 int tcp_has_sack(const struct tcb *t);
 uint32_t tcp_sack_edge(const struct tcb *t);
 

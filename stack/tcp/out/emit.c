@@ -138,7 +138,7 @@ static uint16_t window_field(struct tcb *t, int syn)
     return (uint16_t)field;
 }
 
-static void add_payload(struct tcb *t, struct tx_frame *f, const struct tcp_emit *e)
+void tcp_add_payload(struct tcb *t, struct tx_frame *f, const struct tcp_emit *e)
 {
     struct tx_piece piece[BW_TX_PIECES - 1];
     uint32_t chunk[BW_TX_PIECES - 1], covered;
@@ -189,7 +189,7 @@ int tcp_emit(struct tcb *t, const struct tcp_emit *e)
     f->csum_offset = 16;
     uint32_t segments = 1;
     if (e->len) {
-        add_payload(t, f, e);
+        tcp_add_payload(t, f, e);
         if (e->len > t->mss && !e->whole) {
             f->gso_size = (uint16_t)t->mss;
             segments = (e->len + t->mss - 1) / t->mss;

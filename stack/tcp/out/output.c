@@ -130,15 +130,29 @@ static uint32_t sendable(struct tcb *t, uint32_t *waiting)
     return 0;
 }
 
+/* What is made of new data at a time: a large segment, which the device cuts, or cut.c. */
 static uint32_t emit_size(const struct tcb *t, const struct iface *out)
 {
-    if (!(out->caps & NETDEV_TSO4) ||
-        unlikely(t->snd_urgent || tcp_ecn_uncut(t))) /* each segment says its own */
+    if (unlikely(t->snd_urgent || tcp_ecn_uncut(t))) /* each segment says its own */
         return t->mss;
+    if (!(out->caps & NETDEV_TSO4))
+        return traced(t) ? t->mss : TCP_TURN_BYTES - TCP_TURN_BYTES % t->mss;
     uint32_t max = out->tso_max < TCP_TURN_BYTES ? out->tso_max : TCP_TURN_BYTES;
     uint32_t pieces = (BW_TX_PIECES - 3) * CHUNK_SIZE;
     max = max < pieces ? max : pieces;
     return max < t->mss ? t->mss : max - max % t->mss;
+}
+
+/* Sends e as far as there is room, which may be its head. -1: there is none. */
+static int emit_new(struct tcb *t, struct iface *out, struct tcp_emit *e)
+{
+    if (e->len <= t->mss || out->caps & NETDEV_TSO4)
+        return tcp_emit(t, e);
+    uint32_t sent = tcp_emit_cut(t, out, e);
+    if (sent < e->len)
+        e->flags &= (uint8_t) ~(TCP_FIN | TCP_PSH);
+    e->len = sent;
+    return sent ? 0 : -1;
 }
 
 /* First transmission of something that occupies sequence space. */
@@ -205,7 +219,7 @@ static int send_new(struct tcb *t, struct iface *out)
             if (t->fin_queued && fin_fits(t, e.len))
                 e.flags |= TCP_FIN;
         }
-        if (tcp_emit(t, &e))
+        if (emit_new(t, out, &e))
             return -1;
         if (unlikely(t->tlp_new))
             t->tlp_end = e.seq + e.len;
