@@ -182,10 +182,8 @@ def measure(
     names: list[str], rounds: int, seconds: float, progress: Callable[[str], None]
 ) -> list[Result]:
     """Every figure on each device, one sample a round, beside the kernel's."""
-    results = []
-    for name in names:
-        results += measure_on(name, min(rounds, ROUNDS), max(seconds, SECONDS), progress)
-    return results
+    rounds, seconds = min(rounds, ROUNDS), max(seconds, SECONDS)
+    return [one for name in names for one in measure_on(name, rounds, seconds, progress)]
 
 
 def measure_on(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from typing import Any
 
 from .. import netns
@@ -120,11 +121,9 @@ def measure(
     names: list[str], rounds: int, seconds: float, progress: Callable[[str], None]
 ) -> list[Result]:
     """Every figure of each class at each rate, one sample a round, beside the kernel's."""
-    results = []
-    for name in names:
-        for rate in RATES:
-            results += measure_at(name, rate, min(rounds, ROUNDS), max(seconds, SECONDS), progress)
-    return results
+    length = min(rounds, ROUNDS), max(seconds, SECONDS)
+    turns = product(names, RATES)
+    return [one for name, rate in turns for one in measure_at(name, rate, *length, progress)]
 
 
 def measure_at(
