@@ -48,13 +48,16 @@ PyObject *select_gather(PyObject *type, PyObject *const *args, Py_ssize_t n)
 {
     struct wait_item *item;
     const struct host *host = NULL;
+    const PyTypeObject *known = NULL; /* the type of ours that the last object was of */
     if (!are_lists(args, n, LISTS + 2) || !(item = items_at(args[LISTS + 1])))
         return NULL;
     PyObject *found = PyList_New(0);
     for (int list = 0; found && list < LISTS; list++) {
         for (Py_ssize_t i = 0; found && i < PyList_GET_SIZE(args[list]); i++, item++) {
             PyObject *object = PyList_GET_ITEM(args[list], i);
-            int ours = PyObject_TypeCheck(object, (PyTypeObject *)type) && ((struct direct *)object)->sock;
+            int ours = Py_TYPE(object) == known || PyObject_TypeCheck(object, (PyTypeObject *)type);
+            known = ours ? Py_TYPE(object) : known;
+            ours = ours && ((struct direct *)object)->sock;
             if (ours)
                 lay_socket(item, (const struct direct *)object, list);
             else
