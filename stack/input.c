@@ -62,7 +62,7 @@ static void arp_input(struct bw_stack *st, struct iface *in, const uint8_t *p, u
     if (news)
         arp_punt(st, in, &arp, eth, p, n);
     if (arp.op == ARP_REQUEST && arp_address_is_ours(st, in->index, target, 0) &&
-        !arp_address_is_ours(st, in->index, sender, 1) && !ip_is_broadcast(st, sender)) {
+        !arp_address_is_ours(st, in->index, sender, 1) && !ip_is_broadcast(st, sender) && arp.spa[0] != 127) {
         uint8_t frame[ETH_HLEN + ARP_LEN];
         if (tx_raw(st, in, frame, arp_build_reply(frame, &arp, in->mac), 1) == 0)
             count(st, COUNT_ARP_REPLIES);

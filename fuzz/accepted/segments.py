@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from barewire.stack.tcp.segment import Flags
+
 from ..differential import Accepted, Difference
 from ..peer import SEQ
 from .normal import (
@@ -70,9 +72,13 @@ def _beside_the_end(difference: Difference) -> bool:
     linux = sends(difference, LINUX)
     if linux and re.match("sends: RA? ", linux[0]):
         return len(linux) == 1 and acks(difference, OURS)
-    return acks(difference, OURS) and acks(difference, LINUX) and same(
-        difference, lambda line: "" if BARE_ACK.match(line) else re.sub("PRI\\|", "", closed(line))
-    )  # fmt: skip
+    if not acks(difference, OURS) or not acks(difference, LINUX):
+        return False
+    ended = any(re.search("RDHUP state 8$", line) for line in difference.only(LINUX))
+    return ended or same(
+        difference,
+        lambda line: "" if BARE_ACK.match(line) else re.sub("PRI\\|", "", closed(line)),
+    )
 
 
 def _fin_twice(difference: Difference) -> bool:
@@ -116,6 +122,9 @@ def _at_the_edge(difference: Difference) -> bool:
         return difference.only(OURS) == ["call: EINVAL"] and difference.only(LINUX) == [
             "call: EAGAIN"
         ]
+    early = any(one.flags & Flags.URG and at(one.seq) < 1 for one in difference.said)
+    if early and same(difference, without(r"(?<=[ |])PRI\|")):
+        return True
     if difference.step.op not in SEGMENTS or not difference.said:
         return False
     last = difference.said[-1]
@@ -133,9 +142,9 @@ def _at_the_edge(difference: Difference) -> bool:
 def _echo_of_a_challenge(difference: Difference) -> bool:
     """A half-open connection with timestamps, and not the first segment after the SYN."""
     stamps = any(int(step.args[1]) in (2, 4) for step in played(difference, "syn"))
+    bare = difference.step.op == "stamped" and not flags(difference.step) & ACK
     return (
-        stamps
-        and len(difference.said) > 2
+        (bare or (stamps and len(difference.said) > 2))
         and difference.step.op in (*SEGMENTS, "syn")
         and any(line.endswith("listener ") for line in difference.lines(LINUX))
         and not played(difference, "accept")

@@ -34,7 +34,8 @@ def _text(lines: list[str]) -> list[str]:
     start = end = 0
     for line in lines:
         data = re.match(
-            r"sends: (AU?|FAU?|R|RA) seq (\d+) ack (\d+) of (\d+)(?: urgent \d+)?((?: sack \d+-\d+)*)$",
+            r"sends: (AU?|FAU?|R|RA) seq (\d+) ack (\d+) of (\d+)(?: urgent \d+)?((?: sack \d+-\d+)*)"
+            r"(?: tos \d+)?(?: ttl \d+)?$",
             line,
         )
         if not data or (data[1] == "A" and data[4] == "0"):
@@ -101,6 +102,8 @@ def _behind_the_fin(difference: Difference) -> bool:
     """Urgent data from a peer that has said FIN."""
     fin = any(one.flags & FIN for one in difference.said[:-1])
     urgent = any(one.flags & URG for one in difference.said)
+    if difference.step.op == "recv" and int(difference.step.args[2]) & MSG_OOB:
+        return fin and urgent and same(difference, without("^call: .*"))
     return fin and urgent and same(difference, without(r"(?<=[ |])PRI\|"))
 
 
@@ -127,8 +130,10 @@ def _small_record(difference: Difference) -> bool:
     return (
         bool(played(difference, "close"))
         and step.op in SEGMENTS
-        and acks(difference, OURS)
-        and (_resets_early(difference) or (_looks_at_no_ack(step) and not sends(difference, LINUX)))
+        and (
+            _resets_early(difference)
+            or (_looks_at_no_ack(step) and acks(difference, OURS) and not sends(difference, LINUX))
+        )
         and differs_in_frames(difference)
     )
 
@@ -152,7 +157,7 @@ def _shrunk_without_news(difference: Difference) -> bool:
         one.seq == before.seq and one.ack == before.ack and 0 < one.window < before.window
         for before, one in combinations(said, 2)
     )
-    data = re.compile(r"sends: AU? seq \d+ ack \d+ of [1-9]")
+    data = re.compile(r"sends: (AU? seq \d+ ack \d+ of [1-9]|FAU? )")
     sent = sends(difference, OURS) + sends(difference, LINUX)
     return (
         shrunk

@@ -26,7 +26,7 @@ uint32_t tcp_ts_now(const struct tcb *t)
 int tcp_echo_is_ours(const struct tcb *t, const struct tcp_seg *seg)
 {
     uint32_t first = tcp_ts_then(t, t->first_unacked), now = tcp_ts_now(t);
-    return !seg->has_ts || !seg->tsecr || (seq_le(first, seg->tsecr) && seq_le(seg->tsecr, now));
+    return !seg->has_ts || !seg->tsecr || now - seg->tsecr <= now - first;
 }
 
 /* The variance, as Linux has it: a window's worth of samples in a round trip shall not

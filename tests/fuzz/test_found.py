@@ -147,6 +147,14 @@ FOUND: dict[str, tuple[tuple[Step, ...], list[str]]] = {
         (*ACCEPTED, Step("option", (1, 0, 10, 0)), Step("linger", (1, 0)), Step("close", (1,))),
         ["sends: RA seq 1 ack 1 of 0 no df", "has: 0 listener "],
     ),
+    "an echo half of all numbers away": (
+        (*STAMPED, Step("stamped", (0, ACK, 0, 0, 0, 1 << 31))),
+        ["sends: A seq 1 ack 1 of 0", "has: 0 listener "],
+    ),
+    "an ARP request from the loopback": (
+        (Step("arp", (1, "020000000001", "127.0.0.1", "198.18.0.2")),),
+        [],
+    ),
     "an ARP request from the broadcast address": (
         (Step("arp", (1, "020000000001", "255.255.255.255", "198.18.0.2")),),
         [],
