@@ -25,6 +25,7 @@ from .errors import DeviceError, invalid
 from .guard.guard import GUARD_HELP, GUARD_RATE_MAX, load_tun_guard
 from .helper_thread import in_thread
 from .interface import interface
+from .kernel import pyroute2
 from .names import DeviceSpec, parse_between, parse_choice, parse_flag, parse_mac, parse_text
 
 if TYPE_CHECKING:
@@ -327,8 +328,7 @@ def _attach_error(error: OSError, request: TunRequest) -> DeviceError:
 
 def _is_of_one_queue(request: TunRequest) -> bool:
     """Is the interface of the kind asked for, but with one queue only?"""
-    from pyroute2 import IPRoute
-
+    IPRoute = pyroute2().IPRoute
     kinds = {"tun": 1, "tap": 2}
     with IPRoute() as route:
         for link in route.get_links(*route.link_lookup(ifname=request.name)):
@@ -374,8 +374,7 @@ def _configure(name: str, request: TunRequest, created: bool) -> None:
     interface that stayed has already is left as it is, and needs no privilege."""
     if not (created or request.host or request.mtu):
         return
-    from pyroute2 import IPRoute, NetlinkError
-
+    IPRoute, NetlinkError = pyroute2().IPRoute, pyroute2().NetlinkError
     link = interface(name)
     try:
         with IPRoute() as route:

@@ -9,22 +9,20 @@ the kernel's sockets.
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 
 MODULES = ("socket", "select", "selectors")
 LOADED_AGAIN = ("logging.handlers", "ssl")
-LIBRARIES = ("asyncio", "pyroute2")  # what drivers load when they are needed
 
 
 def patch() -> None:
     """From now on `import socket`, `select` and `selectors` give barewire's."""
     from barewire.nic_drivers import load_drivers
+    from barewire.nic_drivers.kernel import pyroute2
 
     from . import select, selectors, socket
 
     load_drivers()  # they and their libraries keep the kernel's sockets
-    for name in LIBRARIES:
-        import_module(name)
+    pyroute2()
     replacements = {"socket": socket, "select": select, "selectors": selectors}
     sys.modules.update(replacements)
     for name in LOADED_AGAIN:

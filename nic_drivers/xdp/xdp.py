@@ -20,6 +20,7 @@ from ..errors import DeviceError, invalid
 from ..guard.guard import GUARD_HELP, GUARD_RATE_MAX
 from ..helper_thread import in_thread
 from ..interface import interface_up
+from ..kernel import pyroute2
 from ..libraries import missing
 from ..names import (
     DeviceSpec,
@@ -166,8 +167,7 @@ def _running() -> list[RunningDevice]:
 
 def _programs() -> dict[tuple[int, int], str]:
     """Names of this namespace's interfaces by index and the id of the XDP program on them."""
-    from pyroute2 import IPRoute
-
+    IPRoute = pyroute2().IPRoute
     found = {}
     with IPRoute() as route:
         for link in route.get_links():

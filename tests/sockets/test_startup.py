@@ -139,6 +139,23 @@ for name in ("select", "socket", "selectors"):
 
 
 @pytest.mark.parametrize("swap", SWAPS.values(), ids=SWAPS)
+def test_the_library_of_devices_keeps_the_kernels_sockets(swap: str) -> None:
+    """It opens netlink sockets of classes of its own, which barewire's module has not."""
+    program = f"""
+import barewire.socket, sys
+{swap}
+from barewire.nic_drivers import kernel
+before = dict(sys.modules)
+assert kernel.pyroute2() is sys.modules["pyroute2"]
+assert all(sys.modules[n] is before[n] for n in ("select", "socket", "selectors") if n in before)
+import asyncio.selector_events
+real = asyncio.selector_events.socket
+print(real.__name__, hasattr(real, "AF_NETLINK"), real is kernel.socket)
+"""
+    assert python(program).split() == ["socket", "True", "True"]
+
+
+@pytest.mark.parametrize("swap", SWAPS.values(), ids=SWAPS)
 def test_the_control_plane_works_however_modules_were_swapped(swap: str) -> None:
     assert python(f"{swap}\n{MEET}").strip() == "asked for by ARP"
 
