@@ -70,11 +70,11 @@ $(VENV)/lint: tools/setup/system.sh
 	mkdir -p $(VENV) && touch $@
 
 $(VENV)/fuzz: tools/setup/system.sh
-	sh tools/setup/system.sh "$(PYTHON)" lint fuzz
+	sh tools/setup/system.sh "$(PYTHON)" lint fuzz drivers
 	mkdir -p $(VENV) && touch $@
 
 $(VENV)/fuzz-coverage: tools/setup/system.sh
-	sh tools/setup/system.sh "$(PYTHON)" lint fuzz fuzz-coverage
+	sh tools/setup/system.sh "$(PYTHON)" lint fuzz fuzz-coverage drivers
 	mkdir -p $(VENV) && touch $@
 
 $(VENV)/root: tools/setup/system.sh
@@ -165,8 +165,9 @@ $(FUZZ)/%_covered: $(VENV)/fuzz-coverage $(shell find fuzz stack l2 nic_drivers 
 fuzz: $(FUZZERS:%=$(FUZZ)/%_fuzz)
 	for name in $(FUZZERS); do \
 		part=10; test $$name != engine || part=1; mkdir -p $(FUZZ)/$$name; \
-		echo "== $$name: $$(($(FUZZ_SECONDS) / part)) s"; \
-		UBSAN_OPTIONS=print_stacktrace=1 $(FUZZ)/$${name}_fuzz -max_total_time=$$(($(FUZZ_SECONDS) / part)) \
+		seconds=$$((($(FUZZ_SECONDS) + part - 1) / part)); \
+		echo "== $$name: $$seconds s"; \
+		UBSAN_OPTIONS=print_stacktrace=1 $(FUZZ)/$${name}_fuzz -max_total_time=$$seconds \
 			-max_len=1000 -verbosity=0 -print_final_stats=1 -artifact_prefix=$(FUZZ)/$$name- \
 			$(FUZZ)/$$name fuzz/corpus/$$name || exit 1; done
 
