@@ -111,6 +111,9 @@ SHOWN = {
     "stack/tcp/in/error.c": {
         "As on Linux any error ends one": ANSWERS + "test_an_icmp_error_ends_an_attempt",
     },
+    "stack/tcp/user/options.c": {
+        "still has a say, as on Linux": FOUND,
+    },
     "stack/tcp/tcp_timer.c": {
         "or a guess; as on Linux": FOUND,
         "The variance, as Linux has it": LINUX + "test_round_trips_and_time_outs",

@@ -147,6 +147,15 @@ FOUND: dict[str, tuple[tuple[Step, ...], list[str]]] = {
         (*ACCEPTED, Step("option", (1, 0, 10, 0)), Step("linger", (1, 0)), Step("close", (1,))),
         ["sends: RA seq 1 ack 1 of 0 no df", "has: 0 listener "],
     ),
+    "without a cork Nagle still waits": (
+        (
+            *ACTIVE,
+            Step("send", (0, 1, 0)),
+            Step("send", (0, 100, 0)),
+            Step("option", (0, 6, 3, 0)),
+        ),
+        ["call: 0", "has: 0 stream OUT state 1"],
+    ),
     "an echo half of all numbers away": (
         (*STAMPED, Step("stamped", (0, ACK, 0, 0, 0, 1 << 31))),
         ["sends: A seq 1 ack 1 of 0", "has: 0 listener "],

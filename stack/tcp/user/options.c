@@ -75,7 +75,7 @@ int tcp_setopt(struct bw_sock *s, int opt, int64_t value)
         return 0;
     case BW_OPT_CORK:
         t->cork = value != 0;
-        t->push_wanted |= t->cork ? 0 : PUSH_LAST;
+        t->more_coming &= t->cork; /* Nagle's algorithm still has a say, as on Linux */
         tcp_want_output(t);
         return 0;
     case BW_OPT_MAXSEG:
