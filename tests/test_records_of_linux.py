@@ -28,6 +28,7 @@ BESIDE_THE_KERNEL = (
     "tests/netns/",
     "tests/nic_drivers/test_raw_claims.py",
     "tests/sockets/test_arguments.py",
+    "tests/sockets/test_descriptions.py",
     "tests/sockets/test_epoll.py",
     "tests/sockets/test_reuse.py",
 )
