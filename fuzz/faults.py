@@ -94,6 +94,7 @@ def _sacking(rng: Random, flow: int) -> Step:
 
 def _mutant(rng: Random, kind: int) -> Step:
     at = rng.choice((*PLACES, rng.randrange(80)))
+    at = 33 if 28 <= at < 32 else at  # the acknowledgment is of a number that each target chose
     bits = rng.choice((1, 2, 4, 0x10, 0x20, 0x40, 0x80, 0xFF))
     repair = rng.choice((0, 1, 2, 2, 2))
     less = rng.choice((0, 0, 0, 0, 1, 20, -1, -46))

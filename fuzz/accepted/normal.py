@@ -14,7 +14,7 @@ FIN, SYN, RST, _PSH, ACK, URG = (1 << n for n in range(6))
 CONNECTS = ("connect", "again", "udp_connect")
 OURS, LINUX = 0, 1
 BARE_ACK = re.compile(
-    r"sends: A seq \d+ ack \d+ of 0( sack \d+-\d+)*( tos \d+)?( ttl \d+)?( no df)?$"
+    r"sends: AU? seq \d+ ack \d+ of 0( urgent \d+)?( sack \d+-\d+)*( tos \d+)?( ttl \d+)?( no df)?$"
 )
 SEGMENTS = (
     "say",

@@ -55,6 +55,26 @@ def _path_mtu(difference: Difference) -> bool:
     return told and same(difference, lambda line: size.sub("", line))
 
 
+def _text_as_options(difference: Difference) -> bool:
+    """A mutation has made text into options."""
+    return any(
+        step.args[0] in (0, 3) and int(step.args[2]) == 32 for step in played(difference, "mutant")
+    )
+
+
+def _sent_again_for_its_size(difference: Difference) -> bool:
+    """An ICMP error about size, and what is in flight would fit."""
+    step, ours = difference.step, sends(difference, OURS)
+    return (
+        step.op == "icmp"
+        and tuple(step.args[1:3]) == (3, 4)
+        and bool(ours)
+        and all(re.match(r"sends: F?AU? seq ", line) for line in ours)
+        and not sends(difference, LINUX)
+        and differs_in_frames(difference)
+    )
+
+
 def _arp_of_nobody(difference: Difference) -> bool:
     step = difference.step
     return (
@@ -76,6 +96,17 @@ PACKETS: tuple[Accepted, ...] = (
         "size of the window",
         "How far a window reaches is each stack's own: what lies in one may lie beyond the other.",
         _beyond_a_smaller_window,
+    ),
+    Accepted(
+        "a header longer than its options",
+        "Options that cannot be read count for nothing; Linux drops the segment, or sends no reset for it, if "
+        "they might be broken ones of authentication.",
+        _text_as_options,
+    ),
+    Accepted(
+        "what a smaller path MTU sends again",
+        "All that is in flight; Linux looks which segments are too long.",
+        _sent_again_for_its_size,
     ),
     Accepted(
         "an MTU that is not named, or too small",

@@ -107,6 +107,12 @@ def _behind_the_fin(difference: Difference) -> bool:
     return fin and urgent and same(difference, without(r"(?<=[ |])PRI\|"))
 
 
+def _acceptable_number(difference: Difference) -> bool:
+    """The number of an ACK after the peer's window has shrunk."""
+    shrunk = any(one.window < 65535 for one in difference.said)
+    return shrunk and same(difference, without(r"(?<=^sends: A seq )\d+(?= ack \d+ of 0)"))
+
+
 def _urgent_reset(difference: Difference) -> bool:
     return same(difference, lambda line: re.sub(r"^(sends: RA)U(.*) urgent \d+", r"\1\2", line))
 
@@ -128,7 +134,7 @@ def _small_record(difference: Difference) -> bool:
     that is not exact, or a FIN out of order."""
     step = difference.step
     return (
-        bool(played(difference, "close"))
+        bool(played(difference, "close", "shutdown"))
         and step.op in SEGMENTS
         and (
             _resets_early(difference)
@@ -248,6 +254,13 @@ SENDING: tuple[Accepted, ...] = (
         _shrunk_without_news,
     ),
     Accepted(
+        "number of an ACK in a shrunk window",
+        "An ACK has SND.NXT (RFC 9293 3.10.7.4), also where the peer's window has shrunk below it; Linux's "
+        "has the window's end.",
+        _acceptable_number,
+        ends=False,
+    ),
+    Accepted(
         "URG on a reset",
         "A reset says nothing of urgent data; Linux's has the pointer, too.",
         _urgent_reset,
@@ -279,7 +292,8 @@ SENDING: tuple[Accepted, ...] = (
     Accepted(
         "a closed socket in FIN-WAIT-2",
         "Its connection is a whole one, with RFC 5961 and out-of-order data; Linux's is a small record that "
-        "looks at no ACK, takes any reset in the window, and resets for a FIN out of order.",
+        "looks at no ACK and takes any reset in the window. A FIN out of order is kept; Linux resets for it, "
+        "as for text.",
         _small_record,
     ),
     Accepted(
