@@ -50,7 +50,7 @@ def _path_mtu(difference: Difference) -> bool:
     """After an ICMP error about size that names no MTU, or less than is believed."""
     errors = played(difference, "icmp", "icmp_udp")
     too_big = [one for one in errors if tuple(one.args[-4:-2]) == (3, 4) or one.args[1:3] == (3, 4)]
-    told = any(int(one.args[-1]) < 552 for one in too_big)
+    told = any(int(one.args[-1]) < 552 or int(one.args[3]) == 0 for one in too_big)
     size = re.compile(r"( no)? df$|(?<= )mss \d+|^(sends: A seq |fragment at ).*|^call: EMSGSIZE$")
     return told and same(difference, lambda line: size.sub("", line))
 
@@ -99,8 +99,8 @@ PACKETS: tuple[Accepted, ...] = (
     ),
     Accepted(
         "a header longer than its options",
-        "Options that cannot be read count for nothing; Linux drops the segment, or sends no reset for it, if "
-        "they might be broken ones of authentication.",
+        "Options that cannot be read count for nothing; Linux drops the segment, or sends no reset for it, "
+        "if they might be broken ones of authentication.",
         _text_as_options,
     ),
     Accepted(
