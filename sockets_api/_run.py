@@ -7,6 +7,7 @@ module is a fresh `__main__`.
 from __future__ import annotations
 
 import io
+import linecache
 import os
 import pkgutil
 import runpy
@@ -82,6 +83,9 @@ def run_code(code: str, arguments: Sequence[str]) -> None:
     """Runs a text as `python -c` does."""
     _first_path("")
     sys.argv = ["-c", *arguments]
+    if sys.version_info >= (3, 13):  # since when tracebacks show the lines of such a text
+        lines = [f"{line}\n" for line in code.splitlines()]
+        linecache.cache["<string>"] = (len(code), None, lines, "<string>")
     _execute(compile(code, "<string>", "exec", dont_inherit=True))
 
 

@@ -75,7 +75,6 @@ static void copy_template(struct tcb *t, const struct tcb *from)
     t->base.tos = from->base.tos;
     t->base.mtu_discover = from->base.mtu_discover;
     t->base.recverr = from->base.recverr;
-    t->base.priority = from->base.priority;
     t->base.linger = from->base.linger;
     t->base.rcvtimeo = from->base.rcvtimeo;
     t->base.sndtimeo = from->base.sndtimeo;
