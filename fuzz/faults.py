@@ -53,7 +53,7 @@ def stream_fault(rng: Random) -> Step:
              rng.choice((0, 0, 0, -1, 1400)), rng.choice(POINTERS)),
         )  # fmt: skip
     if choice < 0.45:
-        later = rng.choice((0, 0, 0, -100_000, 100_000, 1 << 31, -5000))
+        later = rng.choice((0, 0, 0, -100_000, 100_000, (1 << 31) + 60_000, -5000))
         echo = rng.choice((0, 0, 0, -1, 1, -100_000, 1 << 31))
         seq = rng.choice((0, 0, 0, -1, 1400))
         return Step("stamped", (flow, flags, rng.choice((0, *SIZES)), seq, later, echo))

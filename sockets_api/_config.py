@@ -25,7 +25,8 @@ from ._checks import Address, Check, within
 SPIN = 200e-6  # longer than a wake-up of the peer and the way back; see ARCHITECTURE.md
 MAX_NEIGHBOURS = 1024
 PORTS = (32_768, 60_999)
-BUFFER_BOUNDS = (2048, 256 << 10, 64 << 20)
+RECEIVE_BOUNDS = (2304, 256 << 10, 64 << 20)
+SEND_BOUNDS = (4608, 256 << 10, 64 << 20)
 ECN_MODES = {
     "off": lib.BW_ECN_OFF,
     "passive": lib.BW_ECN_PASSIVE,
@@ -164,7 +165,7 @@ class Config:
         "bound of what all send and receive queues hold together (committed when used)",
     )
     receive_buffer: tuple[int, int, int] = _option(
-        BUFFER_BOUNDS,
+        RECEIVE_BOUNDS,
         _checks.buffer_bounds,
         _numbers,
         "MIN,DEFAULT,MAX",
@@ -172,7 +173,7 @@ class Config:
         receive queue: it grows by itself from default to max; SO_RCVBUF fixes it between min and max""",
     )
     send_buffer: tuple[int, int, int] = _option(
-        BUFFER_BOUNDS,
+        SEND_BOUNDS,
         _checks.buffer_bounds,
         _numbers,
         "MIN,DEFAULT,MAX",

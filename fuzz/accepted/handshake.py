@@ -31,7 +31,7 @@ def _challenged_half_open(difference: Difference) -> bool:
     ours, linux = sends(difference, OURS), sends(difference, LINUX)
     last = difference.said[-1] if difference.said else None
     return (
-        difference.step.op in (*SEGMENTS, "answer", "syn", "syn_options")
+        difference.step.op in (*SEGMENTS, "answer", "syn", "syn_options", "mutant")
         and last is not None
         and (bool(last.flags & SYN) or at(last.seq) != 1)
         and (
@@ -106,6 +106,10 @@ def _quote_of_the_next(difference: Difference) -> bool:
     step = difference.step
     if step.op == "icmp" and step.args[3] == 0:
         return any(re.search(r"stream  state 2$", line) for line in difference.only(OURS))
+    if step.op == "error":
+        quotes = any(one.args[3] == 0 for one in played(difference, "icmp"))
+        sent = bool(played(difference, "send", "shutdown", "close"))
+        return quotes and sent and difference.only(OURS) == ["call: 0"]
     told = any(one.args[1:4] == (3, 4, 0) for one in played(difference, "icmp"))
     return told and any(" no df" in line for line in difference.only(LINUX))
 

@@ -116,6 +116,28 @@ def _twice_and_late(difference: Difference) -> bool:
     return difference.step.op in calls and (same(difference, silent) or same(difference, bare))
 
 
+def _twice_behind_what_joins(difference: Difference) -> bool:
+    """The first block lies in another, and what the segment repeats stands behind text that it continues."""
+
+    def bare(line: str) -> str:
+        found = re.match(
+            r"(sends: A seq \d+ ack \d+ of 0) sack (\d+)-(\d+)(( sack \d+-\d+)+)$", line
+        )
+        if not found:
+            return line
+        first, last = int(found[2]), int(found[3])
+        within = any(
+            int(a) <= first and last <= int(b) for a, b in re.findall(r"(\d+)-(\d+)", found[4])
+        )
+        return found[1] + found[4] if within else line
+
+    if difference.step.op not in SEGMENTS or not difference.said:
+        return False
+    start = at(difference.said[-1].seq)
+    continues = any(at(one.seq) + len(one.payload) == start for one in difference.said[:-1])
+    return continues and same(difference, bare)
+
+
 def _at_the_edge(difference: Difference) -> bool:
     """The segment has text that came before, all of it, and ends where the window begins."""
     if difference.step.op == "recv":  # a mark that came so
@@ -199,6 +221,13 @@ ARRIVING: tuple[Accepted, ...] = (
         "What came twice is reported at once (RFC 2883 4); Linux reports it with the ACK that is due "
         "anyway, or not at all.",
         _twice_and_late,
+        ends=False,
+    ),
+    Accepted(
+        "D-SACK behind text that joins",
+        "A segment that continues text out of order, and repeats what stands behind it, is reported "
+        "(RFC 2883 4.2); Linux joins it to the first without a look at the second.",
+        _twice_behind_what_joins,
         ends=False,
     ),
     Accepted(

@@ -10,6 +10,7 @@ from ..conversation import Step
 from ..differential import Accepted, Difference
 from .normal import (
     ACK,
+    BARE_ACK,
     FIN,
     LINUX,
     OURS,
@@ -48,7 +49,9 @@ def _text(lines: list[str]) -> list[str]:
             start = seq
         end = seq + size
         found.append(
-            f"data {data[1]} {start}-{end} ack {data[3]}" if size else re.sub(" sack.*", "", line)
+            f"data {data[1]} {start}-{end} ack {data[3]}"
+            if size
+            else re.sub(r"( sack \d+-\d+)+", "", line)
         )
     return found
 
@@ -121,29 +124,20 @@ def _urgent_reset(difference: Difference) -> bool:
     return same(difference, lambda line: re.sub(r"^(sends: RA)U(.*) urgent \d+", r"\1\2", line))
 
 
-def _resets_early(difference: Difference) -> bool:
-    """A FIN ahead of its place."""
-    linux = sends(difference, LINUX)
-    return (
-        bool(flags(difference.step) & FIN) and len(linux) == 1 and linux[0].startswith("sends: R ")
-    )
-
-
 def _looks_at_no_ack(step: Step) -> bool:
     return bool(flags(step) & RST) or (step.op in ("say", "step") and int(step.args[4]) > 0)
 
 
 def _small_record(difference: Difference) -> bool:
     """A socket that is closed, its FIN acknowledged: an ACK of what was never sent, or a reset in the window
-    that is not exact, or a FIN out of order."""
+    that is not exact."""
     step = difference.step
     return (
         bool(played(difference, "close", "shutdown"))
         and step.op in SEGMENTS
-        and (
-            _resets_early(difference)
-            or (_looks_at_no_ack(step) and acks(difference, OURS) and not sends(difference, LINUX))
-        )
+        and _looks_at_no_ack(step)
+        and acks(difference, OURS)
+        and not sends(difference, LINUX)
         and differs_in_frames(difference)
     )
 
@@ -191,13 +185,15 @@ def _window_in_bytes(difference: Difference) -> bool:
 
 
 def _silly_window(difference: Difference) -> bool:
-    """A short segment more, which fills the peer's window."""
+    """A short segment more, which fills the peer's window, or two that SACK blocks have made of it."""
     linux = sends(difference, LINUX)
+    blocks = all(" sack " in line for line in linux)
     return (
-        len(linux) == 1
+        sum(int(length) for length in re.findall(r" of (\d+)", "\n".join(linux))) < 1460
         and any(one.window < 65535 for one in difference.said)
-        and bool(re.match(r"sends: AU? seq \d+ ack \d+ of [1-9]", linux[0]))
-        and not sends(difference, OURS)
+        and 0 < len(linux) <= 1 + blocks
+        and all(re.match(r"sends: AU? seq \d+ ack \d+ of [1-9]", line) for line in linux)
+        and all(BARE_ACK.match(line) and " sack " in line for line in sends(difference, OURS))
         and differs_in_frames(difference)
     )
 
@@ -296,8 +292,7 @@ SENDING: tuple[Accepted, ...] = (
     Accepted(
         "a closed socket in FIN-WAIT-2",
         "Its connection is a whole one, with RFC 5961 and out-of-order data; Linux's is a small record that "
-        "looks at no ACK and takes any reset in the window. A FIN out of order is kept; Linux resets for it, "
-        "as for text.",
+        "looks at no ACK and takes any reset in the window.",
         _small_record,
     ),
     Accepted(

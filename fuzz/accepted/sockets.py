@@ -34,31 +34,10 @@ def _shut_datagrams(difference: Difference) -> bool:
     )
 
 
-def _soft_error(difference: Difference) -> bool:
-    """What an ICMP error left behind, after an ACK."""
-    return (
-        difference.step.op == "error"
-        and bool(played(difference, "icmp"))
-        and difference.only(LINUX) == ["call: 0"]
-        and same(difference, without("^call: .*"))
-    )
-
-
 def _maxseg_of_a_connection(difference: Difference) -> bool:
     return (
         difference.step.op == "option"
         and difference.step.args[1:3] == (6, 2)
-        and same(difference, without(r"^call: \d+$"))
-    )
-
-
-def _smallest_buffer(difference: Difference) -> bool:
-    step = difference.step
-    return (
-        step.op == "option"
-        and step.args[1] == 1
-        and step.args[2] in (7, 8)
-        and int(step.args[3]) < 2304
         and same(difference, without(r"^call: \d+$"))
     )
 
@@ -84,22 +63,9 @@ SOCKETS: tuple[Accepted, ...] = (
         ends=False,
     ),
     Accepted(
-        "a soft error after an ACK",
-        "What an ICMP error said is kept until data is acknowledged, or told; Linux forgets it with any ACK "
-        "that takes its slow path.",
-        _soft_error,
-        ends=False,
-    ),
-    Accepted(
         "TCP_MAXSEG of a connection",
         "It counts for what is sent from now on, as tcp(7) says; Linux takes it when it connects.",
         _maxseg_of_a_connection,
-    ),
-    Accepted(
-        "the smallest buffer",
-        "What SO_SNDBUF and SO_RCVBUF make of less follows from the size of the kernel's structures, or of "
-        "ours.",
-        _smallest_buffer,
     ),
     Accepted(
         "TIME-WAIT as a socket sees it",

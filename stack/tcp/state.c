@@ -188,10 +188,8 @@ void tcp_time_wait_leave(struct tcb *t)
 
 void tcp_drop(struct tcb *t, int err)
 {
-    if (err) {
+    if (err)
         t->base.so_error = err;
-        t->base.soft_error = 0;
-    }
     if (t->state == BW_TCP_CLOSED) {
         tcp_release(t);
         return;

@@ -6,7 +6,8 @@
 
 enum {
     UDP_BUF = 212992, /* Linux's default */
-    UDP_BUF_MIN = 2048,
+    UDP_SNDBUF_MIN = 4608,
+    UDP_RCVBUF_MIN = 2304,
     UDP_BUF_MAX = 16 << 20,
     UDP_OVERHEAD = 256, /* counted for each queued datagram beside its bytes */
 };
@@ -454,9 +455,11 @@ static int udp_has_peer(const struct bw_sock *s)
 
 static void udp_set_buffer(struct bw_sock *s, int opt, int64_t value)
 {
-    *(opt == BW_OPT_SNDBUF ? &s->sndbuf : &s->rcvbuf) = value < UDP_BUF_MIN   ? UDP_BUF_MIN
-                                                        : value > UDP_BUF_MAX ? UDP_BUF_MAX
-                                                                              : (uint32_t)value;
+    int sends = opt == BW_OPT_SNDBUF;
+    int64_t least = sends ? UDP_SNDBUF_MIN : UDP_RCVBUF_MIN;
+    *(sends ? &s->sndbuf : &s->rcvbuf) = value < least         ? (uint32_t)least
+                                         : value > UDP_BUF_MAX ? UDP_BUF_MAX
+                                                               : (uint32_t)value;
 }
 
 static uint32_t udp_send_bound(const struct bw_sock *s)

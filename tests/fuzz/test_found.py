@@ -181,6 +181,66 @@ FOUND: dict[str, tuple[tuple[Step, ...], list[str]]] = {
             "has: 1 stream OUT state 1",
         ],
     ),
+    "a soft error after a reset": (
+        (
+            *ACTIVE,
+            Step("icmp", (0, 3, 9, 0, 1400)),
+            Step("say", (0, RST, 1, 0, 0, 65535)),
+            Step("recv", (0, 100, 0)),
+            Step("error", (0,)),
+        ),
+        ["call: ENETUNREACH", "has: 0 stream IN|OUT|HUP|RDHUP state 7"],
+    ),
+    "a soft error after an ACK": (
+        (
+            *ACTIVE,
+            Step("icmp", (0, 3, 9, 0, 1400)),
+            Step("say", (0, ACK, 0, 0, 0, 5000)),
+            Step("error", (0,)),
+        ),
+        ["call: 0", "has: 0 stream OUT state 1"],
+    ),
+    "a soft error after the same ACK once more": (
+        (
+            *ACTIVE,
+            Step("icmp", (0, 3, 9, 0, 1400)),
+            Step("say", (0, ACK, 0, 0, 0, 65535)),
+            Step("say", (0, ACK, 0, 0, 0, 65535)),
+            Step("error", (0,)),
+        ),
+        ["call: 0", "has: 0 stream OUT state 1"],
+    ),
+    "an error that IP_RECVERR asked for": (
+        (
+            *ACCEPTED,
+            Step("send", (1, 40000, 0)),
+            Step("option", (1, 0, 11, 1)),
+            Step("icmp", (0, 3, 9, 1, 0)),
+            Step("error", (1,)),
+            Step("recv", (1, 100, 0)),
+        ),
+        ["call: EAGAIN", "has: 0 listener ", "has: 1 stream OUT state 1"],
+    ),
+    "a FIN out of order that nobody reads up to": (
+        (*ACTIVE, Step("shutdown", (0, 2)), Step("say", (0, ACK | FIN, 0, 1400, 0, 65535))),
+        ["sends: R seq 2 ack 0 of 0", "has: 0 stream IN|OUT|ERR|HUP|RDHUP state 7"],
+    ),
+    "the smallest queue of a stream's sender": (
+        (*ACTIVE, Step("option", (0, 1, 7, 1))),
+        ["call: 4608", "has: 0 stream OUT state 1"],
+    ),
+    "the smallest queue of a stream's reader": (
+        (*ACTIVE, Step("option", (0, 1, 8, 1))),
+        ["call: 2304", "has: 0 stream OUT state 1"],
+    ),
+    "the smallest queue of a datagram sender": (
+        (Step("udp", (0,)), Step("option", (0, 1, 7, 1))),
+        ["call: 4608", "has: 0 datagram OUT"],
+    ),
+    "the smallest queue of a datagram reader": (
+        (Step("udp", (0,)), Step("option", (0, 1, 8, 1))),
+        ["call: 2304", "has: 0 datagram OUT"],
+    ),
 }
 
 

@@ -61,6 +61,18 @@ def test_a_duplicate_ack_is_no_sample(tcp: Tcp, peer: TcpPeer) -> None:
     assert sock.inside.srtt == before
 
 
+@pytest.mark.parametrize(("apart", "taken"), [((1 << 31) - 1, 1), (1 << 31, 1), ((1 << 31) + 1, 0)])
+def test_a_timestamp_half_of_all_numbers_away(
+    tcp: Tcp, peer: TcpPeer, apart: int, taken: int
+) -> None:
+    """RFC 7323 5.2: s is older than t if t - s is above 0 and below 2^31; so neither is, exactly between."""
+    sock = tcp.established(ts=True)
+    before = peer.tsval
+    peer.sends(len=10, ts=(before, peer.ts_seen))
+    peer.sends(seq=11, len=10, ts=((before + apart) & 0xFFFFFFFF, peer.ts_seen))
+    assert sock.unread == 10 + 10 * taken
+
+
 def test_the_echo_in_a_syn_means_nothing(tcp: Tcp, peer: TcpPeer) -> None:
     """RFC 7323 3.2: without ACK there is nothing to echo."""
     tcp.listens()

@@ -200,14 +200,14 @@ def test_announced_before_it_comes(tcp: Tcp, peer: TcpPeer) -> None:
 
 def test_announced_through_a_closed_window(tcp: Tcp, peer: TcpPeer) -> None:
     """RFC 9293 3.8.6 MUST-66: URG is processed though the receive window is zero."""
-    sock = tcp.established(rcvbuf=2048)
+    sock = tcp.established(rcvbuf=2304)
     peer.sends(len=1460)
-    peer.sends(len=588)
+    peer.sends(len=844)
     tcp.drain("1s")
     assert sock.inside.rcv_wnd == 0
     peer.sends("UA", urgent=1)
     assert refused(sock.recv, 1, OOB) == errno.EAGAIN, "announced, not here yet"
-    tcp.reads(sock, 2048)
+    tcp.reads(sock, 2304)
     tcp.drain()
     peer.sends("UA", data=b"X", urgent=1)
     assert sock.recv(1, OOB) == b"X"

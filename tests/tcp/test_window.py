@@ -69,7 +69,7 @@ def test_the_window_never_shrinks(tcp: Tcp, peer: TcpPeer, seed: int, wscale: in
     assert read > 1000
 
 
-@pytest.mark.parametrize("rcvbuf", [2048, 10_000, 100_000])
+@pytest.mark.parametrize("rcvbuf", [2304, 10_000, 100_000])
 def test_the_buffer_bounds_what_waits(tcp: Tcp, peer: TcpPeer, rcvbuf: int) -> None:
     sock = tcp.established(rcvbuf=rcvbuf, wscale=7)
     for _ in range(200):

@@ -122,16 +122,16 @@ def test_a_shrinking_window_is_borne(tcp: Tcp, peer: TcpPeer) -> None:
 
 
 def test_our_closed_window_answers_probes(tcp: Tcp, peer: TcpPeer) -> None:
-    sock = tcp.established(rcvbuf=2048)
-    peer.sends(len=2048)
-    tcp.expects("A", ack=2049, wnd=0)
+    sock = tcp.established(rcvbuf=2304)
+    peer.sends(len=2304)
+    tcp.expects("A", ack=2305, wnd=0)
     for _ in range(5):
-        peer.sends(seq=2048)
-        tcp.expects("A", ack=2049, wnd=0)
-        peer.sends(seq=2049, data=b"x")
-        tcp.expects("A", ack=2049, wnd=0)
-    tcp.reads(sock, 2048)
-    tcp.expects("A", ack=2049, wnd=2048, why="window update")
+        peer.sends(seq=2304)
+        tcp.expects("A", ack=2305, wnd=0)
+        peer.sends(seq=2305, data=b"x")
+        tcp.expects("A", ack=2305, wnd=0)
+    tcp.reads(sock, 2304)
+    tcp.expects("A", ack=2305, wnd=2304, why="window update")
 
 
 def test_a_late_dsack_does_not_stop_the_timer(tcp: Tcp, peer: TcpPeer) -> None:

@@ -102,7 +102,6 @@ void tcp_ack_advances(struct tcb *t, const struct tcp_seg *seg, struct delivery 
     if (unlikely(t->mtu.state))
         tcp_mtu_acked(t);
     t->retries = 0; /* the backoff stays until a valid sample (RFC 6298 section 5) */
-    t->base.soft_error = 0;
     t->first_unacked = st->now;
     tcp_rearm_rexmt(t);
     ip_path_confirm(st, &t->base.path);

@@ -20,7 +20,7 @@ static int path_mtu_shrank(struct tcb *t, uint32_t mtu)
 
 /* RFC 5461, RFC 1122 4.2.3.9: to a connection an error is a hint, and the quoted sequence number must be one
  * in flight (RFC 5927 section 4.1). As on Linux any error ends one that a program opens, at once; a child that
- * is still half open ends only where nobody is there (gone). */
+ * is still half open ends only where nobody is there (gone). With IP_RECVERR it is told at once, ip(7). */
 int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int gone, uint32_t mtu)
 {
     struct bw_sock *s = flow_find(st, KIND_TCP, sent->src, get16(sent->l4), sent->dst, get16(sent->l4 + 2),
@@ -50,7 +50,12 @@ int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int gone,
     }
     int half_open = t->listener && !t->was_connected, given = tcp_is_early(t) && s->flags & SOCK_OPEN;
     if ((t->state != BW_TCP_SYN_SENT && t->state != BW_TCP_SYN_RCVD) || given) {
-        s->soft_error = err;
+        if (s->recverr) {
+            s->so_error = err;
+            sock_changed(s);
+        } else {
+            s->soft_error = err;
+        }
     } else if (!half_open || gone) {
         tcp_drop(t, err);
     } else {

@@ -46,6 +46,7 @@ int tcp_fast_path(struct tcb *t, struct tcp_seg *seg)
     }
     if (seg->ack != t->snd_una || !seg->len) {
         struct delivery d = tcp_delivery(t);
+        t->base.soft_error = 0;
         if (seg->ack != t->snd_una)
             tcp_ack_advances(t, seg, &d);
         tlp_ack(t, seg, &d);
@@ -54,6 +55,7 @@ int tcp_fast_path(struct tcb *t, struct tcp_seg *seg)
         tcp_report(t, seg, &d);
     }
     if (seg->wnd_most << t->snd_wscale != t->snd_wnd || seg->wnd != seg->wnd_most) {
+        t->base.soft_error = 0;
         tcp_window_from(t, seg);
     } else {
         t->snd_wl1 = tcp_last_seq(seg);

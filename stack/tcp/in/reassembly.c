@@ -189,6 +189,16 @@ static int nobody_reads(const struct tcb *t)
     return (!(t->base.flags & SOCK_OPEN) || (t->base.flags & both) == both) && !t->listener;
 }
 
+/* RFC 1122 4.2.2.13, RFC 9293 3.10.4. */
+static void reset_unread(struct tcb *t, const struct tcp_seg *seg)
+{
+    drop(t->base.st, DROP_TCP_AFTER_CLOSE, seg->len);
+    tcp_send_rst(t->base.st, seg);
+    if (traced(t))
+        tcp_trace_reset(t);
+    tcp_drop(t, ECONNRESET);
+}
+
 /* The stream ends at `end`: out-of-order data from there on was never part of it. */
 static void nothing_behind(struct tcb *t, uint32_t end)
 {
@@ -203,12 +213,8 @@ void tcp_segment_text(struct tcb *t, struct tcp_seg *seg)
     if (t->state != BW_TCP_ESTABLISHED && t->state != BW_TCP_FIN_WAIT_1 && t->state != BW_TCP_FIN_WAIT_2 &&
         !tcp_is_early(t))
         return;
-    if (nobody_reads(t)) { /* RFC 1122 4.2.2.13, RFC 9293 3.10.4 */
-        drop(st, DROP_TCP_AFTER_CLOSE, seg->len);
-        tcp_send_rst(st, seg);
-        if (traced(t))
-            tcp_trace_reset(t);
-        tcp_drop(t, ECONNRESET);
+    if (nobody_reads(t)) {
+        reset_unread(t, seg);
         return;
     }
     tcp_tuning_data(t, seg);
@@ -232,6 +238,10 @@ void tcp_segment_text(struct tcb *t, struct tcp_seg *seg)
 void tcp_check_fin(struct tcb *t, const struct tcp_seg *seg)
 {
     if ((seg->flags & TCP_FIN) && !t->fin_received) {
+        if (seq_gt(seg->seq, t->rcv_nxt) && nobody_reads(t)) { /* there is text before it */
+            reset_unread(t, seg);
+            return;
+        }
         t->ooo_fin = OOO_FIN_NEWEST;
         t->ooo_fin_seq = seg->seq + seg->len;
     }

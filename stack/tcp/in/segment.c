@@ -45,10 +45,10 @@ void tcp_challenge_ack(struct tcb *t)
 
 /* ---- step 1: sequence number, with PAWS --------------------------------------------------------- */
 
-/* RFC 7323 section 5.3 R1. */
+/* RFC 7323 section 5.3 R1; of two half of all numbers apart neither is the older (section 5.2). */
 static int paws_rejects(const struct tcb *t, const struct tcp_seg *seg)
 {
-    return t->use_ts && seg->has_ts && !(seg->flags & TCP_RST) && seq_lt(seg->tsval, t->ts_recent) &&
+    return t->use_ts && seg->has_ts && !(seg->flags & TCP_RST) && seq_gt(t->ts_recent, seg->tsval) &&
            t->base.st->now - t->ts_recent_age < TCP_PAWS_IDLE;
 }
 
@@ -160,7 +160,7 @@ static enum verdict check_syn(struct tcb *t, const struct tcp_seg *seg)
 /* RFC 7323 section 4.3 (2): of a segment whose ACK is a right one. */
 static void learn_timestamp(struct tcb *t, const struct tcp_seg *seg)
 {
-    if (!t->use_ts || !seg->has_ts || seq_gt(seg->seq, t->last_ack_sent) || seq_lt(seg->tsval, t->ts_recent))
+    if (!t->use_ts || !seg->has_ts || seq_gt(seg->seq, t->last_ack_sent) || seq_gt(t->ts_recent, seg->tsval))
         return;
     t->ts_recent = seg->tsval;
     t->ts_recent_age = t->base.st->now;
@@ -308,8 +308,10 @@ enum verdict tcp_check_ack(struct tcb *t, struct tcp_seg *seg)
             t->retries = t->retries && !t->persisting; /* (MUST-34, SHLD-17), and no new loss */
         tcp_detect_loss(t, seg, &d);
         tcp_report(t, seg, &d);
-        if (!late)
+        if (!late) {
+            t->base.soft_error = 0; /* the peer hears us */
             tcp_window_from(t, seg);
+        }
         if (t->recovering || d.sacked || t->dupacks) /* limited transmit (RFC 3042), or a loss */
             tcp_want_output(t);
     }
