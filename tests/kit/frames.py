@@ -181,6 +181,11 @@ def mended(packet: bytes) -> bytes:
     return bytes(data)
 
 
+def ending(packet: bytes, to: int) -> bytes:
+    """To IP it ends after `to` bytes, with right checksums; what follows is the link's padding."""
+    return mended(packet[:2] + struct.pack("!H", to) + packet[4:to]) + packet[to:]
+
+
 def patched(packet: bytes, at: int, value: int) -> bytes:
     """One byte changed and the checksums right all the same: only the value is wrong."""
     return mended(with_byte(packet, at, value))

@@ -120,6 +120,38 @@ static void model_look(const struct model *m)
     CHECK(pool.taken <= pool.common && pool.small_used <= SMALL);
 }
 
+/* A frame on its way keeps the guaranteed chunk of a queue, so one common chunk too few is left for a queue that
+ * has to leave its small one and go on over two others. */
+static void no_room_to_go_wide(void)
+{
+    static uint8_t bytes[3 << CHUNK_SHIFT], small[2 << SMALL_SHIFT], data[40000];
+    static uint16_t refs[5];
+    static uint32_t free_whole[3], free_small[2];
+    struct chunk_pool few = {.base = bytes,
+                             .small = small,
+                             .refs = refs,
+                             .free = free_whole,
+                             .small_free = free_small,
+                             .count = 3,
+                             .common = 2,
+                             .small_count = 2};
+    struct byteq acknowledged, growing;
+    struct tx_piece piece[4];
+    uint32_t chunk[4], covered;
+    byteq_init(&acknowledged);
+    byteq_init(&growing);
+    CHECK(byteq_append(&acknowledged, &few, data, 3000) == 3000);
+    byteq_pieces(&acknowledged, &few, 0, 3000, piece, chunk, 4, &covered);
+    chunk_ref(&few, chunk[0]);
+    byteq_drop(&acknowledged, &few, 3000);
+    CHECK(byteq_append(&growing, &few, data, 100) == 100 && chunk_is_small(&few, growing.inl[0]));
+    CHECK(byteq_store(&growing, &few, 100, data, 39000) == -1);
+    byteq_free(&growing, &few);
+    chunk_put(&few, chunk[0]);
+    byteq_free(&acknowledged, &few);
+    CHECK(few.used == 0 && few.small_used == 0 && few.taken == 0);
+}
+
 int main(void)
 {
     static uint8_t bytes[WHOLE << CHUNK_SHIFT], small[SMALL << SMALL_SHIFT];
@@ -131,6 +163,7 @@ int main(void)
     pool.refs = refs;
     pool.free = free_whole;
     pool.small_free = free_small;
+    no_room_to_go_wide();
     for (int i = 0; i < QUEUES; i++)
         byteq_init(&model[i].q);
     for (int step = 0; step < STEPS; step++) {

@@ -58,3 +58,12 @@ def test_a_run_that_finds_no_room_goes_on_later() -> None:
         assert sorted(got) == list(range(begin, begin + size, MSS))
         assert [at for at, s in got.items() if s.flags & Flags.PSH] == [begin + size - MSS]
         assert b"".join(got[at].payload for at in sorted(got)) == frames.pattern(size, begin - 1)
+
+
+def test_without_df_each_frame_has_an_identification_of_its_own(tcp: Tcp, peer: TcpPeer) -> None:
+    """RFC 6864: what may be fragmented is put together by it."""
+    sock = tcp.established(mss=MSS).set(mtu_discover=0)
+    tcp.sends(sock, 5 * MSS)
+    sent = [p.ip for p in tcp.drain()]
+    assert len(sent) == 5 and not any(ip.df for ip in sent)
+    assert len({ip.ident for ip in sent}) == 5

@@ -79,7 +79,7 @@ static int extends(const struct tcp_merge *e, const struct packet *pkt)
 {
     const struct tcp_seg *m = &e->seg;
     const uint8_t *h = pkt->l4, *of = e->pkt.l4;
-    if (((get16(h + 12) ^ get16(of + 12)) & ~TCP_PSH) || pkt->tos != e->pkt.tos ||
+    if (pkt->l4_len < m->hdr_len || ((get16(h + 12) ^ get16(of + 12)) & ~TCP_PSH) || pkt->tos != e->pkt.tos ||
         pkt->ifindex != e->pkt.ifindex)
         return 0;
     if (m->hdr_len == 32 ? memcmp(h + 20, of + 20, 12) : m->hdr_len != 20)

@@ -133,7 +133,8 @@ static uint32_t sendable(struct tcb *t, uint32_t *waiting)
 /* What is made of new data at a time: a large segment, which the device cuts, or cut.c. */
 static uint32_t emit_size(const struct tcb *t, const struct iface *out)
 {
-    if (unlikely(t->snd_urgent || tcp_ecn_uncut(t))) /* each segment says its own */
+    int own = t->snd_urgent || tcp_ecn_uncut(t) || !sock_dont_fragment(&t->base, &t->base.path);
+    if (unlikely(own)) /* each segment says its own, or has an identification of its own (RFC 6864) */
         return t->mss;
     if (!(out->caps & NETDEV_TSO4))
         return traced(t) ? t->mss : TCP_TURN_BYTES - TCP_TURN_BYTES % t->mss;
