@@ -226,8 +226,8 @@ def test_a_burst_leaves_what_the_same_frames_leave_one_by_one(seed: int) -> None
 @pytest.mark.parametrize("layer", [2, 3])
 @pytest.mark.parametrize("size", [20, 24, 28, 31])
 def test_a_header_that_ends_before_its_options(world: World, size: int, layer: int) -> None:
-    """Behind a segment with timestamps comes one that says nothing else, and whose packet ends before them: what
-    looks like them is padding of the link."""
+    """Behind a segment with timestamps comes one that says nothing else, and whose packet ends before
+    them: what looks like them is padding of the link."""
     tcp = Tcp(Wire(world, layer=layer))
     sock = tcp.established(mss=1000, ts=True)
     tcp.drain()
