@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 
 from ..differential import Accepted, Difference
 from .normal import (
@@ -69,7 +70,7 @@ def _survived_a_reset(difference: Difference) -> bool:
 
 
 def _simultaneous_open(difference: Difference) -> bool:
-    offers = re.compile(r"(^sends: SA)E?( .*) scale \w+ sack \w+ ts \w+$")
+    offers = re.compile(r"(^sends: SA)E?( .*) scale \w+ sack \w+ ts \w+(?= ttl| tos|$)")
     least = any(step.args[1:3] == (6, 2) for step in played(difference, "option"))  # TCP_MAXSEG
     return bool(played(difference, *CONNECTS)) and same(
         difference,
@@ -124,9 +125,14 @@ def _shut_listener(difference: Difference) -> bool:
 
 
 def _late_tos(difference: Difference) -> bool:
-    return bool(played(difference, "option")) and same(
-        difference, without(r"( tos \d+)?( ttl \d+)?$")
+    """Or a path MTU that the listener has stopped to look for, with the child half open."""
+    steps = played(difference, "option", "syn", "syn_options")
+    late = any(
+        a.op != "option" and b.op == "option" and b.args[1:3] == (0, 10)
+        for a, b in combinations(steps, 2)
     )
+    marks = r"( tos \d+)?( ttl \d+)?" + ("( no df)?$" if late else "$")
+    return bool(played(difference, "option")) and same(difference, without(marks))
 
 
 def _maxseg(difference: Difference) -> bool:
@@ -207,7 +213,7 @@ HANDSHAKE: tuple[Accepted, ...] = (
         _shut_listener,
     ),
     Accepted(
-        "IP_TOS and IP_TTL between SYN and ACK",
+        "IP_TOS, IP_TTL and IP_MTU_DISCOVER between SYN and ACK",
         "A connection has what its listener had when the SYN came; in Linux, when the handshake ended.",
         _late_tos,
         ends=False,
