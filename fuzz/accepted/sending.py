@@ -96,7 +96,7 @@ def _tail_probe(difference: Difference) -> bool:
 
 def _urgent_in_a_header(difference: Difference) -> bool:
     """The urgent byte is at most as far before the segment as a header is long."""
-    if not difference.said or difference.step.op not in SEGMENTS:
+    if not difference.said or difference.step.op not in (*SEGMENTS, "accept"):
         return False
     last = difference.said[-1]
     marks = [at(one.seq) + max(0, one.urgent - 1) for one in difference.said if one.flags & URG]
@@ -172,10 +172,11 @@ def _shrunk_without_news(difference: Difference) -> bool:
 
 
 def _window_in_bytes(difference: Difference) -> bool:
-    """Some segments more of one, after short ones."""
+    """Some segments more of one, after short ones: those that the other's window has no room for, and in
+    Linux those that wait for the rest of a super-segment."""
     more = sends(difference, OURS) or sends(difference, LINUX)
     return (
-        0 < len(more) <= (3 if len(played(difference, "send")) < 3 else 6)
+        0 < len(more) <= (4 if len(played(difference, "send")) < 3 else 6)
         and len(sends(difference, OURS) + sends(difference, LINUX)) == len(more)
         and bool(played(difference, "send"))
         and all(re.match(r"sends: AU? seq \d+ ack \d+ of [1-9]", line) for line in more)
