@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import struct
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from barewire.stack import ffi, lib
@@ -232,11 +233,16 @@ class Numbers:
             raise error(-errno.ENOENT)
 
     def wait(self, timeout: float | None, most: int) -> list[tuple[int, int]]:
-        found = self.poller.wait(timeout, most)
-        closed = [fd for fd, bits in found if bits == POLLNVAL]
-        if not closed:
-            return found
-        for fd in closed:
-            if not self.poller.has(self._interests.get(fd, (0,))[0]):
-                self.forget(fd)
-        return [(fd, bits) for fd, bits in found if bits != POLLNVAL]
+        """What is ready. Sockets that were closed end no wait: they are forgotten."""
+        end = time.monotonic() + timeout if timeout else None
+        while True:
+            found = self.poller.wait(timeout, most)
+            closed = [fd for fd, bits in found if bits == POLLNVAL]
+            for fd in closed:
+                if not self.poller.has(self._interests.get(fd, (0,))[0]):
+                    self.forget(fd)
+            ready = [(fd, bits) for fd, bits in found if bits != POLLNVAL] if closed else found
+            if ready or not closed:
+                return ready
+            if end is not None:
+                timeout = max(0.0, end - time.monotonic())

@@ -8,6 +8,7 @@ under their number alone.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import Any
@@ -84,9 +85,17 @@ def named(fd: int) -> Named | None:
     found = _by_number.get(fd)
     if found is None or lib.host_sock_has_fileno(found._host, found._sock, fd):
         return found
-    del _by_number[fd]
-    _end(found)
+    if _drop(fd, found):
+        _end(found)
     return None
+
+
+def _drop(fd: int, found: Named) -> bool:
+    """The number stands for nothing more; False: another thread was first."""
+    if _by_number.get(fd) is not found:
+        return False
+    del _by_number[fd]
+    return True
 
 
 def find(fd: int) -> Any:
@@ -103,6 +112,7 @@ def copied(fd: int) -> Named | None:
     handle = ffi.new("struct bw_sock **")
     for one in list(_by_number.values()):
         if lib.host_sock_dup(one._host, one._sock, fd, handle) == 0:
+            one.share()
             return _duplicated(fd, one, handle[0])
     return None
 
@@ -148,11 +158,12 @@ def forget(fd: int, handle: Any, _by_number: Any = _by_number) -> None:
 
 
 def close(fd: int) -> bool:
-    """Closes what the number stands for; False: nothing of ours."""
+    """Closes what the number stands for; False: nothing of ours. EBADF: another thread is closing it."""
     found = named(fd)
     if found is None:
         return False
-    del _by_number[fd]
+    if not _drop(fd, found):
+        raise error(-errno.EBADF)
     found.close()
     return True
 

@@ -3,6 +3,7 @@
  * In Python an object cost 2 to 4 us. The lists are Python's copies, so nobody changes them meanwhile. */
 #include "_direct.h"
 
+#include <limits.h>
 #include <poll.h>
 
 enum { LISTS = 3 };
@@ -31,17 +32,30 @@ static void lay_socket(struct wait_item *item, const struct direct *d, int list)
     *item = (struct wait_item){.host = d->host, .sock = d->sock, .events = ready[list] | BW_EXACT};
 }
 
-/* An object that is no open socket of ours. 1: it stands for one, 0: for a descriptor, -1: an exception. */
-static int lay_other(struct wait_item *item, PyObject *type, PyObject *object, PyObject *resolve, int list)
+static int lay_descriptor(struct wait_item *item, PyObject *number, int list)
 {
-    PyObject *target = PyObject_CallOneArg(resolve, object);
-    int ours = target && PyObject_TypeCheck(target, (PyTypeObject *)type);
-    if (ours)
-        lay_socket(item, (const struct direct *)target, list);
-    else if (target)
-        *item = (struct wait_item){.fd = (int)PyLong_AsLong(target), .events = asked[list]};
-    Py_XDECREF(target);
-    return PyErr_Occurred() ? -1 : ours;
+    long fd = PyLong_AsLong(number);
+    if (fd > INT_MAX)
+        PyErr_SetString(PyExc_OverflowError, "Python int too large to convert to C int");
+    *item = (struct wait_item){.fd = (int)fd, .events = asked[list]};
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* An object that is no open socket of ours. 1: *target, of which the caller has a reference, is the one it stands
+ * for, 0: it stands for a descriptor, -1: an exception. */
+static int lay_other(struct wait_item *item, PyObject *type, PyObject *object, PyObject *resolve, int list,
+                     PyObject **target)
+{
+    *target = PyObject_CallOneArg(resolve, object);
+    if (!*target)
+        return -1;
+    if (PyObject_TypeCheck(*target, (PyTypeObject *)type)) {
+        lay_socket(item, (const struct direct *)*target, list);
+        return 1;
+    }
+    int rc = lay_descriptor(item, *target, list);
+    Py_CLEAR(*target);
+    return rc;
 }
 
 PyObject *select_gather(PyObject *type, PyObject *const *args, Py_ssize_t n)
@@ -57,15 +71,17 @@ PyObject *select_gather(PyObject *type, PyObject *const *args, Py_ssize_t n)
             PyObject *object = PyList_GET_ITEM(args[list], i);
             int ours = Py_TYPE(object) == known || PyObject_TypeCheck(object, (PyTypeObject *)type);
             known = ours ? Py_TYPE(object) : known;
+            PyObject *target = NULL;
             ours = ours && ((struct direct *)object)->sock;
             if (ours)
                 lay_socket(item, (const struct direct *)object, list);
             else
-                ours = lay_other(item, type, object, args[LISTS], list);
-            if (ours < 0 || (ours && item->host != host && PyList_Append(found, object)))
+                ours = lay_other(item, type, object, args[LISTS], list, &target);
+            if (ours < 0 || (ours && item->host != host && PyList_Append(found, target ? target : object)))
                 Py_CLEAR(found);
             else if (ours)
                 host = item->host;
+            Py_XDECREF(target);
         }
     }
     return found;

@@ -43,7 +43,7 @@ def select(
     waiter = _waiting.take(n)
     try:
         found = _gather(*lists, _target, waiter.address)
-        stacks = tuple({_target(obj)._stack: None for obj in found})
+        stacks = tuple({sock._stack: None for sock in found})
         if not _waiting.wait_for(waiter, n, stacks, seconds):
             return [], [], []
         ready: tuple[list[Any], list[Any], list[Any]] | None = _scatter(*lists, waiter.address)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -151,14 +152,21 @@ class _Selector(BaseSelector):
         ):  # in whole milliseconds upwards, as the standard selectors: never early
             timeout = math.ceil(timeout * 1e3) * 1e-3 if timeout > 0 else 0
         told, ready = self._told, []
-        for cookie, bits in self._wait(timeout, max(len(told), BATCH)):
-            key = told.get(cookie)
-            if key is None or bits == POLLNVAL:
-                continue
-            events = (EVENT_READ if bits & ~_OUT else 0) | (EVENT_WRITE if bits & ~_IN else 0)
-            if events := events & key.events:
-                ready.append((key, events))
-        return ready
+        end = time.monotonic() + timeout if timeout else None
+        while True:
+            closed = False
+            for cookie, bits in self._wait(timeout, max(len(told), BATCH)):
+                key = told.get(cookie)
+                if key is None or bits == POLLNVAL:
+                    closed = True
+                    continue
+                events = (EVENT_READ if bits & ~_OUT else 0) | (EVENT_WRITE if bits & ~_IN else 0)
+                if events := events & key.events:
+                    ready.append((key, events))
+            if ready or not closed:
+                return ready
+            if end is not None:  # what was closed ends no wait
+                timeout = max(0.0, end - time.monotonic())
 
     def _wait(self, timeout: float | None, most: int) -> list[tuple[int, int]]:
         try:

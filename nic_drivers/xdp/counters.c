@@ -8,8 +8,8 @@
 #include "../guard/guard_xstats.h"
 #include "xdp_device.h"
 
-static const char *const count_names[XDP_COUNTS] = {"rx_empty", "rx_too_long", "tx_bad_length", "tx_down",
-                                                    "rx_csum_unfinished"};
+static const char *const count_names[XDP_COUNTS] = {"rx_empty", "rx_too_long", "tx_bad_length",
+                                                    "tx_down",  "tx_refused",  "rx_csum_unfinished"};
 const char *const xdp_verdict_names[] = {"to_stack", "arp_to_stack", "to_kernel", "no_socket"};
 _Static_assert(sizeof xdp_verdict_names / sizeof *xdp_verdict_names == VERDICTS, "a name for each");
 static const char *const kernel_names[] = {"kernel_rx_dropped",       "kernel_rx_invalid_descs",

@@ -155,8 +155,11 @@ static void kick(struct xdp *x)
 {
     for (int i = 0; x->kick && !x->dev.down && i < TX_KICKS; i++) {
         int err = syscall(SYS_sendto, x->queue[0].fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 ? errno : 0;
-        if (!err || err == EBUSY) {
+        if (!err) {
             x->kick = 0;
+        } else if (err == EBUSY) { /* the interface has dropped one, and the call ended there */
+            x->dev.stats.tx_dropped++;
+            x->count[TX_REFUSED]++;
         } else if (err == EAGAIN) {
             reap(x);
         } else if (err == ENETDOWN) {

@@ -17,7 +17,7 @@
 enum { XDP_L2_HEADER = 14, XDP_L2_TAG = 4 };
 
 /* Why the driver dropped a frame, and how many unfinished checksums it took for right. */
-enum { RX_EMPTY, RX_TOO_LONG, TX_LENGTH, TX_DOWN, RX_UNFINISHED, XDP_COUNTS };
+enum { RX_EMPTY, RX_TOO_LONG, TX_LENGTH, TX_DOWN, TX_REFUSED, RX_UNFINISHED, XDP_COUNTS };
 
 struct xdp_queue {
     int fd;

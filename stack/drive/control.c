@@ -187,7 +187,8 @@ int host_punt_pop(struct host *h, struct bw_punt *punt, uint8_t *data, uint32_t 
     if (rc)
         return rc;
     rc = bw_punt_pop(h->st, punt, data, size);
-    if (!rc && h->work_told) {
+    if (!rc && h->work_told && !h->gone_news &&
+        !h->foreign_len) { /* asked for before this; news since is told */
         h->work_told = 0;
         event_drain(h->work_fd);
     }

@@ -126,6 +126,7 @@ void role_stand_by(struct host *h)
 {
     if (h->role == ROLE_BACKGROUND)
         h->role = ROLE_NOBODY;
+    h->sleep_until = AWAKE;
 }
 
 void role_drain(struct host *h)

@@ -169,6 +169,31 @@ class Descriptions(Network):
         two.close()
         assert other.recv(1) == b""
 
+    def test_a_number_that_os_dup_made_shares_whether_calls_block(self) -> None:
+        one, other = self.pair()
+        one.setblocking(False)
+        copy = self.keep(self.socket.socket(fileno=os.dup(one.fileno())))
+        copy.settimeout(None)
+        with background(lambda: (threading.Event().wait(SHORT), other.send(b"x"))):
+            assert one.recv(1) == b"x"
+
+    def test_two_threads_close_one_number(self) -> None:
+        def close(number: int, errors: list[int | None]) -> None:
+            try:
+                self.socket.close(number)
+                errors.append(None)
+            except OSError as problem:
+                errors.append(problem.errno)
+
+        for _ in range(50):
+            number, errors = self.datagram().detach(), list[int | None]()
+            threads = [threading.Thread(target=close, args=(number, errors)) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len(errors) == 2 and None in errors and set(errors) <= {None, errno.EBADF}
+
     def test_what_it_is_comes_with_the_number(self) -> None:
         one = self.datagram()
         two = self.keep(self.socket.socket(fileno=self.socket.dup(one.fileno())))

@@ -6,6 +6,7 @@ import errno
 import os
 import select as _select
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -304,6 +305,17 @@ class Epoll(Network):
             os.close(number)
             self.refused(lambda: selector.register(number, 1), errno.EBADF)
             assert len(selector.get_map()) == 0
+
+    def test_a_wait_outlasts_what_was_closed(self, epoll: Any) -> None:
+        one, _ = self.pair()
+        with self.selectors.DefaultSelector() as selector:
+            epoll.register(one, self.select.EPOLLIN)
+            selector.register(one, 1)
+            one.close()
+            for wait in (epoll.poll, selector.select):
+                begin = time.monotonic()
+                assert wait(SHORT) == []
+                assert time.monotonic() - begin >= SHORT
 
 
 class TestKernelEpoll(Kernel, Epoll):

@@ -33,6 +33,23 @@ class Lists(Network):
         other.send(b"x")
         assert self.select.select([one] * 3, [one] * 2, [], PATIENCE) == ([one] * 3, [one] * 2, [])
 
+    def test_a_number_that_is_no_int_of_c(self) -> None:
+        with pytest.raises(OverflowError):
+            self.select.select([1 << 32], [], [], 0)
+
+    def test_fileno_is_asked_once(self) -> None:
+        one, other = self.pair()
+
+        class Once:
+            numbers = iter((one.fileno(),))
+
+            def fileno(self) -> int:
+                return next(self.numbers)
+
+        other.send(b"x")
+        lone = Once()
+        assert self.select.select([lone], [], [], PATIENCE) == ([lone], [], [])
+
     def test_an_exception_of_fileno_comes_through(self) -> None:
         class Broken:
             def fileno(self) -> Any:
