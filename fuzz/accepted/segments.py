@@ -33,9 +33,12 @@ from .normal import (
 
 def _no_flag(difference: Difference) -> bool:
     step = difference.step
+    mutant = step.op == "mutant" and (step.args[0], step.args[2:4]) == (
+        0,
+        (33, ACK),
+    )  # the ACK is off
     return (
-        step.op in SEGMENTS
-        and not flags(step) & (ACK | RST | SYN)
+        (mutant or (step.op in SEGMENTS and not flags(step) & (ACK | RST | SYN)))
         and differs_in_frames(difference)
         and not sends(difference, LINUX)
         and all(BARE_ACK.match(line) for line in sends(difference, OURS))
