@@ -1,4 +1,5 @@
-"""A frame that the interface drops is counted, and holds up none behind it: the far end of the veth is down."""
+"""A frame that the interface drops is counted, and holds up none behind it: the far end of the veth is
+down."""
 
 from __future__ import annotations
 

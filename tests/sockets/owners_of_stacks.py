@@ -121,11 +121,12 @@ def collected_on_its_own_thread(how: str) -> None:
     """What the control thread runs holds the last reference to the stack."""
     device, _peer = pipe_pair()
     held = [quiet_stack(device, addresses=["198.18.0.1/24"])]
-    done = threading.Event()
+    told, done = threading.Event(), threading.Event()
     plane = held[0].control
     thread = next(t for t in threading.enumerate() if t.name.startswith("barewire-control"))
 
     def let_go(*_: object) -> None:
+        told.wait(20)
         if how == "cycle":
             held.append(held)  # type: ignore[arg-type]
         held.clear()
@@ -136,6 +137,7 @@ def collected_on_its_own_thread(how: str) -> None:
     plane.on_timer = let_go  # type: ignore[method-assign]
     plane.next_deadline = lambda: None if done.is_set() else 0  # type: ignore[method-assign]
     lib.host_tell_work(host)
+    told.set()
     assert done.wait(20)
     thread.join(20)
     assert not thread.is_alive()
