@@ -153,9 +153,9 @@ static int outgrows(const struct byteq *q, const struct chunk_pool *pool, uint32
 int byteq_store(struct byteq *q, struct chunk_pool *pool, uint32_t at, const void *src, uint32_t n)
 {
     uint32_t pos = q->off + at, chunks = (pos + n + CHUNK_SIZE - 1) >> CHUNK_SHIFT;
-    if (outgrows(q, pool, pos + n) && widen(q, pool))
-        return -1;
-    if (!chunk_has(pool, missing(q, pos, n), q->held == 0) || (chunks > q->span && grow_span(q, chunks)))
+    uint32_t wide = (uint32_t)outgrows(q, pool, pos + n); /* one more, which is the queue's by right */
+    if (!chunk_has(pool, missing(q, pos, n) + wide, wide || q->held == 0) ||
+        (chunks > q->span && grow_span(q, chunks)) || (wide && widen(q, pool)))
         return -1;
     for (uint32_t done = 0; done < n;) {
         uint32_t run = run_at(pos + done, n - done);

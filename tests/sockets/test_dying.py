@@ -209,7 +209,7 @@ def test_a_select(pair: Pair, way: Callable[[Pair], int]) -> None:
         return
     assert thread.result() == ([sock], [], [])
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == expected
-    if way is icmp:  # what explained the time-out has not ended the connection, and is told as itself
+    if way is icmp:  # the hint that explained the time-out is told as itself
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == expected
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
