@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -218,7 +219,7 @@ class CallbackDevice(Device):
         with self._putting, self._taking:
             if not self._ended:
                 self._ended = True
-                with self._far.using() as far:
+                with suppress(DeviceError), self._far.using() as far:  # it may be closed already
                     lib.pipe_again(far)
                 self._far.close()
                 self._buffer = self._sizes = self._send_batch = None  # a tunnel refers to us, too

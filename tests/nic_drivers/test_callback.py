@@ -140,6 +140,13 @@ def test_a_batch_that_fails_is_lost_whole() -> None:
         assert device.counters["callback.send_failed"] == 3
 
 
+def test_its_far_end_may_be_closed_first() -> None:
+    device = CallbackDevice(lambda frame: None)
+    device._far.close()
+    device.close()
+    assert device.closed
+
+
 def test_closed_is_closed_for_everybody() -> None:
     ends: list[str] = []
     device = CallbackDevice(on_close=lambda: ends.append("end"))
