@@ -50,13 +50,7 @@ def test_the_arena_is_mapped_as_asked(memory: str) -> None:
         assert "lo" not in flags
 
 
-def may_lock(size: int) -> bool:
-    """Root may lock what it likes, others as much as their hard limit says."""
-    most = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
-    return os.geteuid() == 0 or most == resource.RLIM_INFINITY or most >= size
-
-
-@pytest.mark.skipif(not may_lock(1 << 32), reason="only who may lock so much can do that")
+@pytest.mark.machine
 def test_locked_memory_is_locked_where_it_was_touched() -> None:
     limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit[1], limit[1]))
