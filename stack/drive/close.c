@@ -81,15 +81,8 @@ void host_close_descriptors(struct host *h)
 {
     if (host_look(h))
         return;
-    if (h->closed) {
-        if (h->thread_fd >= 0)
-            close(h->thread_fd);
-        if (h->work_fd >= 0)
-            close(h->work_fd);
-        if (h->watch_fd >= 0)
-            close(h->watch_fd);
-        h->thread_fd = h->work_fd = h->watch_fd = -1;
-    }
+    if (h->closed)
+        close_own_descriptors(h);
     host_unlock(h);
 }
 

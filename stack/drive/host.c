@@ -203,8 +203,7 @@ static int allocate(struct host *h, const struct bw_config *cfg, int how)
     return 0;
 }
 
-/* What only an open host needs, and what a handle needs. */
-static void release_engine(struct host *h)
+void close_own_descriptors(struct host *h)
 {
     if (h->thread_fd >= 0)
         close(h->thread_fd);
@@ -212,6 +211,13 @@ static void release_engine(struct host *h)
         close(h->work_fd);
     if (h->watch_fd >= 0)
         close(h->watch_fd);
+    h->thread_fd = h->work_fd = h->watch_fd = -1;
+}
+
+/* What only an open host needs, and what a handle needs. */
+static void release_engine(struct host *h)
+{
+    close_own_descriptors(h);
     memory_unmap(&h->arena);
 }
 

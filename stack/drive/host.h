@@ -182,6 +182,7 @@ static inline void step_on(atomic_uint *counter)
 
 /* ---- host.c -------------------------------------------------------------------------------- */
 int host_foreign(const struct host *h);
+void close_own_descriptors(struct host *h); /* not those of devices, nor of handles */
 /* A fair lock: whoever does not get it at once queues at the turnstile, and so does who comes after
  * him; a driver that yields between bursts lets in whoever came meanwhile, and else keeps it. */
 void host_lock(struct host *h);
