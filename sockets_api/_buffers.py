@@ -3,6 +3,9 @@
 A receive buffer cannot belong to a socket: ten thousand sockets would hold ten thousand of them,
 and two threads may receive on one. So a call takes one from the pool and puts it back; there are
 as many as calls were ever in C at once.
+
+A view is let go of with its call (`with`), whatever a traceback keeps: a memoryview that something still
+looks into takes CPython down when the garbage collector meets both in a cycle.
 """
 
 from __future__ import annotations
@@ -53,7 +56,7 @@ def give(scratch: Scratch) -> None:
 
 
 def readable(data: Any) -> Any:
-    """The bytes of a bytes-like object as a C array; len() of it is their number."""
+    """The bytes of a bytes-like object as a C array; len() of it is their number. For `with`."""
     try:
         return ffi.from_buffer(_CHARS, data)
     except TypeError:
@@ -62,7 +65,7 @@ def readable(data: Any) -> Any:
 
 
 def writable(caller: str, buffer: Any) -> Any:
-    """The bytes of a writable buffer as a C array."""
+    """The bytes of a writable buffer as a C array. For `with`."""
     try:
         return ffi.from_buffer(_CHARS, buffer, True)
     except (TypeError, BufferError):

@@ -5,6 +5,7 @@ There is no ancillary data here: received lists of it are empty, and sent ones m
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterable
@@ -54,15 +55,18 @@ def recvmsg_into(
     MSG_TRUNC bytes may be more than were written: a datagram's length, or what a stream threw away."""
     if ancbufsize < 0:
         raise ValueError("invalid ancillary data buffer length")
-    arrays = [writable("recvmsg_into", buffer) for buffer in _listed("recvmsg_into", buffers)]
-    views = [memoryview(ffi.buffer(array)) for array in arrays]
-    room = sum(len(view) for view in views)
-    data, told, answer, sender = _receive(self, room, flags)
-    rest = memoryview(data)[: self._written(told, room, flags)]
-    for view in views:
-        piece = rest[: len(view)]
-        view[: len(piece)] = piece
-        rest = rest[len(piece) :]
+    with contextlib.ExitStack() as held:
+        arrays = [
+            held.enter_context(writable("recvmsg_into", buffer))
+            for buffer in _listed("recvmsg_into", buffers)
+        ]
+        room = sum(len(array) for array in arrays)
+        data, told, answer, sender = _receive(self, room, flags)
+        rest = memoryview(data)[: self._written(told, room, flags)]
+        for array in arrays:
+            piece = rest[: len(array)]
+            ffi.memmove(array, piece, len(piece))
+            rest = rest[len(piece) :]
     return told, [], answer, sender
 
 

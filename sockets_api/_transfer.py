@@ -138,15 +138,15 @@ class Transfer(Direct):
         return self._received(data, n, bufsize, flags)
 
     def _recv_into(self, answer: int, /, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        data = writable("recv_into", buffer)
-        size = len(data)
-        if nbytes:
-            if nbytes < 0:
-                raise ValueError("negative buffersize in recv_into")
-            if nbytes > size:
-                raise ValueError("buffer too small for requested bytes")
-            size = nbytes
-        return self._receive(answer, data, size, flags) if size else 0
+        with writable("recv_into", buffer) as data:
+            size = len(data)
+            if nbytes:
+                if nbytes < 0:
+                    raise ValueError("negative buffersize in recv_into")
+                if nbytes > size:
+                    raise ValueError("buffer too small for requested bytes")
+                size = nbytes
+            return self._receive(answer, data, size, flags) if size else 0
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """(data, sender's address); a datagram longer than bufsize loses the rest."""
@@ -181,13 +181,13 @@ class Transfer(Direct):
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """As recvfrom, into a writable buffer; (number of bytes, sender's address)."""
-        data = writable("recvfrom_into", buffer)
-        if nbytes < 0:
-            raise ValueError("negative buffersize in recvfrom_into")
-        if nbytes > len(data):
-            raise ValueError("nbytes is greater than the length of the buffer")
         addr = ffi.new("struct bw_addr *")
-        n = self._receive(NOT_ASKED, data, nbytes or len(data), flags, addr)
+        with writable("recvfrom_into", buffer) as data:
+            if nbytes < 0:
+                raise ValueError("negative buffersize in recvfrom_into")
+            if nbytes > len(data):
+                raise ValueError("nbytes is greater than the length of the buffer")
+            n = self._receive(NOT_ASKED, data, nbytes or len(data), flags, addr)
         return n, unpack(ffi.buffer(addr)[:]) if self._type == DGRAM else None
 
     def _receive(
@@ -260,12 +260,12 @@ class Transfer(Direct):
     # ---- sending -----------------------------------------------------------------------------
 
     def _send(self, answer: int, data: Any, flags: int = 0, /) -> int:
-        raw = readable(data)
-        return self._send_on(answer, raw, len(raw), flags, self._whole(flags))
+        with readable(data) as raw:
+            return self._send_on(answer, raw, len(raw), flags, self._whole(flags))
 
     def _sendall(self, answer: int, data: Any, flags: int = 0, /) -> None:
-        raw = readable(data)
-        self._send_on(answer, raw, len(raw), flags, True, must=True)
+        with readable(data) as raw:
+            self._send_on(answer, raw, len(raw), flags, True, must=True)
 
     def sendto(self, data: Any, *flags_and_address: Any) -> int:
         """sendto(data[, flags], address): sends a datagram there; its number of bytes."""
@@ -277,15 +277,19 @@ class Transfer(Direct):
             given = 1 + len(flags_and_address)
             raise TypeError(f"sendto() takes 2 or 3 arguments ({given} given)")
         raw = data if type(data) is bytes else readable(data)
-        size = len(raw)
-        engine = self._send_flags(flags) if flags else 0
-        addr = argument("sendto", address)
-        n: int = _sendto(self._host, self._sock, raw, size, engine, addr, self._spin)
-        if engine & FASTOPEN and self._type == STREAM:
-            return self._send_on(self._opened(n, flags), raw, size, flags, self._whole(flags))
-        if n == size:
-            return n
-        return self._send_on(n, raw, size, flags, self._whole(flags), addr)
+        try:
+            size = len(raw)
+            engine = self._send_flags(flags) if flags else 0
+            addr = argument("sendto", address)
+            n: int = _sendto(self._host, self._sock, raw, size, engine, addr, self._spin)
+            if engine & FASTOPEN and self._type == STREAM:
+                return self._send_on(self._opened(n, flags), raw, size, flags, self._whole(flags))
+            if n == size:
+                return n
+            return self._send_on(n, raw, size, flags, self._whole(flags), addr)
+        finally:
+            if raw is not data:
+                ffi.release(raw)
 
     def _whole(self, flags: int) -> bool:
         """Whether a write takes all bytes before it returns: on blocking sockets."""
