@@ -15,7 +15,7 @@ LOADED_AGAIN = ("logging.handlers", "ssl")
 
 
 def patch() -> None:
-    """From now on `import socket`, `select` and `selectors` give barewire's."""
+    """From now on `import socket`, `select` and `selectors` give barewire's, and asyncio its loop."""
     from barewire.nic_drivers import load_drivers
     from barewire.nic_drivers.kernel import pyroute2
 
@@ -27,16 +27,21 @@ def patch() -> None:
     sys.modules.update(replacements)
     for name in LOADED_AGAIN:
         sys.modules.pop(name, None)
+    from .aio.install import install
+
+    install()
 
 
 def unpatch() -> None:
-    """From now on the imports give the kernel's modules again."""
+    """From now on the imports give the kernel's modules again, and asyncio its own loop."""
     from . import _kernel
+    from .aio.install import uninstall
 
     for name in MODULES:
         sys.modules[name] = getattr(_kernel, name)
     for name in LOADED_AGAIN:
         sys.modules.pop(name, None)
+    uninstall()
 
 
 def is_patched() -> bool:

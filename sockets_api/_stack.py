@@ -27,6 +27,7 @@ from ._config import Config
 if TYPE_CHECKING:
     from ._seeing import SocketInfo
     from ._trace_records import Record
+    from .aio import EventLoop
     from .socket import socket as Socket
 
 log = logging.getLogger("barewire")
@@ -132,6 +133,14 @@ class Stack:
         from .socket import socket
 
         return socket(family, type, proto, stack=self)
+
+    def new_event_loop(self) -> EventLoop:
+        """An asyncio loop whose connections, servers and endpoints live here; it fits
+        asyncio.Runner(loop_factory=stack.new_event_loop)."""
+        self._check()
+        from .aio import EventLoop
+
+        return EventLoop(stack=self)
 
     def create_connection(
         self,

@@ -150,14 +150,6 @@ def test_it_says_that_the_variable_is_ignored(folder: Path) -> None:
 # ---- what does not work yet ----------------------------------------------------------------------
 
 TOLD = {
-    "asyncio": """
-        import asyncio
-        async def main():
-            for _ in range(2):
-                server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
-                server.close()
-        asyncio.run(main())
-    """,
     "forks": """
         import os
         for _ in range(2):
@@ -165,13 +157,6 @@ TOLD = {
             if not child:
                 os._exit(0)
             os.waitpid(child, 0)
-    """,
-    "uvloop": """
-        for _ in range(2):
-            try:
-                import uvloop
-            except ImportError:
-                pass
     """,
     "TLS": """
         import socket, ssl
