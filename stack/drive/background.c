@@ -2,9 +2,10 @@
 /* The background thread: drives when nobody waits, stands by when somebody does.
  *
  * Standing by it naps for 1 ms, and while the program goes on making calls twice as long each time, up
- * to NAP_MOST_NS (not while a thread keeps the role): each nap's end takes a pinned program's core away for some 10 us. After a nap in which
- * no role changed hands and no call ran a burst, it takes the role if it is free, and then sleeps on the devices' descriptors without
- * a time-out of its own. Beside one wait that lasts longer than DEEP_NAPS naps it sleeps until it is
+ * to NAP_MOST_NS: each nap's end takes a pinned program's core away for some 10 us. Where it finds that a thread
+ * keeps the role, it naps only until that must be back. After a nap in which no role changed hands and no call ran a
+ * burst, it hands on a role that was kept, or takes the role if it is free, and then sleeps on the devices' descriptors
+ * without a time-out of its own. Beside one wait that lasts longer than DEEP_NAPS naps it sleeps until it is
  * kicked. So an idle program costs nothing, and a busy one no system call to arm this thread. */
 #include "host.h"
 
@@ -76,6 +77,15 @@ static void settle(struct host *h)
     host_unlock(h);
 }
 
+/* Who kept the role did not come back: one burst, and those that wait have it. */
+static void take_over_from_keeper(struct host *h)
+{
+    host_tick(h);
+    burst(h, 1);
+    publish(h);
+    role_lapse(h);
+}
+
 /* Locked at entry and exit. */
 static void stand_by(struct host *h, int *quiet)
 {
@@ -91,8 +101,10 @@ static void stand_by(struct host *h, int *quiet)
     }
     host_unlock(h);
     for (long length = NAP_NS; !nap(h, role_count, epoch, nap_length(h, length));) {
-        if (!atomic_load_explicit(&h->role_kept, memory_order_relaxed)) /* others wait for the next look */
-            length = length < NAP_MOST_NS ? 2 * length : NAP_MOST_NS;
+        if (atomic_load_explicit(&h->role_kept, memory_order_relaxed))
+            length = AT_ONCE_NS; /* others wait: who keeps it is back by then, or stays away */
+        else
+            length = length < NAP_NS ? NAP_NS : length < NAP_MOST_NS ? 2 * length : NAP_MOST_NS;
         settle(h);
         role_count = atomic_load_explicit(&h->role_count, memory_order_relaxed);
         epoch = atomic_load_explicit(&h->epoch, memory_order_relaxed);
@@ -102,7 +114,7 @@ static void stand_by(struct host *h, int *quiet)
     int same = atomic_load_explicit(&h->role_count, memory_order_relaxed) == role_count &&
                atomic_load_explicit(&h->epoch, memory_order_relaxed) == epoch;
     if (h->role == ROLE_KEPT && (same || h->thread_urgent))
-        role_lapse(h);
+        take_over_from_keeper(h);
     if (h->role == ROLE_NOBODY && (same || h->thread_urgent)) {
         role_background(h);
         h->thread_urgent = 0;

@@ -368,19 +368,34 @@ static int sends(const struct transfer *t)
     return t->op == OP_SEND || t->op == OP_SENDTO || t->op == OP_SEND_BATCH;
 }
 
+/* Those that wait for the lock; now and then also those that wait for the core. Locked at entry and exit. */
+static void let_others_run(struct host *h, struct spin *s)
+{
+    if (h->now < s->yield_at) {
+        host_yield(h);
+        return;
+    }
+    h->stats.spin_yields++;
+    host_unlock(h);
+    int64_t crowded = spin_yield(s);
+    host_lock(h);
+    if (crowded)
+        h->crowded = crowded;
+}
+
 /* Locked at entry and exit, yielded between bursts; the socket may be closed meanwhile. */
 static int64_t spin(struct host *h, const struct bw_sock *handle, const struct transfer *t, int64_t spin_ns)
 {
-    int64_t end = h->now + (spin_ns < SPIN_MAX_NS ? spin_ns : SPIN_MAX_NS);
+    struct spin s = spin_begin(h->now, spin_ns, h->crowded);
     uint32_t ready = sends(t) ? BW_OUT | BW_ERR | BW_HUP : BW_POLL_EVENTS;
     int64_t answer = -EAGAIN;
     role_returns(h);
     if (!role_claim(h, ROLE_CALL, NULL))
         return -EAGAIN;
     h->stats.driver_spins++;
-    while (answer == -EAGAIN && h->now < end) {
+    while (answer == -EAGAIN && h->now < s.end) {
         publish(h);
-        host_yield(h);
+        let_others_run(h, &s);
         struct record *r = h->closed ? NULL : record_find(h, handle);
         if (!r) {
             answer = -EBADF;

@@ -243,7 +243,7 @@ int host_new(const struct host_config *cfg, struct host **out)
     h->thread_cpu = cfg->cpu;
     h->virtual_now = cfg->engine.now;
     h->enlisted_tail = &h->enlisted;
-    h->sleep_until = AWAKE;
+    role_init(h);
     clock_init(&h->clock);
     struct bw_config engine = cfg->engine;
     engine.now = clock_now(h);

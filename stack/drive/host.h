@@ -20,8 +20,9 @@
 #include "drive.h"
 
 #define NEVER INT64_MAX
-#define AWAKE INT64_MIN  /* host.sleep_until of a driver that is not asleep */
-#define NAP_NS 1000000ll /* stand-by naps, and sleeps where a device has no descriptor */
+#define AWAKE INT64_MIN     /* host.sleep_until of a driver that is not asleep */
+#define NAP_NS 1000000ll    /* stand-by naps, and sleeps where a device has no descriptor */
+#define AT_ONCE_NS 200000ll /* a thread is back at once: see role.c */
 #define SPIN_MAX_NS 1000000ll
 #define PAIR_LATE_NS (NAP_NS / 2) /* and a nap of as much */
 #define SIGNAL_GAP_NS 50000000ll  /* see waiter.c */
@@ -99,6 +100,7 @@ struct waiter {
     int active, virtual_time;
     enum moved moved; /* what the last drive() met, ... */
     int64_t now;      /* ... and when */
+    int64_t crowded;  /* as the host's */
     int64_t fds_at;   /* when descriptors are looked at next */
     int64_t deadline;
     struct enlist *enlists;
@@ -143,10 +145,13 @@ struct host {
     atomic_int role_kept;   /* role is ROLE_KEPT; likewise */
     pthread_t caller;       /* the thread that spun or waited last, ... */
     int64_t left_at;        /* ... until when, ... */
-    int returns;            /* ... and how often in a row it was back at once */
+    int returns;            /* ... how often in a row it was back at once, ... */
+    int keep_after;         /* ... and how often it has to be before it keeps the role */
 
     /* waiter.c's: those who wait */
     struct enlist *enlisted, **enlisted_tail;
+
+    int64_t crowded; /* until then calls spin for a short time only (spin.c) */
 
     /* pump.c's: when it was driven */
     int64_t burst_at;  /* the last burst of anybody, ... */
@@ -225,6 +230,7 @@ void reclaim_tokens(struct host *h, int i, struct netdev *dev);
 void release_netdev(struct host *h, int i); /* locked: closes the device of an interface that is gone */
 
 /* ---- role.c: all locked -------------------------------------------------------------------- */
+void role_init(struct host *h);
 /* Takes the role if nobody in the foreground has it. 1: it is ours. */
 int role_claim(struct host *h, enum role role, struct waiter *w);
 int role_is_mine(const struct host *h, const struct waiter *w);
@@ -233,7 +239,7 @@ int role_is_idle(const struct host *h); /* nobody at all, for now */
 /* The thread begins to spin; it goes back to its program. */
 void role_returns(struct host *h);
 void role_leaves(struct host *h);
-/* Who kept it did not come back. */
+/* Who kept it did not come back: it is handed on, after a burst. */
 void role_lapse(struct host *h);
 /* The driver sleeps until then or is woken; AWAKE: it does not after all. */
 void role_sleeps(struct host *h, int64_t until);
@@ -245,6 +251,15 @@ void role_drain(struct host *h);
 void role_release(struct host *h);
 /* The driver sleeps and must look again. */
 void role_wake(struct host *h);
+
+/* ---- spin.c: without a lock ---------------------------------------------------------------- */
+struct spin {
+    int64_t end, yield_at; /* it is over; somebody else may run */
+};
+/* crowded: when that is over, as spin_yield said it. */
+struct spin spin_begin(int64_t now, int64_t spin_ns, int64_t crowded);
+/* Lets who waits for this core run. > 0: until then spinning is no use; this spin is over. */
+int64_t spin_yield(struct spin *s);
 
 /* ---- background.c -------------------------------------------------------------------------- */
 int thread_start(struct host *h);

@@ -9,11 +9,15 @@
  * A thread whose calls follow each other at once keeps the role between them, although others wait: it would be
  * back before they woke. And it takes the role from a driver that sleeps, so that it can spin; else one idle
  * thread in accept() would have each message of the others go through two wake-ups. If it does not come back,
- * the background thread hands the role on, within a nap. */
-#include "host.h"
+ * the background thread hands the role on, within a nap. Where something had come for them meanwhile, the
+ * next to keep the role has to come back twice as often first: who often stays away costs the others little. */
+#include "poller.h"
 
-enum { KEEP_AFTER = 4 }; /* returns at once, in a row */
-#define AT_ONCE_NS 200000ll
+enum {
+    KEEP_AFTER = 4, /* returns at once, in a row; twice as many with each time that others were late, ... */
+    KEEP_AFTER_MOST = 4096, /* ... up to this, ... */
+    FORGIVEN_AFTER = 4096,  /* ... and half as many with each so many in a row */
+};
 
 static void changed(struct host *h)
 {
@@ -21,6 +25,12 @@ static void changed(struct host *h)
     h->sleep_full = 0;
     atomic_store_explicit(&h->role_kept, 0, memory_order_relaxed);
     step_on(&h->role_count);
+}
+
+void role_init(struct host *h)
+{
+    h->sleep_until = AWAKE;
+    h->keep_after = KEEP_AFTER;
 }
 
 int role_is_mine(const struct host *h, const struct waiter *w)
@@ -41,7 +51,11 @@ int role_is_idle(const struct host *h)
 void role_returns(struct host *h)
 {
     int again = pthread_equal(h->caller, pthread_self()) && h->now - h->left_at < AT_ONCE_NS;
-    h->returns = !again ? 0 : h->returns < KEEP_AFTER ? h->returns + 1 : KEEP_AFTER;
+    h->returns = again ? h->returns + 1 : 0;
+    if (h->returns == h->keep_after + FORGIVEN_AFTER) {
+        h->keep_after = h->keep_after > KEEP_AFTER ? h->keep_after / 2 : KEEP_AFTER;
+        h->returns = h->keep_after;
+    }
     role_leaves(h);
 }
 
@@ -55,7 +69,7 @@ void role_leaves(struct host *h)
 
 static int comes_back(const struct host *h)
 {
-    return h->returns == KEEP_AFTER && pthread_equal(h->caller, pthread_self());
+    return h->returns >= h->keep_after && pthread_equal(h->caller, pthread_self());
 }
 
 /* The driver sleeps, and the caller will spin. */
@@ -104,9 +118,23 @@ void role_release(struct host *h)
     atomic_store_explicit(&h->role_kept, keeps, memory_order_relaxed);
 }
 
+/* Something has come for one that waits. */
+static int somebody_is_late(const struct host *h)
+{
+    for (const struct enlist *e = h->enlisted; e; e = e->next)
+        if (e->present && atomic_load(&e->waiter->poller->ready))
+            return 1;
+    return 0;
+}
+
 void role_lapse(struct host *h)
 {
     h->returns = 0;
+    h->stats.lapses++;
+    if (somebody_is_late(h)) {
+        h->keep_after = h->keep_after < KEEP_AFTER_MOST ? 2 * h->keep_after : KEEP_AFTER_MOST;
+        h->stats.late_lapses++;
+    }
     role_release(h);
 }
 

@@ -207,14 +207,18 @@ static int verdict(struct waiter *w)
 
 int waiter_spin(struct waiter *w, int64_t spin_ns)
 {
-    int64_t end = 0;
+    struct spin s = {0, 0};
     int mine, rc;
     do {
         mine = drive(w);
-        if (!end)
-            end = w->now + (spin_ns < SPIN_MAX_NS ? spin_ns : SPIN_MAX_NS);
+        if (!s.end)
+            s = spin_begin(w->now, spin_ns, w->crowded);
         rc = verdict(w);
-    } while (!rc && mine && w->now < end);
+        if (!rc && mine && w->now >= s.yield_at) {
+            int64_t crowded = spin_yield(&s);
+            w->crowded = crowded ? crowded : w->crowded;
+        }
+    } while (!rc && mine && w->now < s.end);
     return rc;
 }
 

@@ -179,6 +179,41 @@ static void *datagrams(void *arg)
     return NULL;
 }
 
+static void *wait_on_it(void *arg)
+{
+    struct waiter *w = waiter_new(NULL);
+    char byte;
+    CHECK(receive(w, arg, &byte, 1) == 1);
+    waiter_free(w);
+    return NULL;
+}
+
+/* Beside one that waits: calls that follow each other at once, then none. Who makes them keeps the role, and does
+ * not come back. */
+static void keep_and_stay_away(void)
+{
+    struct host_stats before, after;
+    struct bw_sock *idle, *s;
+    struct bw_addr addr = loopback(PORT);
+    pthread_t other;
+    char byte = 0;
+    CHECK(host_socket(host, BW_SOCK_UDP, &s) == 0 && host_socket(host, BW_SOCK_UDP, &idle) == 0);
+    CHECK(host_bind(host, idle, &addr) == 0);
+    pthread_create(&other, NULL, wait_on_it, idle);
+    CHECK(host_get_stats(host, &before) == 0);
+    after = before;
+    for (int i = 0; i < 10000 && after.lapses < before.lapses + 20; i++) {
+        for (int k = 0; k < 10; k++)
+            CHECK(host_recv(host, s, &byte, 1, 0, SPIN_NS) < 0);
+        usleep(2000);
+        CHECK(host_get_stats(host, &after) == 0);
+    }
+    CHECK(after.lapses > before.lapses);
+    CHECK(host_sendto(host, s, &byte, 1, 0, &addr, 0) == 1);
+    pthread_join(other, NULL);
+    CHECK(host_sock_close(host, s) == 0 && host_sock_close(host, idle) == 0);
+}
+
 static void *look_on(void *arg)
 {
     struct host_stats stats;
@@ -257,6 +292,7 @@ int main(int argc, char **argv)
         pthread_join(batches[i], NULL);
     pthread_join(acceptor, NULL);
     stress_poller(host, 1500);
+    keep_and_stay_away();
     stop = 1;
     pthread_join(onlooker, NULL);
     pthread_join(signaller, NULL);

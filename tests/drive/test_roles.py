@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from barewire.nic_drivers import pipe_pair, with_late
-from barewire.stack import lib
+from barewire.stack import ffi, lib
 
 from .kit import A, B, Sock, Stack, Thread, asleep, pair, two_stacks, until
 
@@ -105,6 +108,79 @@ def test_an_idle_waiter_takes_no_spinning_from_a_thread_that_comes_back_at_once(
         assert not idle.done
         Sock(a).connect(B, 7)
         idle.result().close()
+
+
+@contextmanager
+def one_that_stays_away() -> Iterator[tuple[Stack, Callable[[], None], Callable[[], None]]]:
+    """A thread of b's answers twenty messages at once, then stays away, again and again; another one waits.
+    Yields b, what lets the thread come back and sends those messages, and what has the other one answer."""
+    with two_stacks() as (a, b):
+        here, there = pair(a, b, port=7)
+        here2, there2 = pair(a, b, port=8)
+        back = threading.Semaphore(0)
+
+        def serve() -> None:
+            for number in range(1_000_000):
+                if not (data := there.recv()):
+                    break
+                there.sendall(data)
+                if number % 20 == 19:
+                    back.acquire()
+
+        def serve_slowly() -> None:
+            while data := there2.recv():
+                there2.sendall(data)
+
+        def messages(sock: Sock, count: int) -> None:
+            for _ in range(count):
+                sock.sendall(b"x")
+                assert sock.recv() == b"x"
+
+        def twenty() -> None:
+            back.release()
+            messages(here, 20)
+
+        there.spin = here.spin = 1_000_000
+        server, other = Thread(serve), Thread(serve_slowly)
+        messages(here, 20)
+        yield b, twenty, lambda: messages(here2, 1)
+        back.release()
+        here.shutdown(1)
+        here2.shutdown(1)
+        server.result()
+        other.result()
+
+
+def test_who_stays_away_while_others_get_messages_keeps_the_role_less_often() -> None:
+    """It has to come back at once 4 times in a row before it keeps the role, then 8, 16 and so on."""
+    with one_that_stays_away() as (b, twenty, the_other_is_answered):
+        for _ in range(40):
+            the_other_is_answered()
+            twenty()
+        assert b.stats()["late_lapses"] <= 8
+
+
+def test_who_stays_away_and_nobody_is_late_goes_on_keeping_the_role() -> None:
+    with one_that_stays_away() as (b, twenty, _):
+
+        def many() -> bool:
+            twenty()
+            threading.Event().wait(0.002)
+            return b.stats()["lapses"] > 20
+
+        until(many, "the role to be handed on for a thread that stays away")
+        assert b.stats()["late_lapses"] == 0
+
+
+def test_a_spin_lets_others_have_its_core() -> None:
+    """Every 20 us: whom it has just answered may wait for that very core."""
+    with two_stacks() as (a, b):
+        here, _ = pair(a, b)
+        before = a.stats()
+        assert (
+            lib.host_recv(a.host, here.handle, ffi.new("char[8]"), 8, 0, 1_000_000) == -errno.EAGAIN
+        )
+        assert 1 <= a.stats()["spin_yields"] - before["spin_yields"] <= 50
 
 
 def test_the_background_covers_when_nobody_waits() -> None:
