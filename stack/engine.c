@@ -40,6 +40,7 @@
 #include "tcp/cc/bbr.c"
 #include "tcp/cc/dctcp.c"
 #include "tcp/cc/cc.c"
+#include "tcp/tcp_header.c"
 #include "tcp/tcp_trace.c"
 #include "tcp/user/info.c"
 #include "tcp/tcp_timer.c"

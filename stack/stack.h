@@ -466,11 +466,17 @@ void tx_flush(struct bw_stack *st, struct iface *out);
  * hdr + HDR_IP, says how long it is (hdr_len), adds data pieces, and ends with tx_end, which writes
  * the link header and queues the frame; without a neighbour entry it hands the packet to Python to
  * resolve (BW_PUNT_RESOLVE); tx_cancel gives an unfinished frame back. Only one may be open.
- * tx_begin has set f->l3_off; who leaves a checksum partial sets csum_start (l3_off + IP header),
- * csum_offset and csum_partial, and tx_end finishes it for a device that cannot. tx_add takes a
+ * tx_begin has set f->l3_off; who leaves a checksum partial says so by tx_partial (csum_offset in the transport
+ * header), and tx_end finishes it for a device that cannot. tx_add takes a
  * reference of its own on the chunk (CHUNK_NONE: bytes that outlive the frame). */
 struct tx_frame *tx_begin(struct bw_stack *st, struct iface *out, uint8_t **hdr);
 void tx_add(struct bw_stack *st, struct tx_frame *f, const uint8_t *data, uint32_t len, uint32_t chunk);
+static inline void tx_partial(struct tx_frame *f, uint32_t ip_hlen, uint32_t csum_offset)
+{
+    f->csum_partial = 1;
+    f->csum_start = (uint16_t)(f->l3_off + ip_hlen);
+    f->csum_offset = (uint16_t)csum_offset;
+}
 int tx_end(struct bw_stack *st, struct iface *out, struct tx_frame *f, uint32_t hdr_len,
            struct ip_path *path);
 void tx_cancel(struct bw_stack *st, struct iface *out, struct tx_frame *f);
@@ -508,6 +514,8 @@ int ip_options_check(const uint8_t *l3, uint32_t hlen);
 uint32_t ip_options_echo(struct bw_stack *st, const struct packet *pkt, uint8_t *out);
 /* Computes the checksum of the IPv4 header. */
 void ip4_checksum(uint8_t *p, uint32_t hlen);
+/* The packet of this IPv4 header, which is complete, is so long now. */
+void ip4_set_length(uint8_t *p, uint32_t total_len);
 /* Sum of the pseudo header, to start a transport checksum with. */
 uint64_t ip_pseudo_sum(const uint8_t *src, const uint8_t *dst, uint8_t proto, uint32_t l4_len);
 /* Which of two drops a checksum is that does not add up: is there the pseudo header's sum alone in the field? */

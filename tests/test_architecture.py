@@ -309,6 +309,16 @@ def test_sequence_numbers_are_compared_in_one_header() -> None:
             assert not bare.search(line_of_code), f"{path}:{line_number}: {line.strip()}"
 
 
+def test_tcp_headers_are_read_and_written_in_one_place() -> None:
+    """No other file of TCP's reads or writes numbers of a packet, or indexes a header."""
+    here = re.compile(r"\b(?:get|put)(?:16|32)\((?!id )|\b(?:tcp|l4|h|of|opt)(?: \+ \d|\[\d)")
+    for path in code(".c", ".h"):
+        if path.parts[:2] != ("stack", "tcp") or path.stem == "tcp_header":
+            continue
+        for number, line in enumerate(text(path).splitlines(), 1):
+            assert not here.search(line), f"{path}:{number}: {line.strip()}"
+
+
 # ---- what must not be written down ---------------------------------------------------------------
 
 

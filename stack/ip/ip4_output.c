@@ -30,6 +30,12 @@ void ip4_checksum(uint8_t *p, uint32_t hlen)
     memcpy(p + 10, &sum, 2);
 }
 
+void ip4_set_length(uint8_t *p, uint32_t total_len)
+{
+    put16(p + 2, (uint16_t)total_len);
+    ip4_checksum(p, (p[0] & 15u) * 4);
+}
+
 uint32_t ip4_header(struct bw_stack *st, uint8_t *p, const struct ip_send *ip, uint32_t total_len)
 {
     uint32_t hlen = 20 + ip->options_len;
@@ -204,11 +210,8 @@ static int send_whole(struct bw_stack *st, struct outgoing *o, uint32_t csum_off
         return -EAGAIN;
     f->gso_size = o->gso_size;
     memcpy(p + hdr_len, small, small_len);
-    if (partial) {
-        f->csum_partial = 1;
-        f->csum_start = (uint16_t)(f->l3_off + o->hlen);
-        f->csum_offset = (uint16_t)csum_offset;
-    }
+    if (partial)
+        tx_partial(f, o->hlen, csum_offset);
     return tx_end(st, o->out, f, hdr_len + small_len, o->path);
 }
 

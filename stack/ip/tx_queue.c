@@ -4,6 +4,7 @@
  * frame when it took it; another gives the slot's number (the token) back when it is done. */
 #include "../stack.h"
 #include "../../l2/ethernet.h"
+#include "../tcp/tcp_header.h"
 
 enum {
     TX_KEPT_BACK = 16,  /* places of a queue that TCP leaves to control packets and datagrams */
@@ -150,13 +151,11 @@ static void cut_to_first_segment(uint8_t *p, uint32_t len)
 {
     uint32_t ihl = (p[0] & 15u) * 4;
     uint8_t src[16], dst[16], *tcp = p + ihl;
-    put16(p + 2, (uint16_t)len);
-    ip4_checksum(p, ihl);
+    ip4_set_length(p, len);
     ip_from_v4(src, p + 12);
     ip_from_v4(dst, p + 16);
-    tcp[13] &= (uint8_t)~0x09; /* FIN and PSH belong to the last one */
-    memset(tcp + 16, 0, 2);
-    store_checksum(tcp + 16, bw_sum(tcp, len - ihl, ip_pseudo_sum(src, dst, 6, len - ihl)), 16);
+    th_clear_flags(tcp, TCP_FIN | TCP_PSH); /* they belong to the last one */
+    th_put_sum(tcp, len - ihl, ip_pseudo_sum(src, dst, 6, len - ihl));
 }
 
 static const uint8_t resolve_class[] = {

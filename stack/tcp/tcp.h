@@ -10,6 +10,7 @@
 #include "in/ooo.h"
 #include "seq.h"
 #include "tcb.h"
+#include "tcp_header.h"
 #include "time_wait.h"
 
 #define MS 1000000ll
@@ -43,17 +44,6 @@ enum {
     TCP_MERGE_PIECES = 64,       /* payloads merged before TCP sees them */
     TCP_MERGES = 8,              /* flows of a burst that are merged at once */
     TCP_TURN_BYTES = 65536,      /* what a connection sends before the next one's turn */
-};
-
-enum {
-    TCP_FIN = 1,
-    TCP_SYN = 2,
-    TCP_RST = 4,
-    TCP_PSH = 8,
-    TCP_ACK = 16,
-    TCP_URG = 32,
-    TCP_ECE = 64,
-    TCP_CWR = 128
 };
 
 /* ---- a received segment: header fields in host order, payload where it lies ------------------- */
@@ -236,7 +226,6 @@ static inline int tcp_checksum_fault(struct bw_stack *st, const struct packet *p
 }
 uint32_t tcp_segments_of(const struct packet *pkt, uint32_t len);
 void tcp_merges_init(struct tcp_merges *m);
-int tcp_parse_options(struct tcp_seg *seg, const uint8_t *opt, uint32_t len);
 void tcp_segment(struct bw_stack *st, struct tcp_seg *seg);
 int tcp_fast_path(struct tcb *t, struct tcp_seg *seg);
 void tcp_on_listen(struct listener *l, struct tcp_seg *seg);
@@ -371,9 +360,9 @@ struct tcp_bare {
     uint32_t seq, ack;
     uint16_t wnd;
     uint8_t flags, ttl, tos;
-    uint8_t ae;           /* RFC 9768 */
+    uint8_t ace;          /* RFC 9768 */
     uint8_t may_fragment; /* without DF */
-    uint8_t optlen;       /* a multiple of 4, at most 40 */
+    uint8_t optlen;       /* a multiple of 4, at most TCP_OPTIONS_MAX */
     const uint8_t *opt;
 };
 /* A segment without data and without a connection, the path found; `answer`: to a stranger, from a

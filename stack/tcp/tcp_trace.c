@@ -44,14 +44,14 @@ void tcp_trace_sent(struct tcb *t, const struct tcp_emit *e, const uint8_t *tcp,
     struct tcp_seg said;
     int again = (e->len || (e->flags & (TCP_SYN | TCP_FIN))) && seq_lt(e->seq, t->snd_nxt);
     said.sacks = 0;
-    tcp_parse_options(&said, tcp + 20, hdr_len - 20);
+    tcp_parse_options(&said, tcp, hdr_len);
     put_blocks(r, &said, t->irs);
-    r->flags = tcp[13];
+    r->flags = th_flags(tcp);
     r->code = e->probe ? BW_SENT_PROBE : again ? BW_SENT_AGAIN : BW_SENT_NEW;
     r->seq = e->seq - t->iss;
     r->ack = e->flags & TCP_ACK ? t->rcv_nxt - t->irs : 0;
     r->len = e->len;
-    r->wnd = (uint32_t)get16(tcp + 14) << (e->flags & TCP_SYN ? 0 : t->rcv_wscale);
+    r->wnd = (uint32_t)th_window(tcp) << (e->flags & TCP_SYN ? 0 : t->rcv_wscale);
 }
 
 void tcp_trace_reset(struct tcb *t)

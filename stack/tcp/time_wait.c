@@ -142,7 +142,7 @@ static void tw_remember(struct time_wait *w, struct tcb *t)
                             .tos = (uint8_t)(s->tos | ecn.ip),
                             .ifindex = (uint8_t)s->path.ifindex,
                             .challenges = t->challenges,
-                            .ace = (uint8_t)((ecn.offset & 1) << 2 | ecn.flags >> 6),
+                            .ace = ecn.ace,
                             .use_ts = t->use_ts,
                             .use_sack = t->use_sack};
     memcpy(w->laddr, s->laddr, 16);
@@ -172,19 +172,13 @@ void tcp_time_wait_shrink(struct tcb *t)
 static void tw_answer(struct time_wait *w, uint32_t again_from, uint32_t again_to)
 {
     struct bw_stack *st = w->st;
-    uint8_t opt[24], n = 0;
-    if (w->use_ts) {
-        put32(opt, 0x0101080a);
-        put32(opt + 4, (uint32_t)(st->now / MS) + w->ts_offset);
-        put32(opt + 8, w->ts_recent);
-        n = 12;
-    }
+    uint8_t opt[TCP_OPTIONS_MAX], *end = opt;
+    if (w->use_ts)
+        end = th_put_timestamps(end, 0, (uint32_t)(st->now / MS) + w->ts_offset, w->ts_recent);
     int dsack = w->use_sack && seq_lt(again_from, again_to);
     if (dsack) { /* RFC 2883 */
-        put32(opt + n, 0x0101050a);
-        put32(opt + n + 4, again_from);
-        put32(opt + n + 8, again_to);
-        n += 12;
+        th_put_sack_block(end, 0, again_from, again_to);
+        end = th_put_sack(end, 1);
     }
     const struct tcp_bare b = {.src = w->laddr,
                                .dst = w->raddr,
@@ -193,11 +187,11 @@ static void tw_answer(struct time_wait *w, uint32_t again_from, uint32_t again_t
                                .seq = w->snd_nxt,
                                .ack = w->rcv_nxt,
                                .wnd = w->window,
-                               .flags = (uint8_t)(TCP_ACK | (w->ace & 3) << 6),
-                               .ae = w->ace >> 2,
+                               .flags = TCP_ACK,
+                               .ace = w->ace,
                                .ttl = w->ttl,
                                .tos = w->tos,
-                               .optlen = n,
+                               .optlen = (uint8_t)(end - opt),
                                .opt = opt};
     struct ip_path path = {0};
     if (ip_path_find(st, w->raddr, w->bound_if, &path) || !tcp_emit_bare(st, &b, &path, 0))

@@ -55,33 +55,26 @@ static int field_touched(const struct tcp_ecn *n, uint8_t field)
 
 /* Section 3.2.3.3: an option with each ACK that tells of new bytes, with the fields that ever changed; in
  * the handshake all of them, as a test of the path. What does not fit whole is left out: *p is not
- * touched. Returns bytes, a multiple of 4. */
-uint32_t accecn_put(struct tcb *t, uint8_t *p, uint32_t room, const struct tcp_emit *e)
+ * touched. Returns the place behind. */
+uint8_t *accecn_put(struct tcb *t, uint8_t *p, uint32_t room, const struct tcp_emit *e)
 {
     struct tcp_ecn *n = &t->ecn;
     int opening = (e->flags & TCP_SYN) || !n->option_sent;
     if (!n->send_option || !(n->tell_bytes || opening))
-        return 0;
+        return p;
     int order = !field_touched(n, ECN_ECT0) && field_touched(n, ECN_ECT1);
-    uint32_t fields = 3, len;
+    uint32_t fields = 3;
     if (!opening)
         while (fields > 1 && !field_touched(n, field_of[order][fields - 1]))
             fields--;
-    len = 2 + 3 * fields;
-    if (((len + 3) & ~3u) > room)
-        return 0;
-    p[0] = order ? OPT_ACCECN1 : OPT_ACCECN0;
-    p[1] = (uint8_t)len;
-    for (uint32_t i = 0; i < fields; i++) {
-        uint32_t v = n->r_bytes[field_of[order][i]];
-        p[2 + 3 * i] = (uint8_t)(v >> 16);
-        put16(p + 3 + 3 * i, (uint16_t)v);
-    }
-    for (; len & 3; len++)
-        p[len] = 1; /* NOP */
+    if (th_accecn_len(fields) > room)
+        return p;
+    uint32_t bytes[3];
+    for (uint32_t i = 0; i < fields; i++)
+        bytes[i] = n->r_bytes[field_of[order][i]];
     n->tell_bytes = 0;
     n->option_sent = 1;
-    return len;
+    return th_put_accecn(p, order ? OPT_ACCECN1 : OPT_ACCECN0, bytes, fields);
 }
 
 /* Room the option wants on a segment that carries data: only where it does not take theirs. */

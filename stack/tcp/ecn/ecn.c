@@ -8,10 +8,9 @@
  * The sender's window answers once a round trip, whatever the number of marks. */
 #include "../tcp.h"
 
-/* Where the three header bits that are not TCP's classic eight go: AE in byte 12, CWR and ECE in 13. */
 static struct ecn_bits header_bits(uint32_t ace, uint8_t ip)
 {
-    return (struct ecn_bits){.offset = (uint8_t)(ace >> 2 & 1), .flags = (uint8_t)(ace << 6), .ip = ip};
+    return (struct ecn_bits){.ace = ace & (ACE_AE | ACE_CWR | ACE_ECE), .ip = ip};
 }
 
 /* ---- the window's answer --------------------------------------------------------------------------------- */

@@ -13,7 +13,6 @@ struct delivery;
 /* The ECN field of the IP header (RFC 3168 section 5), and AE, CWR, ECE as one number (RFC 9768). */
 enum { ECN_ECT1 = 1, ECN_ECT0 = 2, ECN_CE = 3, ECN_MASK = 3 };
 enum { ACE_ECE = 1, ACE_CWR = 2, ACE_ECN_SETUP = 3, ACE_AE = 4 };
-enum { OPT_ACCECN0 = 172, OPT_ACCECN1 = 174 };
 
 /* Explicit Congestion Notification (ecn.c). */
 enum { ECN_NONE, ECN_CLASSIC, ECN_ACCURATE };
@@ -45,7 +44,7 @@ struct tcp_ecn {
 
 /* ---- ecn.c ---- */
 struct ecn_bits {
-    uint8_t offset, flags, ip; /* for bytes 12 and 13 of the TCP header and the TOS byte */
+    uint8_t ace, ip; /* for the TCP header; for the TOS byte */
 };
 void tcp_ecn_on_syn(struct tcb *t, const struct tcp_seg *seg);
 int tcp_ecn_on_syn_again(struct tcb *t, const struct tcp_seg *seg);
@@ -69,7 +68,7 @@ void accecn_on_synack_again(struct tcb *t, const struct tcp_seg *seg);
 int accecn_on_third_ack(struct tcb *t, struct tcp_seg *seg);
 void accecn_arrives(struct tcb *t, const struct tcp_seg *seg);
 void accecn_feedback(struct tcb *t, const struct tcp_seg *seg, struct delivery *d);
-uint32_t accecn_put(struct tcb *t, uint8_t *p, uint32_t room, const struct tcp_emit *e);
+uint8_t *accecn_put(struct tcb *t, uint8_t *p, uint32_t room, const struct tcp_emit *e);
 uint32_t accecn_room(const struct tcb *t, const struct tcp_emit *e);
 
 #endif

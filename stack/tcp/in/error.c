@@ -23,14 +23,14 @@ static int path_mtu_shrank(struct tcb *t, uint32_t mtu)
  * is still half open ends only where nobody is there (gone). With IP_RECVERR it is told at once, ip(7). */
 int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int gone, uint32_t mtu)
 {
-    struct bw_sock *s = flow_find(st, KIND_TCP, sent->src, get16(sent->l4), sent->dst, get16(sent->l4 + 2),
+    struct bw_sock *s = flow_find(st, KIND_TCP, sent->src, th_sport(sent->l4), sent->dst, th_dport(sent->l4),
                                   0);
     if (!s) {
         drop(st, DROP_ICMP_NOT_OURS, sent->l4_len);
         return 0;
     }
     struct tcb *t = tcb_of(s);
-    uint32_t seq = get32(sent->l4 + 4);
+    uint32_t seq = th_seq(sent->l4);
     int too_big = err == EMSGSIZE;
     if (s->kind == KIND_TIME_WAIT) {
         int heard = tcp_time_wait_error(time_wait_of(s), seq, too_big);

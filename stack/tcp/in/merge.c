@@ -15,10 +15,9 @@ void tcp_merges_init(struct tcp_merges *m)
 /* A byte that tells most flows from each other. */
 static uint8_t tag_of(const struct packet *pkt)
 {
-    uint32_t ports, src;
-    memcpy(&ports, pkt->l4, 4);
+    uint32_t src;
     memcpy(&src, pkt->src + 12, 4);
-    return (uint8_t)((ports ^ src) * 0x9e3779b1u >> 24);
+    return (uint8_t)((th_ports(pkt->l4) ^ src) * 0x9e3779b1u >> 24);
 }
 
 static void set_tag(struct tcp_merges *m, uint32_t place, uint8_t tag)
@@ -29,7 +28,8 @@ static void set_tag(struct tcp_merges *m, uint32_t place, uint8_t tag)
 static int is_flow_at(const struct tcp_merges *m, uint32_t place, const struct packet *pkt)
 {
     const struct packet *first = &m->entry[m->at[place]].pkt;
-    return !memcmp(pkt->l4, first->l4, 4) && ip_equal(pkt->src, first->src) && ip_equal(pkt->dst, first->dst);
+    return th_ports(pkt->l4) == th_ports(first->l4) && ip_equal(pkt->src, first->src) &&
+           ip_equal(pkt->dst, first->dst);
 }
 
 /* The place where something waits of the packet's flow, or -1. It is likely that of the packet before; else the
@@ -60,16 +60,16 @@ static uint32_t merge_limit(const struct packet *pkt)
 /* The next bytes of the stream, saying nothing else that is new but PSH. */
 static int extends_data(const struct tcp_seg *m, uint32_t most, const uint8_t *h, uint32_t n)
 {
-    return m->len && n && m->pieces < most && get32(h + 4) == m->seq + m->len && get32(h + 8) == m->ack &&
-           get16(h + 14) == m->wnd;
+    return m->len && n && m->pieces < most && th_seq(h) == m->seq + m->len && th_ack(h) == m->ack &&
+           th_window(h) == m->wnd;
 }
 
 /* A bare ACK that takes the place of the pending one, because it acknowledges more. Its window is the newer
  * one (RFC 9293 3.10.7.4, SND.WL2), but not the last word on the largest. */
 static int extends_ack(const struct tcp_seg *m, uint32_t most, const uint8_t *h, uint32_t n)
 {
-    return !m->len && !n && m->segments < most && !(h[13] & TCP_PSH) && get32(h + 4) == m->seq &&
-           seq_gt(get32(h + 8), m->ack);
+    return !m->len && !n && m->segments < most && !(th_flags(h) & TCP_PSH) && th_seq(h) == m->seq &&
+           seq_gt(th_ack(h), m->ack);
 }
 
 /* Does the packet, of the flow that e is of, continue it? It has the same flags and options and is marked
@@ -79,10 +79,10 @@ static int extends(const struct tcp_merge *e, const struct packet *pkt)
 {
     const struct tcp_seg *m = &e->seg;
     const uint8_t *h = pkt->l4, *of = e->pkt.l4;
-    if (pkt->l4_len < m->hdr_len || ((get16(h + 12) ^ get16(of + 12)) & ~TCP_PSH) || pkt->tos != e->pkt.tos ||
-        pkt->ifindex != e->pkt.ifindex)
+    if (pkt->l4_len < m->hdr_len || ((th_offset_flags(h) ^ th_offset_flags(of)) & ~TCP_PSH) ||
+        pkt->tos != e->pkt.tos || pkt->ifindex != e->pkt.ifindex)
         return 0;
-    if (m->hdr_len == 32 ? memcmp(h + 20, of + 20, 12) : m->hdr_len != 20)
+    if (!th_same_options(h, of, m->hdr_len))
         return 0;
     uint32_t n = pkt->l4_len - m->hdr_len, most = merge_limit(pkt);
     return extends_data(m, most, h, n) || extends_ack(m, most, h, n);
@@ -104,10 +104,10 @@ static int extend(struct bw_stack *st, struct tcp_merge *e, const struct packet 
     if (n) {
         m->piece[m->pieces++] = (struct tx_piece){h + m->hdr_len, n};
         m->len += n;
-        m->flags |= h[13] & TCP_PSH;
+        m->flags |= th_flags(h) & TCP_PSH;
     } else {
-        m->ack = get32(h + 8);
-        m->wnd = get16(h + 14);
+        m->ack = th_ack(h);
+        m->wnd = th_window(h);
         m->wnd_most = m->wnd > m->wnd_most ? m->wnd : m->wnd_most;
     }
     m->segments += tcp_segments_of(pkt, n);
@@ -178,7 +178,7 @@ void tcp_input(struct bw_stack *st, struct packet *pkt)
         drop(st, DROP_TCP_BROADCAST, pkt->l4_len);
         return;
     }
-    int place = pkt->l4_len >= 20 ? find_merge(m, pkt) : -1;
+    int place = pkt->l4_len >= TCP_HLEN ? find_merge(m, pkt) : -1;
     if (place >= 0) {
         if (extend(st, &m->entry[m->at[place]], pkt)) {
             m->latest = (uint32_t)place;

@@ -66,19 +66,14 @@ static uint32_t our_mss(const struct listener *l, const struct ip_path *path)
 static uint8_t cookie_options(const struct listener *l, const struct tcp_seg *seg, uint32_t mss, uint8_t *p)
 {
     const struct tcb *t = &l->tmpl;
-    uint8_t *start = p;
-    put32(p, 0x02040000u | mss);
-    p += 4;
+    const uint8_t *start = p;
+    p = th_put_mss(p, mss);
     if (!t->offer_ts || !seg->has_ts)
         return (uint8_t)(p - start);
-    put32(p, t->offer_sack && seg->has_sack_ok ? 0x0402080a : 0x0101080a);
-    put32(p + 4, ts_cookie(ts_of(t->base.st, seg), t, seg));
-    put32(p + 8, seg->tsval);
-    p += 12;
-    if (t->offer_wscale && seg->has_wscale) {
-        put32(p, 0x01030300u | tcp_window_scale(t));
-        p += 4;
-    }
+    p = th_put_timestamps(p, t->offer_sack && seg->has_sack_ok, ts_cookie(ts_of(t->base.st, seg), t, seg),
+                          seg->tsval);
+    if (t->offer_wscale && seg->has_wscale)
+        p = th_put_wscale(p, tcp_window_scale(t));
     return (uint8_t)(p - start);
 }
 
@@ -93,7 +88,7 @@ void tcp_cookie_answer(struct listener *l, const struct tcp_seg *seg)
     struct bw_stack *st = l->tmpl.base.st;
     const struct packet *pkt = seg->pkt;
     struct ip_path path = {0};
-    uint8_t opt[40];
+    uint8_t opt[TCP_OPTIONS_MAX];
     uint32_t index = COOKIE_MSS - 1, theirs = seg->mss ? seg->mss : TCP_DEFAULT_MSS;
     uint64_t hash = cookie_hash(st, seg, seg->seq, 0);
     if (!tcp_syn_admitted(st, hash)) {

@@ -10,7 +10,7 @@
 
 #define RESETS_COUNT (60 * SECOND) /* section 5.1: how long a reset child still counts, at least */
 #define BLACKHOLE (60 * SECOND)    /* and twice that after each further loss */
-enum { OPT_FAST_OPEN = 34, COOKIE_LEN = 8, LOSSES_MAX = 6 };
+enum { COOKIE_LEN = 8, LOSSES_MAX = 6 };
 
 /* ---- server ---------------------------------------------------------------------------------------- */
 
@@ -188,19 +188,19 @@ int tfo_begin(struct tcb *t)
     return has_cookie;
 }
 
-/* The option of a SYN or SYN,ACK, if it has one and it fits; a multiple of 4 bytes. */
-uint32_t tfo_put_option(struct tcb *t, uint8_t *p, uint32_t room)
+/* The option of a SYN or SYN,ACK, if it has one and it fits; the place behind. */
+uint8_t *tfo_put_option(struct tcb *t, uint8_t *p, uint32_t room)
 {
     struct bw_stack *st = t->base.st;
-    uint8_t cookie[16], len = 0;
+    uint8_t cookie[TCP_COOKIE_MAX], len = 0;
     uint8_t why = t->state == BW_TCP_SYN_SENT ? FASTOPEN_ASK : FASTOPEN_GRANT; /* not if both open at once */
     if (t->retries || !(t->fast_open & why))
-        return 0;
+        return p;
     if (t->fast_open & FASTOPEN_GRANT) {
         const uint8_t(*keys)[16];
         struct packet pkt;
         if (!t->listener)
-            return 0;
+            return p;
         memcpy(pkt.src, t->base.raddr, 16);
         memcpy(pkt.dst, t->base.laddr, 16);
         server_keys(st, t->listener->tmpl.tfo, &keys);
@@ -210,21 +210,13 @@ uint32_t tfo_put_option(struct tcb *t, uint8_t *p, uint32_t room)
         const struct tfo_known *k = known(st, t->base.raddr);
         memcpy(cookie, k->cookie, len = k->len);
     }
-    uint32_t size = 2u + len, padded = (size + 3) & ~3u;
-    if (padded > room)
-        return 0;
-    memset(p, 1, padded - size);
-    p += padded - size;
-    p[0] = OPT_FAST_OPEN;
-    p[1] = (uint8_t)size;
-    memcpy(p + 2, cookie, len);
-    return padded;
+    return th_fast_open_len(len) > room ? p : th_put_fast_open(p, cookie, len);
 }
 
 /* Bytes of data that the SYN now takes along. */
 uint32_t tfo_syn_data(const struct tcb *t)
 {
-    uint32_t most = t->mss > 40 ? t->mss - 40 : 0; /* room for every option */
+    uint32_t most = t->mss > TCP_OPTIONS_MAX ? t->mss - TCP_OPTIONS_MAX : 0; /* room for every option */
     if (t->state != BW_TCP_SYN_SENT || t->retries || !t->sndq.len)
         return 0;
     return t->sndq.len < most ? t->sndq.len : most;

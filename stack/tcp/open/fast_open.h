@@ -4,7 +4,7 @@
 #ifndef BW_FAST_OPEN_H
 #define BW_FAST_OPEN_H
 
-#include <stdint.h>
+#include "../tcp_header.h"
 
 struct tcb;
 struct listener;
@@ -30,7 +30,7 @@ struct tcp_fast_open {
 
 /* What is known of a server. */
 struct tfo_known {
-    uint8_t ip[16], cookie[16];
+    uint8_t ip[16], cookie[TCP_COOKIE_MAX];
     uint8_t len, losses;
     uint16_t mss;
     int64_t blocked_until;
@@ -43,7 +43,7 @@ void tfo_on_syn(struct listener *l, struct tcb *t, struct tcp_seg *seg);
 void tfo_settled(struct tcb *t, int state);
 int tfo_begin(struct tcb *t);
 void tfo_not_taken(struct tcb *t);
-uint32_t tfo_put_option(struct tcb *t, uint8_t *p, uint32_t room);
+uint8_t *tfo_put_option(struct tcb *t, uint8_t *p, uint32_t room);
 uint32_t tfo_syn_data(const struct tcb *t);
 void tfo_unanswered(struct tcb *t); /* a connection is given up */
 void tfo_on_syn_ack(struct tcb *t, const struct tcp_seg *seg, int again);

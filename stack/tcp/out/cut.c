@@ -17,17 +17,11 @@ static int emit_like(struct tcb *t, struct iface *out, const struct tx_frame *fi
     uint8_t *ip = hdr + HDR_IP, *tcp = ip + 20;
     const uint32_t hdr_len = first->piece[0].len - first->l3_off, l4_len = hdr_len - 20 + e->len;
     memcpy(ip, first->piece[0].data + first->l3_off, hdr_len);
-    if (e->len != t->mss) {
-        put16(ip + 2, (uint16_t)(20 + l4_len));
-        ip4_checksum(ip, 20);
-    }
-    put32(tcp + 4, e->seq);
-    tcp[13] |= e->flags & LAST_ONLY;
-    uint16_t sum = bw_sum_16(ip_pseudo_sum(t->base.laddr, t->base.raddr, 6, l4_len));
-    memcpy(tcp + 16, &sum, 2);
-    f->csum_partial = 1;
-    f->csum_start = first->csum_start;
-    f->csum_offset = first->csum_offset;
+    if (e->len != t->mss)
+        ip4_set_length(ip, 20 + l4_len);
+    th_put_seq(tcp, e->seq);
+    th_set_flags(tcp, e->flags & LAST_ONLY);
+    th_put_partial(tcp, f, ip_pseudo_sum(t->base.laddr, t->base.raddr, 6, l4_len), 20);
     tcp_add_payload(t, f, e);
     tx_end(st, out, f, hdr_len, &t->base.path);
     count(st, COUNT_TCP_TX_SEGMENTS);

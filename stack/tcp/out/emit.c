@@ -2,8 +2,6 @@
 /* One segment of a connection out: header, options, gather list. */
 #include "../tcp.h"
 
-enum { OPT_NOP_NOP_TS = 0x0101080a, OPT_SACK_OK_TS = 0x0402080a, OPT_NOP_NOP_SACK = 0x01010500 };
-
 int tcp_has_sack(const struct tcb *t)
 {
     return t->use_sack && (t->ooo.n || t->ooo_fin || t->dsack_start != t->dsack_end);
@@ -35,76 +33,53 @@ static uint32_t sack_blocks(const struct tcb *t)
     return t->ooo.n + (t->dsack_start != t->dsack_end) + (uint32_t)lone_fin(t);
 }
 
-static uint32_t put_lone_fin(const struct tcb *t, uint8_t *block, int fits)
+/* RFC 2018, newest block first; before them what was seen twice (RFC 2883). At p, where two blocks or more fit: the
+ * place behind. */
+static uint8_t *put_sack(struct tcb *t, uint8_t *p, uint32_t room)
 {
-    if (!fits || !lone_fin(t))
-        return 0;
-    put32(block, t->ooo_fin_seq);
-    put32(block + 4, t->ooo_fin_seq + 1);
-    return 1;
-}
-
-/* RFC 2018, newest block first; before them what was seen twice (RFC 2883). */
-static uint32_t put_sack(struct tcb *t, uint8_t *p, uint32_t room)
-{
-    uint32_t n = 0, most = (room - 4) / 8;
-    uint8_t *block = p + 4;
+    uint32_t n = 0, most = th_sack_room(room), lone = lone_fin(t) ? t->ooo_fin : 0, fin = t->ooo_fin_seq;
     if (t->dsack_start != t->dsack_end) {
-        put32(block, t->dsack_start);
-        put32(block + 4, t->dsack_end);
+        th_put_sack_block(p, n++, t->dsack_start, t->dsack_end);
         t->dsack_start = t->dsack_end;
         count(t->base.st, COUNT_TCP_DSACKS);
-        n++;
     }
-    if (t->ooo_fin == OOO_FIN_NEWEST)
-        n += put_lone_fin(t, block + 8 * n, n < most);
-    for (uint32_t i = 0; i < t->ooo.n && n < most; i++, n++) {
-        put32(block + 8 * n, t->ooo.r[i].start);
-        put32(block + 8 * n + 4, with_fin(t, t->ooo.r[i].end));
-    }
-    if (t->ooo_fin == OOO_FIN)
-        n += put_lone_fin(t, block + 8 * n, n < most);
-    put32(p, OPT_NOP_NOP_SACK | (2 + 8 * n));
-    return 4 + 8 * n;
+    if (lone == OOO_FIN_NEWEST && n < most)
+        th_put_sack_block(p, n++, fin, fin + 1);
+    for (uint32_t i = 0; i < t->ooo.n && n < most; i++)
+        th_put_sack_block(p, n++, t->ooo.r[i].start, with_fin(t, t->ooo.r[i].end));
+    if (lone == OOO_FIN && n < most)
+        th_put_sack_block(p, n++, fin, fin + 1);
+    return th_put_sack(p, n);
 }
 
 /* RFC 7323 appendix A layout; returns the bytes written (a multiple of 4). */
 static uint32_t put_options(struct tcb *t, uint8_t *p, const struct tcp_emit *e)
 {
-    uint8_t *start = p;
+    const uint8_t *start = p, *end = p + TCP_OPTIONS_MAX;
     int syn = e->flags & TCP_SYN, answer = t->state == BW_TCP_SYN_RCVD;
-    int ts = syn && !answer ? t->offer_ts : t->use_ts;
+    int ts = syn && !answer ? t->offer_ts : t->use_ts, sack_ok = 0;
     if (syn) {
         uint32_t mss = t->base.path.link_mtu - 40u;
         if (t->user_mss && t->user_mss < mss)
             mss = t->user_mss;
-        put32(p, 0x02040000u | mss);
-        p += 4;
-        if ((answer ? t->use_sack : t->offer_sack) && !ts) {
-            put32(p, 0x01010402);
-            p += 4;
-        }
-        if (answer ? t->use_wscale : t->offer_wscale) {
-            put32(p, 0x01030300u | t->rcv_wscale);
-            p += 4;
-        }
+        p = th_put_mss(p, mss);
+        sack_ok = answer ? t->use_sack : t->offer_sack;
+        if (sack_ok && !ts)
+            p = th_put_sack_ok(p);
+        if (answer ? t->use_wscale : t->offer_wscale)
+            p = th_put_wscale(p, t->rcv_wscale);
     }
-    if (ts) {
-        int sack_ok = syn && (answer ? t->use_sack : t->offer_sack);
-        put32(p, sack_ok ? OPT_SACK_OK_TS : OPT_NOP_NOP_TS);
-        put32(p + 4, tcp_ts_now(t));
-        put32(p + 8, t->ts_recent);
-        p += 12;
-    }
+    if (ts)
+        p = th_put_timestamps(p, sack_ok, tcp_ts_now(t), t->ts_recent);
     if (syn)
-        p += tfo_put_option(t, p, 40 - (uint32_t)(p - start));
+        p = tfo_put_option(t, p, (uint32_t)(end - p));
     uint32_t sacks = !syn && !e->len && tcp_has_sack(t) ? sack_blocks(t) : 0;
     if (unlikely(t->ecn.mode == ECN_ACCURATE) && accecn_room(t, e)) {
-        uint32_t kept = sacks > 1 ? 20 : sacks ? 12 : 0; /* RFC 9768 3.2.3.3: two blocks go first */
-        p += accecn_put(t, p, 40 - (uint32_t)(p - start) - kept, e);
+        uint32_t kept = th_sack_len(sacks < 2 ? sacks : 2); /* RFC 9768 3.2.3.3: two blocks go first */
+        p = accecn_put(t, p, (uint32_t)(end - p) - kept, e);
     }
     if (sacks)
-        p += put_sack(t, p, 40 - (uint32_t)(p - start));
+        p = put_sack(t, p, (uint32_t)(end - p));
     return (uint32_t)(p - start);
 }
 
@@ -163,7 +138,7 @@ int tcp_emit(struct tcb *t, const struct tcp_emit *e)
         return -1;
     uint8_t *ip = hdr + HDR_IP, *tcp = ip + 20;
     const struct ecn_bits ecn = tcp_ecn_stamp(t, e);
-    uint32_t hdr_len = 20 + put_options(t, tcp + 20, e), l4_len = hdr_len + e->len;
+    const uint32_t hdr_len = TCP_HLEN + put_options(t, tcp + TCP_HLEN, e), l4_len = hdr_len + e->len;
     const struct ip_send head = {.src = t->base.laddr,
                                  .dst = t->base.raddr,
                                  .proto = 6,
@@ -171,22 +146,20 @@ int tcp_emit(struct tcb *t, const struct tcp_emit *e)
                                  .tos = (uint8_t)(t->base.tos | ecn.ip),
                                  .df = sock_dont_fragment(&t->base, &t->base.path) || is_syn_ack(e)};
     ip4_header(st, ip, &head, 20 + l4_len);
-    put16(tcp, t->base.lport);
-    put16(tcp + 2, t->base.rport);
-    put32(tcp + 4, e->seq);
-    put32(tcp + 8, e->flags & TCP_ACK ? t->rcv_nxt : 0);
-    tcp[12] = (uint8_t)(hdr_len << 2 | ecn.offset);
-    uint16_t urgent = unlikely(t->snd_urgent) ? tcp_urgent_pointer(t, e->seq) : 0;
-    tcp[13] = (uint8_t)(e->flags | ecn.flags | (urgent ? TCP_URG : 0));
-    put16(tcp + 14, window_field(t, e->flags & TCP_SYN));
+    const uint16_t urgent = unlikely(t->snd_urgent) ? tcp_urgent_pointer(t, e->seq) : 0;
+    const struct tcp_header fields = {.sport = t->base.lport,
+                                      .dport = t->base.rport,
+                                      .seq = e->seq,
+                                      .ack = e->flags & TCP_ACK ? t->rcv_nxt : 0,
+                                      .hlen = hdr_len,
+                                      .flags = (uint8_t)(e->flags | (urgent ? TCP_URG : 0)),
+                                      .ace = ecn.ace,
+                                      .window = window_field(t, e->flags & TCP_SYN),
+                                      .urgent = urgent};
+    th_put(tcp, &fields);
     if (traced(t))
         tcp_trace_sent(t, e, tcp, hdr_len);
-    uint16_t sum = bw_sum_16(ip_pseudo_sum(t->base.laddr, t->base.raddr, 6, l4_len));
-    memcpy(tcp + 16, &sum, 2);
-    put16(tcp + 18, urgent);
-    f->csum_partial = 1;
-    f->csum_start = (uint16_t)(f->l3_off + 20);
-    f->csum_offset = 16;
+    th_put_partial(tcp, f, ip_pseudo_sum(t->base.laddr, t->base.raddr, 6, l4_len), 20);
     uint32_t segments = 1;
     if (e->len) {
         tcp_add_payload(t, f, e);

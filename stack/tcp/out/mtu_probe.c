@@ -133,7 +133,7 @@ int tcp_mtu_probe(struct tcb *t)
     if (!t->use_sack || t->recovering || t->lost.n || t->sacked.n || !t->syn_acked || t->snd_urgent ||
         !(size = next_size(t)))
         return 0;
-    uint32_t len = size - (t->use_ts ? 12 : 0), behind = len + BEHIND * t->mss;
+    uint32_t len = size - (t->use_ts ? TCP_TS_LEN : 0), behind = len + BEHIND * t->mss;
     if (t->sndq.len < flight + behind || t->snd_wnd < flight + behind || t->cwnd < behind ||
         t->cwnd < pipe + len || (t->pacing_rate && !pace_budget(t)))
         return 0;

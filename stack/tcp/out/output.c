@@ -60,7 +60,7 @@ void tcp_update_mss(struct tcb *t)
         mss = t->mtu.low;
     if (mss < TCP_MIN_SND_MSS)
         mss = TCP_MIN_SND_MSS;
-    t->mss = mss - (t->use_ts ? 12 : 0);
+    t->mss = mss - (t->use_ts ? TCP_TS_LEN : 0);
 }
 
 /* ---- retransmissions ------------------------------------------------------------------------------------ */

@@ -6,7 +6,7 @@
 
 int tcp_emit_bare(struct bw_stack *st, const struct tcp_bare *b, struct ip_path *path, int answer)
 {
-    uint32_t l4_len = 20u + b->optlen;
+    uint32_t l4_len = TCP_HLEN + b->optlen;
     uint8_t *hdr;
     struct iface *out = &st->iface[path->ifindex];
     struct tx_frame *f = answer ? tx_begin_stateless(st, out, &hdr) : tx_begin(st, out, &hdr);
@@ -16,21 +16,18 @@ int tcp_emit_bare(struct bw_stack *st, const struct tcp_bare *b, struct ip_path 
     const struct ip_send head = {
         .src = b->src, .dst = b->dst, .proto = 6, .ttl = b->ttl, .tos = b->tos, .df = !b->may_fragment};
     ip4_header(st, ip, &head, 20 + l4_len);
-    put16(tcp, b->sport);
-    put16(tcp + 2, b->dport);
-    put32(tcp + 4, b->seq);
-    put32(tcp + 8, b->ack);
-    tcp[12] = (uint8_t)(l4_len << 2 | b->ae);
-    tcp[13] = b->flags;
-    put16(tcp + 14, b->wnd);
-    uint16_t sum = bw_sum_16(ip_pseudo_sum(b->src, b->dst, 6, l4_len));
-    memcpy(tcp + 16, &sum, 2);
-    put16(tcp + 18, 0);
+    const struct tcp_header fields = {.sport = b->sport,
+                                      .dport = b->dport,
+                                      .seq = b->seq,
+                                      .ack = b->ack,
+                                      .hlen = l4_len,
+                                      .flags = b->flags,
+                                      .ace = b->ace,
+                                      .window = b->wnd};
+    th_put(tcp, &fields);
     if (b->optlen)
-        memcpy(tcp + 20, b->opt, b->optlen);
-    f->csum_partial = 1;
-    f->csum_start = (uint16_t)(f->l3_off + 20);
-    f->csum_offset = 16;
+        memcpy(tcp + TCP_HLEN, b->opt, b->optlen);
+    th_put_partial(tcp, f, ip_pseudo_sum(b->src, b->dst, 6, l4_len), 20);
     path->sender = answer ? PATH_ANSWER : PATH_CONNECTED;
     tx_end(st, out, f, 20 + l4_len, path);
     return 1;
@@ -62,10 +59,8 @@ void tcp_send_rst(struct bw_stack *st, const struct tcp_seg *seg)
 void tcp_abort_rst(struct tcb *t)
 {
     const struct bw_sock *s = &t->base;
-    uint8_t opt[12];
-    put32(opt, 0x0101080a);
-    put32(opt + 4, tcp_ts_now(t));
-    put32(opt + 8, t->ts_recent);
+    uint8_t opt[TCP_TS_LEN];
+    th_put_timestamps(opt, 0, tcp_ts_now(t), t->ts_recent);
     struct tcp_bare b = {.src = s->laddr,
                          .dst = s->raddr,
                          .sport = s->lport,

@@ -163,7 +163,7 @@ static void about_receiving(struct tcb *t, struct bw_tcp_info *out)
     uint32_t mss = t->base.path.mtu > 40 ? t->base.path.mtu - 40 : TCP_DEFAULT_MSS;
     if (t->user_mss && t->user_mss < mss)
         mss = t->user_mss;
-    out->tcpi_advmss = mss - (t->use_ts ? 12 : 0);
+    out->tcpi_advmss = mss - (t->use_ts ? TCP_TS_LEN : 0);
     out->tcpi_ato = TCP_DELACK / 1000;
     out->tcpi_rcv_mss = t->rcv_mss;
     out->tcpi_rcv_ssthresh = t->base.rcvbuf;
