@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the system packages that are missing, and says in one sentence what to do where it cannot.
 # Usage: system.sh PYTHON GROUP...   groups: build (compiler, headers, venv), demo (ping),
-#        test (curl, ip and tc, tshark), lint (clang), fuzz (clang and its libFuzzer), fuzz-coverage (LLVM's
+#        test (curl, ip and tc, tshark, Python's own tests, servers of other kinds), lint (clang), fuzz (clang and its libFuzzer), fuzz-coverage (LLVM's
 #        tools), root (debootstrap), drivers (the libraries of some: without them those are left out)
 set -eu
 PATH="$PATH:/usr/sbin:/sbin" # where Debian has ip, tc and debootstrap, and users have no path to
@@ -23,6 +23,15 @@ want() { # want PACKAGE MODULE: the package of an optional library that pkg-conf
 
 has_headers() {
     "$python" -c 'import os, sysconfig; os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))'
+}
+
+python_name() { # such as python3.11
+    "$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])' 2>/dev/null
+}
+
+has_own_tests() { # or is no interpreter of the system's, whose package would not help
+    "$python" -c 'import sys, importlib.util as util
+sys.exit(sys.base_prefix == "/usr" and util.find_spec("test.test_asyncio") is None)'
 }
 
 compiles() {
@@ -58,6 +67,10 @@ for group in "$@"; do
         need iproute2 sh -c "command -v ip && command -v tc"
         need curl command -v curl
         need tshark command -v tshark
+        need "lib$(python_name)-testsuite" has_own_tests
+        need postgresql sh -c "ls /usr/lib/postgresql/*/bin/initdb"
+        need redis-server command -v redis-server
+        need mosquitto command -v mosquitto
         ;;
     lint) need clang command -v clang ;;
     fuzz)
@@ -108,6 +121,11 @@ missing="$missing$optional"
 if [ -n "$missing" ]; then
     echo "barewire: installing$missing"
     $as_root apt-get update -qq
+    policy=/usr/sbin/policy-rc.d # while it says 101, no server is started (invoke-rc.d(8))
+    if [ ! -e $policy ]; then
+        trap '$as_root rm -f $policy' EXIT
+        printf '#!/bin/sh\nexit 101\n' | $as_root sh -c "cat >$policy && chmod +x $policy"
+    fi
     # shellcheck disable=SC2086  # a list of words
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
