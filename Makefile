@@ -11,6 +11,8 @@
 #   make wheel      the source distribution and the wheel of PYTHON, checked, in dist/
 #   make pythons    the wheels of every interpreter found here (3.11 or later), and tests against each
 #   make bare       a wheel of dist/ where there is no compiler and no library, as root
+#   make parity     CPython's own tests of its library on the stack, beside the kernel (ARGS="-v MODULE ...")
+#   make test-all   the tests with their long forms
 #   make bench      barewire beside the kernel's sockets (ARGS="--quick --json out.json")
 #   make format     rewrites Python and C in the project's style
 #   make clean      removes what the others made
@@ -40,7 +42,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-user lint lint-python lint-types lint-format lint-c sanitize fuzz fuzz-coverage root wheel pythons bare bench format clean
+.PHONY: setup demo test test-all test-user parity lint lint-python lint-types lint-format lint-c sanitize fuzz fuzz-coverage root wheel pythons bare bench format clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/installed
@@ -103,6 +105,12 @@ bench: $(VENV)/installed
 # In a user namespace as an ordinary user; network namespaces the tests make themselves.
 test: $(VENV)/installed $(VENV)/test
 	$(BIN)/python -P -m barewire.tools.netns $(BIN)/pytest $(TESTS) $(PYTEST_ARGS)
+
+test-all:
+	$(MAKE) test PYTEST_ARGS="--slow $(PYTEST_ARGS)"
+
+parity: $(VENV)/installed $(VENV)/test
+	$(BIN)/python -P -m barewire.tools.parity docs/parity.md $(ARGS)
 
 # Some of each, with no more than an ordinary user has: as root too, capabilities are those of a user namespace.
 USER_TESTS := tests/test_session.py tests/nic_drivers/test_tap.py tests/nic_drivers/test_packet.py \

@@ -197,9 +197,10 @@ class _Selector(BaseSelector):
         if isinstance(fileobj, Transfer) and (fileobj._sock or fileobj in self._keys):
             return fileobj
         try:
-            fd = _registry.fileno_of(fileobj)
-            return _registry.find(fd) or fd
-        except (TypeError, ValueError):
+            fd = fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
+            if fd >= 0:
+                return _registry.find(fd) or fd
+        except (AttributeError, TypeError, ValueError):
             pass
         for target, key in self._keys.items():
             if key.fileobj is fileobj:

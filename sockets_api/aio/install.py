@@ -12,6 +12,7 @@ import asyncio.unix_events
 import logging
 import sys
 import types
+from importlib import import_module
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
@@ -23,14 +24,14 @@ log = logging.getLogger("barewire")
 _POLICY: Any = asyncio.unix_events._UnixDefaultEventLoopPolicy
 _STANDARD: Any = _POLICY._loop_factory
 _NAMES = ("SelectorEventLoop", "EventLoop")  # the second from Python 3.13 on
-_MODULES_WITH_SSL = ("base_events", "selector_events", "sslproto", "unix_events")
+_MODULES = ("base_events", "selector_events", "sslproto", "streams", "trsock", "unix_events")
 
 
 def install() -> None:
     """From now on what makes a loop makes one on the default stack. Idempotent."""
     _POLICY._loop_factory = EventLoop
     _rename(_STANDARD, EventLoop)
-    _share_ssl()
+    _share_modules()
     _leave_pyroute2()
     if _uvloop not in sys.meta_path:
         sys.meta_path.insert(0, _uvloop)
@@ -42,7 +43,7 @@ def uninstall() -> None:
     """asyncio makes its own loops again; a uvloop that was loaded meanwhile goes on making ours."""
     _POLICY._loop_factory = _STANDARD
     _rename(EventLoop, _STANDARD)
-    _share_ssl()
+    _share_modules()
     if _uvloop in sys.meta_path:
         sys.meta_path.remove(_uvloop)
 
@@ -54,14 +55,15 @@ def _rename(old: Any, new: Any) -> None:
                 setattr(module, name, new)
 
 
-def _share_ssl() -> None:
-    """asyncio knows the contexts of the `ssl` that the program gets by their class."""
-    import ssl
-
-    for name in _MODULES_WITH_SSL:
-        module = sys.modules[f"asyncio.{name}"]
-        if hasattr(module, "ssl"):
-            setattr(module, "ssl", ssl)  # noqa: B010  # no attribute of its type
+def _share_modules() -> None:
+    """asyncio's own code has the `socket` and `ssl` that the program gets: a loop of the program's own,
+    derived from asyncio's, opens the stack's sockets, and a context is known by its class."""
+    for name in ("socket", "ssl"):
+        shared = import_module(name)
+        for place in _MODULES:
+            module = sys.modules.get(f"asyncio.{place}")
+            if hasattr(module, name):
+                setattr(module, name, shared)
 
 
 def _leave_pyroute2() -> None:

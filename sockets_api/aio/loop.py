@@ -8,11 +8,13 @@ ours in the same process, keep theirs.
 from __future__ import annotations
 
 import asyncio
+import os
 from asyncio import base_events, events, exceptions
 from types import FunctionType
 from typing import Any
 
 from .. import selectors, socket
+from .._kernel import socket as _std
 from .._transfer import Transfer
 
 _OPENERS = (
@@ -26,14 +28,21 @@ _OPENERS = (
 
 
 class _Sockets:
-    """The module as the loop's code sees it."""
+    """The module as the loop's code sees it: what a test puts in the place of asyncio's counts here too."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(socket, name)
+        return getattr(self._module(), name)
 
-    @staticmethod
-    def socket(family: int = -1, type: int = -1, proto: int = -1) -> Any:
-        return socket.socket(family, type, proto, stack=events.get_running_loop()._stack)  # type: ignore[attr-defined]
+    def socket(self, *arguments: Any, **options: Any) -> Any:
+        module = self._module()
+        if module is not socket:
+            return module.socket(*arguments, **options)
+        loop: Any = events.get_running_loop()
+        return socket.socket(*arguments, **options, stack=loop._stack)
+
+    def _module(self) -> Any:
+        theirs: Any = base_events.socket  # type: ignore[attr-defined]
+        return socket if theirs is _std else theirs
 
 
 _NAMESPACE = {**vars(base_events), "socket": _Sockets()}
@@ -68,8 +77,14 @@ class EventLoop(asyncio.SelectorEventLoop):
     async def _sock_sendfile_native(
         self, sock: Any, file: Any, offset: int, count: int | None
     ) -> int:
-        """sendfile(2) writes to descriptors: what it reads goes through send() instead."""
-        if isinstance(sock, Transfer):
-            raise exceptions.SendfileNotAvailableError("a barewire socket has no sendfile(2)")
-        sent: int = await super()._sock_sendfile_native(sock, file, offset, count)  # type: ignore[misc]
-        return sent
+        """As with sendfile(2), which writes to descriptors: of regular files alone. Here they are read."""
+        base: Any = super()
+        if not isinstance(sock, Transfer):
+            return int(await base._sock_sendfile_native(sock, file, offset, count))
+        try:
+            size = os.fstat(file.fileno()).st_size
+        except (AttributeError, OSError):  # io.UnsupportedOperation is one
+            raise exceptions.SendfileNotAvailableError("not a regular file") from None
+        if not (count or size):
+            return 0
+        return int(await base._sock_sendfile_fallback(sock, file, offset, count))
