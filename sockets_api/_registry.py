@@ -9,15 +9,12 @@ under their number alone.
 from __future__ import annotations
 
 import errno
-import os
-import stat
 from typing import Any
 from weakref import ref
 
 from barewire.stack import ffi, lib
 
 from ._errors import check, error
-from ._kernel import socket as _std
 from ._transfer import Transfer
 from ._waiting import Watched
 
@@ -107,7 +104,7 @@ def find(fd: int) -> Any:
 def copied(fd: int) -> Named | None:
     """As named(), and for a number that the program made of one of ours by dup(2) it is a handle more."""
     found = named(fd)
-    if found is not None or not _by_number or not _may_be_ours(fd):
+    if found is not None or not _by_number or not lib.may_be_number(fd):
         return found
     handle = ffi.new("struct bw_sock **")
     for one in list(_by_number.values()):
@@ -115,18 +112,6 @@ def copied(fd: int) -> Named | None:
             one.share()
             return _duplicated(fd, one, handle[0])
     return None
-
-
-def _may_be_ours(fd: int) -> bool:
-    try:
-        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-            return False
-        kernel = _std.socket(fileno=fd)
-    except OSError:
-        return False
-    family = kernel.family
-    kernel.detach()
-    return bool(family == _std.AF_UNIX)
 
 
 def duplicate(sock: Any) -> int:

@@ -10,7 +10,6 @@ enum { LISTS = 3 };
 
 /* What makes a member of each list ready, in poll(2)'s words: readable, writable, exceptional. */
 static const uint32_t ready[LISTS] = {POLLIN | POLLHUP | POLLERR, POLLOUT | POLLERR, POLLPRI};
-static const uint32_t asked[LISTS] = {POLLIN, POLLOUT, POLLPRI};
 
 static struct wait_item *items_at(PyObject *address)
 {
@@ -37,7 +36,7 @@ static int lay_descriptor(struct wait_item *item, PyObject *number, int list)
     long fd = PyLong_AsLong(number);
     if (fd > INT_MAX)
         PyErr_SetString(PyExc_OverflowError, "Python int too large to convert to C int");
-    *item = (struct wait_item){.fd = (int)fd, .events = asked[list]};
+    *item = (struct wait_item){.fd = (int)fd, .events = ready[list] | BW_EXACT};
     return PyErr_Occurred() ? -1 : 0;
 }
 

@@ -157,6 +157,8 @@ enum { BW_NEVER_WAITS = 2 };
 int host_sock_fileno(struct host *h, struct bw_sock *s);
 /* 1: the number is that descriptor, and not one that came after the program closed it. */
 int host_sock_has_fileno(struct host *h, struct bw_sock *s, int fd);
+/* 1: the descriptor is of the kind that these numbers are of. */
+int may_be_number(int fd);
 /* Foreign code that reads or writes a number gets no data, and its bytes go nowhere: the connection is reset with
  * ECONNABORTED, so that both ends hear of it. One such a call. */
 struct host_foreign_use {
@@ -172,11 +174,10 @@ int host_watch_fd(struct host *h);
 struct wait_item {
     struct host *host; /* with sock; NULL: an ordinary descriptor */
     struct bw_sock *sock;
-    int fd; /* if host is NULL */
-    uint32_t
-        events; /* POLLIN | POLLOUT | ..., POLLERR and POLLHUP always; BW_EXACT: of a socket, just these */
+    int fd;           /* if host is NULL */
+    uint32_t events;  /* POLLIN | POLLOUT | ..., POLLERR and POLLHUP always; BW_EXACT: just these */
     uint32_t revents; /* filled in */
-    uint32_t pad;
+    uint32_t muted;   /* a descriptor says what was not asked for (C's) */
 };
 /* One per thread, with an eventfd; waiter_free when the thread ends. `tripped` says whether a signal came whose
  * handler the interpreter has still to run; NULL in threads that run none. */

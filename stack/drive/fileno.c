@@ -296,6 +296,13 @@ int host_sock_has_fileno(struct host *h, struct bw_sock *handle, int fd)
     return ours;
 }
 
+int may_be_number(int fd)
+{
+    int domain;
+    socklen_t len = sizeof domain;
+    return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain == AF_UNIX;
+}
+
 /* ---- O_NONBLOCK: of the pair, once there is one --------------------------------------------------- */
 int host_nonblocking(struct host *h, struct bw_sock *handle)
 {

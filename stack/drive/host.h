@@ -97,6 +97,7 @@ struct waiter {
     int max;
     struct wait_item *items; /* the list */
     int n, fds;              /* items; those of them that are descriptors */
+    int muted_fd;            /* epoll of those that say what was not asked for; -1: there are none */
     int active, virtual_time;
     enum moved moved; /* what the last drive() met, ... */
     int64_t now;      /* ... and when */

@@ -6,6 +6,8 @@
  * mask; wait_sleep sleeps. A wait on a poller is one call: handlers run when it comes back with -EINTR. */
 #include "poller.h"
 
+#include <unistd.h>
+
 enum {
     AHEAD = 8,      /* items of a list that are fetched before their turn comes */
     AHEAD_LINES = 5 /* of a socket: where its readiness is */
@@ -48,22 +50,59 @@ int list_append_fds(struct waiter *w, struct pollfd *polls)
 {
     for (int i = 0; i < w->n; i++)
         if (!w->items[i].host)
-            *polls++ = (struct pollfd){.fd = w->items[i].fd, .events = (short)w->items[i].events};
-    return w->fds;
+            *polls++ = (struct pollfd){.fd = w->items[i].muted ? -1 : w->items[i].fd,
+                                       .events = (short)w->items[i].events};
+    if (w->muted_fd < 0)
+        return w->fds;
+    *polls = (struct pollfd){.fd = w->muted_fd, .events = POLLIN};
+    return w->fds + 1;
+}
+
+/* poll(2) always tells POLLHUP, select(2) only where it was asked. Such a descriptor would end each sleep at once, so
+ * it is asked for changes instead, by an epoll descriptor of this wait's. */
+static void mute(struct waiter *w, struct wait_item *item)
+{
+    struct epoll_event all = {.events = EPOLLIN | EPOLLOUT | EPOLLPRI | (uint32_t)EPOLLET};
+    if (w->muted_fd < 0 && (w->muted_fd = epoll_create1(EPOLL_CLOEXEC)) >= 0)
+        w->muted_fd = fd_high(w->muted_fd);
+    item->muted = w->muted_fd >= 0;
+    if (item->muted)
+        epoll_ctl(w->muted_fd, EPOLL_CTL_ADD, item->fd, &all); /* EEXIST: it is in two lists */
+}
+
+static void take_changes(const struct waiter *w)
+{
+    struct epoll_event some[16];
+    while (w->muted_fd >= 0 && epoll_wait(w->muted_fd, some, 16, 0) == 16)
+        ;
+}
+
+static void unmute(struct waiter *w)
+{
+    if (w->muted_fd >= 0)
+        close(w->muted_fd);
+    w->muted_fd = -1;
 }
 
 static int look_at_fds(struct waiter *w)
 {
     int ready = 0;
     const struct pollfd *polls = w->polls;
+    take_changes(w);
+    for (int i = 0; i < w->n; i++)
+        w->items[i].muted = 0;
     list_append_fds(w, w->polls);
     if (poll(w->polls, (nfds_t)w->fds, 0) <= 0)
         return 0;
     for (int i = 0; i < w->n; i++) {
-        if (w->items[i].host)
+        struct wait_item *item = &w->items[i];
+        if (item->host)
             continue;
-        w->items[i].revents = (uint32_t)(unsigned short)polls->revents;
-        ready += polls++->revents != 0;
+        uint32_t said = (uint32_t)(unsigned short)polls++->revents;
+        item->revents = item->events & BW_EXACT ? said & (item->events | POLLNVAL) : said;
+        ready += item->revents != 0;
+        if (said && !item->revents)
+            mute(w, item);
     }
     return ready;
 }
@@ -140,6 +179,7 @@ static int meet(struct waiter *w)
     for (int i = 0; i < w->n; i++) {
         struct wait_item *item = &w->items[i];
         item->revents = 0;
+        item->muted = 0;
         if (!item->host)
             w->fds++;
         else if (item->host != last && waiter_meet(w, item->host))
@@ -206,6 +246,7 @@ static void leave(struct waiter *w)
                 interest_unlink(&w->interests[i]);
         waiter_delist(&w->enlists[e]);
     }
+    unmute(w);
     w->hosts = 0;
     w->active = 0;
 }

@@ -19,6 +19,7 @@ struct waiter *waiter_new(int (*tripped)(void))
     if (!w)
         return NULL;
     w->tripped = tripped;
+    w->muted_fd = -1;
     w->list = malloc(sizeof *w->list);
     w->event_fd = event_open();
     if (w->event_fd < 0 || !w->list) {
@@ -97,7 +98,7 @@ int waiter_meet(struct waiter *w, struct host *h)
 
 int waiter_reserve(struct waiter *w)
 {
-    int polls = 1 + (w->fds ? w->fds : 1) + w->hosts * HOST_NETDEVS;
+    int polls = 2 + w->fds + w->hosts * HOST_NETDEVS;
     return grow((void **)&w->polls, &w->polls_cap, polls, sizeof *w->polls);
 }
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from barewire import _registry
 from tests.drive.kit import until
 from tests.sockets.kit import SHORT, Barewire, Kernel, Network, background
 
@@ -176,6 +177,34 @@ class Descriptions(Network):
         copy.settimeout(None)
         with background(lambda: (threading.Event().wait(SHORT), other.send(b"x"))):
             assert one.recv(1) == b"x"
+
+    def test_an_interrupt_closes_no_number(self) -> None:
+        """Wherever it falls while a number is looked up, which may be a socket of the kernel's."""
+        one, _ = self.pair()
+        assert one.fileno() >= 0
+        theirs, peer = socket.socketpair()
+        with theirs, peer:
+            lines = 0
+
+            def interrupt(frame: Any, event: str, arg: Any) -> Any:
+                nonlocal left
+                left -= event == "line"
+                if left < 0:
+                    raise KeyboardInterrupt
+                return interrupt
+
+            while True:
+                left, lines, before = lines, lines + 1, sys.gettrace()
+                sys.settrace(interrupt)
+                try:
+                    _registry.copied(theirs.fileno())
+                    break
+                except KeyboardInterrupt:
+                    pass
+                finally:
+                    sys.settrace(before)
+                os.fstat(theirs.fileno())
+            assert lines > 3
 
     def test_two_threads_close_one_number(self) -> None:
         def close(number: int, errors: list[int | None]) -> None:

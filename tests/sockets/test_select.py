@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +77,42 @@ class Select(Network):
         other.send(b"x")
         self.select.select([one], [], [], 5)
         assert self.select.select([one, one], [one, one], [one], 5) == ([one, one], [one, one], [])
+
+    def test_a_hang_up_that_was_not_asked_for_ends_no_wait(self) -> None:
+        one, other = self.pair()
+        reader, writer = os.pipe()
+        try:
+            os.close(writer)
+            assert self.select.select([], [reader], [reader], SHORT) == ([], [], [])
+            assert self.select.select([], [reader], [reader], 0) == ([], [], [])
+            with background(lambda: (threading.Event().wait(SHORT), other.send(b"x"))):
+                ready = self.select.select([one], [reader], [reader, one], 10)
+            assert ready == ([one], [], [])
+            assert self.select.select([reader], [], [reader], 10) == ([reader], [], [])
+        finally:
+            os.close(reader)
+
+    def test_what_comes_after_a_hang_up_ends_the_wait(self) -> None:
+        """A TCP socket of the kernel's that is not connected yet is hung up."""
+        one, _ = self.pair()
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listener,
+            socket.socket() as kernel,
+        ):
+
+            def connect() -> None:
+                threading.Event().wait(SHORT)
+                kernel.connect(listener.getsockname())
+                with listener.accept()[0] as peer:
+                    peer.send(b"x", socket.MSG_OOB)
+                    ended.wait(10)
+
+            ended = threading.Event()
+            with background(connect):
+                try:
+                    assert self.select.select([one], [], [kernel], 10) == ([], [], [kernel])
+                finally:
+                    ended.set()
 
     def test_objects_with_fileno(self) -> None:
         one, other = self.pair()
