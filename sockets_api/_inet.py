@@ -277,6 +277,9 @@ class socket(Transfer, metaclass=SocketMeta):
         the last of them. O_NONBLOCK is theirs together, the timeout each object's."""
         fd = _registry.duplicate(self)
         self._share()
+        named = _registry.named(self._fileno)
+        if named is not None:
+            named.share()
         made = self.__class__(self.family, self.type, self.proto, fileno=fd)
         made.settimeout(self.gettimeout())
         return made

@@ -9,14 +9,13 @@ under their number alone.
 from __future__ import annotations
 
 import errno
-from typing import Any
+from typing import Any, ClassVar
 from weakref import ref
 
 from barewire.stack import ffi, lib
 
 from ._errors import check, error
 from ._transfer import Transfer
-from ._waiting import Watched
 
 
 class Named(Transfer):
@@ -24,6 +23,9 @@ class Named(Transfer):
     has other handles, or had. It stands in their place where there is none."""
 
     __slots__ = ("is_shared", "users")
+    shared_closed: ClassVar[int] = (
+        0  # numbers that were closed and whose open description may live on
+    )
 
     def __init__(self, stack: Any, handle: Any, type: int, proto: int) -> None:
         self._stack, self._host, self._sock = stack, stack.host, handle
@@ -66,6 +68,8 @@ def remember(fd: int, sock: Any) -> None:
 
 def _enter(fd: int, named: Named) -> None:
     before = _by_number.get(fd)
+    if before is not None:
+        _remove(fd, before)
     _by_number[fd] = named
     if before is not None:
         _end(before)
@@ -91,8 +95,13 @@ def _drop(fd: int, found: Named) -> bool:
     """The number stands for nothing more; False: another thread was first."""
     if _by_number.get(fd) is not found:
         return False
-    del _by_number[fd]
+    _remove(fd, found)
     return True
+
+
+def _remove(fd: int, found: Named, _by_number: dict[int, Named] = _by_number) -> None:
+    type(found).shared_closed += found.is_shared
+    del _by_number[fd]
 
 
 def find(fd: int) -> Any:
@@ -133,11 +142,11 @@ def _duplicated(fd: int, sock: Any, handle: Any) -> Named:
     return made
 
 
-def forget(fd: int, handle: Any, _by_number: Any = _by_number) -> None:
+def forget(fd: int, handle: Any, _by_number: Any = _by_number, _remove: Any = _remove) -> None:
     """Unless the number has become another's."""
     found = _by_number.get(fd)
     if found is not None and found._sock == handle:
-        del _by_number[fd]
+        _remove(fd, found)
         for sock in found.objects():
             sock._lose()
 
@@ -151,16 +160,6 @@ def close(fd: int) -> bool:
         raise error(-errno.EBADF)
     found.close()
     return True
-
-
-def watched(fd: int, events: int) -> Watched:
-    """What to wait on for a descriptor number: the socket it stands for, or the descriptor."""
-    sock = find(fd)
-    return Watched(None, fd, events) if sock is None else watched_socket(sock, events)
-
-
-def watched_socket(sock: Any, events: int) -> Watched:
-    return Watched(sock._stack, sock._sock, events)
 
 
 def fileno_of(fileobj: Any) -> int:

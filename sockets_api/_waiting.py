@@ -12,8 +12,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from barewire.stack import ffi, lib
 
@@ -26,14 +25,6 @@ if TYPE_CHECKING:
 NEVER: int = 2**63 - 1
 LOOK = 0  # a deadline that is over: one look
 POLLNVAL = 0x020
-
-
-class Watched(NamedTuple):
-    """One thing to wait for: a socket handle of a stack, or (stack None) a descriptor."""
-
-    stack: Stack | None
-    target: Any
-    events: int  # poll(2)'s bits
 
 
 _tripped = ffi.cast("int (*)(void)", SIGNAL_TRIPPED)
@@ -106,27 +97,6 @@ def wait_one(stack: Stack, handle: Any, events: int, until: int, spin_ns: int = 
         return int(item.revents) if answer > 0 else 0
     finally:
         _spare.waiters.append(waiter)
-
-
-def wait_many(watched: Sequence[Watched], timeout: float | None) -> list[int]:
-    """Waits for any of them; the revents of each, in order, all 0 when the time is over.
-
-    With stacks in virtual time among them the timeout is in the first one's time.
-    """
-    stacks: dict[Stack, None] = {}
-    waiter = take(len(watched))
-    try:
-        for item, (stack, target, events) in zip(waiter.items, watched, strict=False):
-            item.events, item.revents = events, 0
-            if stack is None:
-                item.host, item.fd = ffi.NULL, target
-            else:
-                item.host, item.sock = stack.host, target
-                stacks[stack] = None
-        wait_for(waiter, len(watched), tuple(stacks), timeout)
-        return [int(waiter.items[i].revents) for i in range(len(watched))]
-    finally:
-        give(waiter)
 
 
 def wait_for(waiter: Waiter, n: int, stacks: tuple[Stack, ...], timeout: float | None) -> int:

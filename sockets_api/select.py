@@ -1,7 +1,7 @@
 """barewire.select: a drop-in for `select`, over barewire sockets and descriptors in one wait.
 
-A barewire socket is given as an object or by its fileno(). select and poll are one function of _waiting
-and the bookkeeping around it: select's lists, poll's table; epoll is _poller's.
+A barewire socket is given as an object or by its fileno(). select is one function of _waiting and its lists
+around it; poll (_poll) and epoll are thin over _poller.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 from . import _registry, _waiting
 from ._errors import error as _os_error
 from ._kernel import select as _std
+from ._poll import poll as poll
 from ._poller import Numbers as _Numbers
 from ._poller import events_asked as _events_asked
 from ._timeout import LONGEST
@@ -83,51 +84,6 @@ def _seconds(timeout: Any) -> float | None:
     if seconds < 0:
         raise ValueError("timeout must be non-negative")
     return seconds
-
-
-# ---- poll ----------------------------------------------------------------------------------------
-
-
-class poll:
-    """The object of poll(2): a table of descriptors and the events asked for."""
-
-    def __init__(self) -> None:
-        self._events: dict[int, int] = {}
-
-    def register(self, fd: Any, eventmask: int = POLLIN | POLLPRI | POLLOUT, /) -> None:
-        """Adds a descriptor (or object with fileno()); again: changes its events."""
-        self._events[_registry.fileno_of(fd)] = _mask(eventmask)
-
-    def modify(self, fd: Any, eventmask: int, /) -> None:
-        """Changes a descriptor's events; OSError ENOENT if it was not registered."""
-        number = _registry.fileno_of(fd)
-        if number not in self._events:
-            raise _os_error(-errno.ENOENT)
-        self._events[number] = _mask(eventmask)
-
-    def unregister(self, fd: Any, /) -> None:
-        """Removes a descriptor; KeyError if it was not registered."""
-        del self._events[_registry.fileno_of(fd)]
-
-    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
-        """(descriptor, revents) of those ready; timeout in ms, None or negative: without end."""
-        if timeout is not None and not isinstance(timeout, (int, float)):
-            raise TypeError("timeout must be an integer or None")
-        seconds = None if timeout is None or timeout < 0 else math.ceil(timeout) / 1000
-        return _ready(self._events, seconds)
-
-
-def _mask(eventmask: Any) -> int:
-    mask = int(eventmask.__index__())
-    if not 0 <= mask <= 0xFFFF:
-        raise OverflowError("event mask does not fit in 16 bits")
-    return mask
-
-
-def _ready(events: dict[int, int], timeout: float | None) -> list[tuple[int, int]]:
-    items = [_registry.watched(fd, bits) for fd, bits in events.items()]
-    revents = _waiting.wait_many(items, timeout)
-    return [(fd, bits) for fd, bits in zip(events, revents, strict=True) if bits]
 
 
 # ---- epoll ---------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ struct poller *poller_new(uint32_t most)
         free(p);
         return NULL;
     }
-    p->kernel_fd = fd;
+    p->kernel_fd = fd_high(fd);
     *(uint32_t *)p->life.base = ALIVE;
     return p;
 }

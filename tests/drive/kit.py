@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from barewire import _address, _errors, _waiting
 from barewire._stack import Stack
@@ -202,3 +202,32 @@ def until(condition: Callable[[], bool], why: str) -> None:
 
 def descriptors() -> set[str]:
     return set(os.listdir("/proc/self/fd"))
+
+
+class Item(NamedTuple):
+    """One thing to wait for: a socket handle of a stack, or (stack None) a descriptor."""
+
+    stack: Stack | None
+    target: Any
+    events: int  # poll(2)'s bits
+
+
+def wait_many(watched: Sequence[Item], timeout: float | None) -> list[int]:
+    """Waits for any of them; the revents of each, in order, all 0 when the time is over.
+
+    With stacks in virtual time among them the timeout is in the first one's time.
+    """
+    stacks: dict[Stack, None] = {}
+    waiter = _waiting.take(len(watched))
+    try:
+        for item, (stack, target, events) in zip(waiter.items, watched, strict=False):
+            item.events, item.revents = events, 0
+            if stack is None:
+                item.host, item.fd = ffi.NULL, target
+            else:
+                item.host, item.sock = stack.host, target
+                stacks[stack] = None
+        _waiting.wait_for(waiter, len(watched), tuple(stacks), timeout)
+        return [int(waiter.items[i].revents) for i in range(len(watched))]
+    finally:
+        _waiting.give(waiter)

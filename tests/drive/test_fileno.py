@@ -6,9 +6,20 @@ import os
 import select
 import socket
 
-from barewire import _waiting
-
-from .kit import HUP, IN, OUT, Sock, Stack, Thread, descriptors, pair, two_stacks, until
+from .kit import (
+    HUP,
+    IN,
+    OUT,
+    Item,
+    Sock,
+    Stack,
+    Thread,
+    descriptors,
+    pair,
+    two_stacks,
+    until,
+    wait_many,
+)
 
 RDHUP = 0x2000
 
@@ -91,13 +102,13 @@ def test_waiting_on_sockets_of_two_stacks_and_a_descriptor() -> None:
         here, there = pair(a, b)
         read, write = os.pipe()
         watched = [
-            _waiting.Watched(a, here.handle, IN),
-            _waiting.Watched(b, there.handle, IN),
-            _waiting.Watched(None, read, IN),
+            Item(a, here.handle, IN),
+            Item(b, there.handle, IN),
+            Item(None, read, IN),
         ]
         try:
-            assert _waiting.wait_many(watched, 0) == [0, 0, 0]
-            assert _waiting.wait_many(watched, 0.001) == [0, 0, 0]
+            assert wait_many(watched, 0) == [0, 0, 0]
+            assert wait_many(watched, 0.001) == [0, 0, 0]
             for i, act in enumerate(
                 (
                     lambda: there.sendall(b"x"),
@@ -105,19 +116,19 @@ def test_waiting_on_sockets_of_two_stacks_and_a_descriptor() -> None:
                     lambda: os.write(write, b"x"),
                 )
             ):
-                waiting = Thread(_waiting.wait_many, watched, 30)
+                waiting = Thread(wait_many, watched, 30)
                 act()
                 assert waiting.result()[i] == IN
                 (here.recv, there.recv, lambda: os.read(read, 1))[i]()
             here.close()
-            assert _waiting.wait_many(watched, 30)[0] == 0x20
+            assert wait_many(watched, 30)[0] == 0x20
         finally:
             os.close(read)
             os.close(write)
 
 
 def test_waiting_for_nothing_is_a_sleep() -> None:
-    assert _waiting.wait_many([], 0.001) == []
+    assert wait_many([], 0.001) == []
 
 
 def reuse(fd: int) -> tuple[socket.socket, socket.socket]:

@@ -8,11 +8,24 @@ import select
 import threading
 
 import pytest
-from barewire import _waiting
 from barewire._poller import Poller
 from barewire.stack import lib
 
-from .kit import HUP, IN, OUT, PATIENCE, Sock, Stack, Thread, asleep, pair, two_stacks, until
+from .kit import (
+    HUP,
+    IN,
+    OUT,
+    PATIENCE,
+    Item,
+    Sock,
+    Stack,
+    Thread,
+    asleep,
+    pair,
+    two_stacks,
+    until,
+    wait_many,
+)
 from .polling import ET, EXCLUSIVE, ONESHOT, Watched, add, refused
 from .test_virtual import World
 
@@ -267,7 +280,7 @@ def test_a_list_with_exact_events_waits_for_nothing_else() -> None:
     with Stack(clock=lambda: 1) as stack:
         sock = Sock(stack)
         assert sock.readiness() & HUP, "never connected"
-        watched = _waiting.Watched(stack, sock.handle, IN | lib.BW_EXACT)
-        assert _waiting.wait_many([watched], 0) == [0]
-        watched = _waiting.Watched(stack, sock.handle, IN)
-        assert _waiting.wait_many([watched], 0)[0] & HUP
+        watched = Item(stack, sock.handle, IN | lib.BW_EXACT)
+        assert wait_many([watched], 0) == [0]
+        watched = Item(stack, sock.handle, IN)
+        assert wait_many([watched], 0)[0] & HUP

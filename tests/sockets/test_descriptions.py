@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 from barewire import _registry
+
 from tests.drive.kit import until
 from tests.sockets.kit import SHORT, Barewire, Kernel, Network, background
 

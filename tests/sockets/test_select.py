@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import socket
@@ -213,6 +214,83 @@ class Select(Network):
         poll.register(number, self.select.POLLIN)
         one.close()
         assert poll.poll(0) == [(number, self.select.POLLNVAL)]
+
+    def test_poll_knows_numbers(self) -> None:
+        """Of the kernel's, and of ours: what is closed is told each time; then what has the number next."""
+        one, _ = self.pair()
+        poll = self.select.poll()
+        reader, writer = os.pipe()
+        for number in (one.fileno(), reader):
+            poll.register(number, self.select.POLLIN)
+        assert poll.poll(0) == []
+        number = one.fileno()
+        one.close()
+        copy = fcntl.fcntl(
+            reader, fcntl.F_DUPFD_CLOEXEC, 300
+        )  # the file lives on, and its number does not
+        os.close(reader)
+        os.write(writer, b"x")
+        gone = {(number, self.select.POLLNVAL), (reader, self.select.POLLNVAL)}
+        for _ in range(3):
+            assert set(poll.poll(None)) == gone
+        quiet, theirs = os.pipe()
+        for taken in {number, reader} - {quiet, theirs}:
+            os.dup2(quiet, taken)
+        assert [fd for fd, bits in poll.poll(0) if bits & self.select.POLLIN] == []
+        os.write(theirs, b"y")
+        ready = {fd for fd, bits in poll.poll(1000) if bits & self.select.POLLIN}
+        assert ready == {number, reader} - {theirs}
+        for fd in {copy, writer, quiet, theirs, number, reader}:
+            os.close(fd)
+
+    def test_poll_tells_in_the_order_of_registering(self) -> None:
+        pairs = [self.pair() for _ in range(4)]
+        poll = self.select.poll()
+        for one, _ in reversed(pairs):
+            poll.register(one, self.select.POLLIN)
+        for one, other in pairs:
+            other.send(b"x")
+            self.select.select([one], [], [], 5)
+        numbers = [one.fileno() for one, _ in pairs]
+        assert [fd for fd, _ in poll.poll(0)] == numbers[::-1]
+        poll.register(numbers[2], self.select.POLLIN)  # it keeps its place
+        assert [fd for fd, _ in poll.poll(0)] == numbers[::-1]
+        poll.unregister(numbers[2])
+        poll.register(numbers[2], self.select.POLLIN)
+        assert [fd for fd, _ in poll.poll(0)] == [numbers[3], numbers[1], numbers[0], numbers[2]]
+
+    def test_poll_with_a_plain_file(self) -> None:
+        one, _ = self.pair()
+        poll = self.select.poll()
+        poll.register(one, self.select.POLLIN)
+        with open(__file__) as file:
+            poll.register(file, self.select.POLLIN | self.select.POLLPRI)
+            assert poll.poll(None) == [(file.fileno(), self.select.POLLIN)]
+            assert poll.poll(None) == [(file.fileno(), self.select.POLLIN)]
+
+    def test_poll_of_one_of_two_numbers(self) -> None:
+        """The number that was closed is no number any more, though its socket lives on."""
+        one, other = self.pair()
+        poll = self.select.poll()
+        number = one.fileno()
+        poll.register(number, self.select.POLLIN)
+        assert poll.poll(0) == []
+        copy = self.keep(one.dup())
+        one.close()
+        other.send(b"x")
+        assert self.select.select([copy], [], [], 5)[0] == [copy]
+        assert poll.poll(0) == [(number, self.select.POLLNVAL)]
+
+    def test_poll_many(self) -> None:
+        pairs = [self.pair() for _ in range(20)]
+        poll = self.select.poll()
+        for one, _ in pairs:
+            poll.register(one, self.select.POLLIN)
+        assert poll.poll(0) == []
+        for one, other in pairs[::3]:
+            other.send(b"x")
+            assert (one.fileno(), self.select.POLLIN) in poll.poll(5000)
+        assert len(poll.poll(0)) == len(pairs[::3])
 
     def test_poll_hang_up(self) -> None:
         one, other = self.pair()
