@@ -49,7 +49,7 @@ static inline uint64_t bw_sum_portable(uint8_t *restrict dst, const uint8_t *res
 }
 
 /* The same with wide vectors. A wheel runs on any machine of its kind, so the processor is asked each time: a load
- * and a test, which short headers do without. */
+ * and a test. So many blocks at least are worth it. */
 enum { BW_SUM_WIDE = 4 };
 #if defined(__x86_64__)
 #define BW_HAS_WIDE() __builtin_cpu_supports("avx2")
@@ -65,30 +65,67 @@ __attribute__((target("avx2"))) static inline uint64_t bw_sum_avx2(uint8_t *rest
 
 static inline uint64_t bw_sum_blocks(uint8_t *restrict dst, const uint8_t *restrict p, uint32_t blocks)
 {
-    return blocks >= BW_SUM_WIDE && BW_HAS_WIDE() ? bw_sum_avx2(dst, p, blocks)
-                                                  : bw_sum_portable(dst, p, blocks);
+    return BW_HAS_WIDE() ? bw_sum_avx2(dst, p, blocks) : bw_sum_portable(dst, p, blocks);
 }
 
-/* Adds len bytes at p to sum. Headers are short: they never meet the blocks. */
-static inline uint64_t bw_sum(const uint8_t *p, uint32_t len, uint64_t sum)
+/* Less than BW_SUM_WIDE blocks, added to sum, and copied to dst unless it is NULL: too short for vectors, whose lanes
+ * have to be added up in the end. Words have 64 bits; 2^64 counts as 1, so carries are gathered and added in the end. */
+static inline __attribute__((always_inline)) uint64_t
+bw_sum_short(uint8_t *restrict dst, const uint8_t *restrict p, uint32_t len, uint64_t sum)
 {
-    if (len >= 32) {
-        sum += bw_sum_blocks(NULL, p, len / 32);
-        p += len & ~31u;
-        len &= 31;
+    uint64_t carries = 0;
+#define BW_SUM_WORD(type) \
+    do { \
+        type word; \
+        memcpy(&word, p, sizeof word); \
+        carries += __builtin_add_overflow(sum, word, &sum); \
+        p += sizeof word; \
+        if (dst) { \
+            memcpy(dst, &word, sizeof word); \
+            dst += sizeof word; \
+        } \
+    } while (0)
+    for (; len >= 32; len -= 32) {
+        BW_SUM_WORD(uint64_t);
+        BW_SUM_WORD(uint64_t);
+        BW_SUM_WORD(uint64_t);
+        BW_SUM_WORD(uint64_t);
     }
-    while (len >= 4) {
-        uint32_t word;
-        memcpy(&word, p, 4);
-        sum += word;
-        p += 4;
-        len -= 4;
+    for (; len >= 8; len -= 8)
+        BW_SUM_WORD(uint64_t);
+    if (len & 4)
+        BW_SUM_WORD(uint32_t);
+    if (len & 2)
+        BW_SUM_WORD(uint16_t);
+#undef BW_SUM_WORD
+    if (len & 1) {
+        const uint8_t last[2] = {*p, 0};
+        uint16_t word;
+        memcpy(&word, last, 2);
+        carries += __builtin_add_overflow(sum, word, &sum);
+        if (dst)
+            *dst = *p;
     }
-    if (len) {
-        uint8_t tail[4] = {0};
-        memcpy(tail, p, len);
+    return (sum & UINT32_MAX) + (sum >> 32) + carries;
+}
+
+static inline uint64_t bw_sum_any(const uint8_t *p, uint32_t len, uint64_t sum)
+{
+    if (len < 32 * BW_SUM_WIDE)
+        return bw_sum_short(NULL, p, len, sum);
+    sum += bw_sum_blocks(NULL, p, len / 32);
+    return len & 31 ? bw_sum_short(NULL, p + (len & ~31u), len & 31, sum) : sum;
+}
+
+/* Adds len bytes at p to sum. Of a header, of a constant length, nothing but its words is left: of 32 bits, without
+ * carries. */
+static inline __attribute__((always_inline)) uint64_t bw_sum(const uint8_t *p, uint32_t len, uint64_t sum)
+{
+    if (!__builtin_constant_p(len) || len % 4 || len > 20)
+        return bw_sum_any(p, len, sum);
+    for (uint32_t at = 0; at < len; at += 4) {
         uint32_t word;
-        memcpy(&word, tail, 4);
+        memcpy(&word, p + at, 4);
         sum += word;
     }
     return sum;
@@ -98,14 +135,10 @@ static inline uint64_t bw_sum(const uint8_t *p, uint32_t len, uint64_t sum)
 static inline uint64_t bw_sum_copy(uint8_t *restrict dst, const uint8_t *restrict p, uint32_t len,
                                    uint64_t sum)
 {
-    uint32_t whole = len & ~31u;
-    if (whole)
-        sum += bw_sum_blocks(dst, p, whole / 32);
-    dst += whole;
-    p += whole;
-    len -= whole;
-    memcpy(dst, p, len);
-    return bw_sum(dst, len, sum);
+    if (len < 32 * BW_SUM_WIDE)
+        return bw_sum_short(dst, p, len, sum);
+    const uint32_t whole = len & ~31u;
+    return bw_sum_short(dst + whole, p + whole, len - whole, sum + bw_sum_blocks(dst, p, len / 32));
 }
 
 static inline uint16_t bw_sum_16(uint64_t sum)

@@ -49,12 +49,6 @@ static int check_options(struct bw_stack *st, const struct packet *pkt, uint32_t
     return -1;
 }
 
-/* 0 if the header is as it was sent; nearly all have 20 bytes, which sum in five steps. */
-static uint16_t header_sum(const uint8_t *p, uint32_t hlen)
-{
-    return bw_sum_fold(likely(hlen == 20) ? bw_sum(p, 20, 0) : bw_sum(p, hlen, 0));
-}
-
 /* The header's fields; *total is the packet's length without link padding. 0, or -1: dropped. */
 static int check_header(struct bw_stack *st, const struct iface *in, const uint8_t *p, uint32_t len,
                         uint32_t *hlen, uint32_t *total)
@@ -70,7 +64,7 @@ static int check_header(struct bw_stack *st, const struct iface *in, const uint8
         why = DROP_IP_VERSION;
     else if (*hlen < 20 || *hlen > len)
         why = DROP_IP_HEADER;
-    else if (!(in->caps & NETDEV_LOOPBACK) && header_sum(p, *hlen) != 0)
+    else if (!(in->caps & NETDEV_LOOPBACK) && ip4_header_sum(p, *hlen) != 0)
         why = DROP_IP_CHECKSUM;
     else if (*total < *hlen || *total > len)
         why = DROP_IP_LENGTH;

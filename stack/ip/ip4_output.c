@@ -26,7 +26,7 @@ struct outgoing {
 void ip4_checksum(uint8_t *p, uint32_t hlen)
 {
     memset(p + 10, 0, 2);
-    uint16_t sum = bw_sum_fold(bw_sum(p, hlen, 0));
+    uint16_t sum = ip4_header_sum(p, hlen);
     memcpy(p + 10, &sum, 2);
 }
 
@@ -188,7 +188,7 @@ static void l4_checksum(const struct ip_send *ip, uint8_t *l4, uint32_t l4_len, 
     uint64_t sum = ip->proto == 1 ? 0 : ip_pseudo_sum(ip->src, ip->dst, ip->proto, l4_len + n);
     memset(l4 + csum_offset, 0, 2);
     if (!partial) {
-        sum = bw_sum(l4, l4_len, sum);
+        sum = likely(l4_len == 8) ? bw_sum(l4, 8, sum) : bw_sum(l4, l4_len, sum);
         uint64_t part = bw_sum(data, n, 0);
         sum += l4_len & 1 ? bw_sum_swap(part) : part;
     }
