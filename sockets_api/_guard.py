@@ -1,6 +1,7 @@
 """What a program under `barewire run` does that does not work yet: it is told so in one sentence, once.
 
-A forked child has no stack, TLS has no socket of ours to wrap. Each of these goes from here when it works.
+Another process has no stack, forked or spawned; TLS has no socket of ours to wrap. Each of these goes from
+here when it works.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ import sys
 FORK = (
     "this program forks, and a child has none of the stack's sockets: run it in one process, with threads"
     " (a server of several processes: without its workers)"
+)
+OTHER_PROCESS = (
+    "this program gives a socket to another process, and the stack's live in one: run it in one process"
+    " (a server of several processes: without its workers; hypercorn: --workers 0)"
 )
 TLS = "TLS cannot be had over the stack's sockets yet"
 _told: set[str] = set()

@@ -399,6 +399,7 @@ class socket(Transfer, metaclass=SocketMeta):
         return text + ">"
 
     def __getstate__(self) -> Any:
+        _guard.tell(_guard.OTHER_PROCESS)
         raise TypeError(f"cannot pickle {self.__class__.__name__!r} object")
 
 

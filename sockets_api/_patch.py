@@ -2,8 +2,8 @@
 
 It must come before the program's imports: a module that is loaded already keeps the socket module
 it took. Of the standard library's, those that barewire's own libraries load are forgotten, so that
-the program's import gives it a copy that takes ours; asyncio cannot be loaded twice and stays on
-the kernel's sockets.
+the program's import gives it a copy that takes ours; asyncio cannot be loaded twice, and is told
+which loop to make (aio/install.py).
 """
 
 from __future__ import annotations

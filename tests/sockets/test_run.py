@@ -158,6 +158,15 @@ TOLD = {
                 os._exit(0)
             os.waitpid(child, 0)
     """,
+    "another process": """
+        import pickle, socket
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            for _ in range(2):
+                try:
+                    pickle.dumps(server)
+                except TypeError:
+                    pass
+    """,
     "TLS": """
         import socket, ssl
         with socket.create_server(("127.0.0.1", 0)) as server:

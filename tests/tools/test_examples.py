@@ -8,8 +8,8 @@ from pathlib import Path
 
 import matplotlib.figure  # noqa: F401 - numpy starts a thread at its first import
 import pytest
+from barewire.tools.examples import asyncio_echo, order_feed
 from barewire.tools.examples import congestion as example
-from barewire.tools.examples import order_feed
 
 
 def test_the_example_fills_its_link_with_a_short_queue() -> None:
@@ -84,3 +84,8 @@ def test_a_feed_that_is_lost_is_told(
     monkeypatch.setattr(order_feed, "read", lambda queue, totals: None)
     assert order_feed.main(["100"]) == 1
     assert capsys.readouterr().out.endswith("they differ\n")
+
+
+def test_two_loops_on_two_stacks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert asyncio_echo.main(["over", "a", "pipe"]) == 0
+    assert capsys.readouterr().out.split() == ["over", "a", "pipe"]
