@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from . import _registry
-from ._errors import error
+from ._errors import FOREIGN, error
 from ._kernel import select as _std
 from ._poller import POLLNVAL, Numbers
 
@@ -121,7 +121,7 @@ class poll:
         except OSError as problem:
             if problem.errno == errno.EPERM:
                 return events & _OF_FILES
-            if problem.errno != errno.EBADF:
+            if problem.errno != errno.EBADF or problem.strerror == FOREIGN:
                 raise
             self._replaced |= fd in self._files
             return POLLNVAL
