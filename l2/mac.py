@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 
 _TEXT = re.compile(r"[0-9a-f]{2}([:-]?)(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}", re.IGNORECASE)
@@ -29,6 +28,8 @@ class Mac(bytes):
     @classmethod
     def local(cls, name: str) -> Mac:
         """A locally administered unicast address that is always the same for the same name."""
+        import hashlib  # slow to load
+
         digest = hashlib.blake2b(name.encode(), digest_size=6, person=b"barewire-mac").digest()
         return cls(bytes([digest[0] & 0xFC | 0x02]) + digest[1:])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import threading
 import warnings
@@ -87,6 +86,8 @@ class Limits:
 
 def stable_mac(name: str) -> bytes:
     """A locally administered unicast MAC address that is always the same for a device name."""
+    import hashlib  # slow to load
+
     mac = bytearray(hashlib.sha256(b"barewire:" + name.encode()).digest()[:6])
     mac[0] = mac[0] & 0xFC | 0x02
     return bytes(mac)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
-from urllib.parse import unquote
 
 from .errors import DeviceError, invalid
 
@@ -61,8 +60,16 @@ def parse_device_name(text: str) -> DeviceSpec:
             )
         if key in options:
             raise invalid(f"device name {text!r} gives option {key} twice")
-        options[key] = unquote(value)
+        options[key] = _unquoted(value)
     return DeviceSpec(kind, name, options)
+
+
+def _unquoted(value: str) -> str:
+    if "%" not in value:
+        return value
+    from urllib.parse import unquote  # slow to load
+
+    return unquote(value)
 
 
 def _scaled(text: str, units: Mapping[str, int], suffix: str, expected: str) -> float:

@@ -8,7 +8,6 @@ both are written from here.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -349,6 +348,8 @@ def seed_bytes(seed: int | str | bytes | None) -> bytes:
     """32 bytes that stand for the seed."""
     if seed is None:
         return os.urandom(32)
+    import hashlib  # slow to load
+
     return hashlib.blake2b(repr(seed).encode(), digest_size=32).digest()
 
 

@@ -13,7 +13,7 @@ import os
 import threading
 import warnings
 from operator import index
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from barewire.stack import ffi, lib
@@ -22,8 +22,10 @@ from . import _default, _guard, _limits, _options, _registry, _timeout, _waiting
 from ._address import argument, unpack
 from ._errors import check, errno_of, error
 from ._kernel import socket as _std
-from ._tcp_info import TcpInfo
 from ._transfer import DGRAM, EAGAIN, IN, OUT, STREAM, Transfer
+
+if TYPE_CHECKING:
+    from ._tcp_info import TcpInfo
 
 NULL = ffi.NULL
 SOCK_MAX = 11  # Linux's; types from there on are no types at all
@@ -321,6 +323,8 @@ class socket(Transfer, metaclass=SocketMeta):
 
     def tcp_info(self) -> TcpInfo:
         """What TCP_INFO says (tcp(7)), as an object. UDP: OSError EOPNOTSUPP."""
+        from ._tcp_info import TcpInfo  # few programs need it, and it is slow to make
+
         return TcpInfo.from_bytes(_options.tcp_info(self))
 
     def settrace(self, on: bool, /) -> None:

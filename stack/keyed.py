@@ -7,7 +7,6 @@ out (fast key erasure, Bernstein 2017), so that no output tells of another.
 
 from __future__ import annotations
 
-import hashlib
 from random import Random
 
 
@@ -15,7 +14,10 @@ class KeyedRandom(Random):
     """`random.Random` over a keyed hash. Equal seeds give equal numbers."""
 
     def __init__(self, seed: int | bytes | str) -> None:
-        self._key = hashlib.blake2b(repr(seed).encode(), digest_size=32).digest()
+        from hashlib import blake2b  # slow to load
+
+        self._hash = blake2b
+        self._key = blake2b(repr(seed).encode(), digest_size=32).digest()
         self._left = b""
         super().__init__()
 
@@ -24,7 +26,7 @@ class KeyedRandom(Random):
 
     def _take(self, size: int) -> bytes:
         while len(self._left) < size:
-            block = hashlib.blake2b(key=self._key, digest_size=64).digest()
+            block = self._hash(key=self._key, digest_size=64).digest()
             self._key, self._left = block[:32], self._left + block[32:]
         taken, self._left = self._left[:size], self._left[size:]
         return taken
