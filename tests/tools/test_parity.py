@@ -36,7 +36,7 @@ def parity(*chosen: str) -> str:
 def test_cpythons_own_tests_of_asyncio_pass() -> None:
     counts = [line.split() for line in parity(*SHORT).splitlines()]
     total = [int(word) for word in counts[-2]]
-    assert total[0] == total[1] >= 130 and total[3] == total[4] >= 50
+    assert total[0] == total[1] >= 120 and total[3] == total[4] >= 45
 
 
 @pytest.mark.slow(limit=900)
@@ -113,7 +113,7 @@ def test_what_hangs_or_dies_takes_nothing_along(
     (package / "support" / "__init__.py").touch()
     (package / "test_x.py").write_text(HANGS)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(suite, "PATIENCE", 4.0)
+    monkeypatch.setattr(suite, "PATIENCE", 6.0)
     seen = suite.run("test_x", on_stack=True)
     assert {name.split(".")[2][5]: (one.how, one.inet) for name, one in seen.items()} == {
         "a": ("hung", False),
