@@ -10,8 +10,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-/* ip: 16 bytes, IPv4 mapped. fd: any socket of the network namespace in question. */
-static inline int kernel_has_address(int fd, const uint8_t *ip)
+#include "netdev.h"
+
+/* An IPv4 address: SIOCGIFCONF tells of no others. fd: any socket of the network namespace in question. */
+static inline int kernel_has_address(int fd, const struct netdev_addr *own)
 {
     struct ifconf conf = {0};
     int found = 0;
@@ -23,7 +25,7 @@ static inline int kernel_has_address(int fd, const uint8_t *ip)
     for (int i = 0; i < conf.ifc_len / (int)sizeof(struct ifreq); i++) {
         struct sockaddr_in addr;
         memcpy(&addr, &conf.ifc_req[i].ifr_addr, sizeof addr);
-        found |= memcmp(&addr.sin_addr, ip + 12, 4) == 0;
+        found |= own->family == AF_INET && memcmp(&addr.sin_addr, own->ip, 4) == 0;
     }
     free(conf.ifc_req);
     return found;

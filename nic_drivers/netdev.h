@@ -89,6 +89,12 @@ struct netdev_xstat {
     uint64_t value;
 };
 
+/* An address of the stack's, as its family has it: of AF_INET the first four bytes, of AF_INET6 all. */
+struct netdev_addr {
+    uint16_t family;
+    uint8_t ip[16];
+};
+
 /* How memory is mapped (memory.h); together they are bits. */
 enum {
     BW_MEMORY_PRIVATE = 0,
@@ -132,10 +138,10 @@ struct netdev {
     /* May be NULL. In a forked child, once and instead of everything else: closes the descriptors of the
      * child's copy, so that they do not hold what the parent closes, and touches nothing that is shared. */
     void (*forked)(struct netdev *dev);
-    /* May be NULL. The stack's addresses on this interface are these from now on (n of 16 bytes, IPv4
-     * mapped): a device that shares its interface steers by them. 0, or -EADDRINUSE: the kernel has
-     * one of them. */
-    int (*set_addrs)(struct netdev *dev, const uint8_t (*ips)[16], int n);
+    /* May be NULL. The stack's addresses on this interface are these from now on: a device that shares its
+     * interface steers by them. 0; -EADDRINUSE: the kernel has one of them; -EAFNOSUPPORT: the device
+     * cannot steer by an address of such a family. */
+    int (*set_addrs)(struct netdev *dev, const struct netdev_addr *addrs, int n);
     /* May be NULL. Fills in the driver's named counters, at most max, always the same in the same order;
      * returns how many, or -errno. Any thread with the lock may call it, of a THREAD_BOUND device too,
      * and after the device is gone. */

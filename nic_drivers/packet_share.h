@@ -18,9 +18,9 @@ static inline uint32_t share_word(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-/* ips: n of 16 bytes, IPv4 mapped. l2: bytes of the link header, 14 or 0. filtered 0: every frame comes in,
- * and only the kernel's addresses are looked at. 0, -EADDRINUSE: the kernel has one of them, -errno. */
-static inline int packet_share(int fd, uint32_t l2, int filtered, const uint8_t (*ips)[16], int n)
+/* l2: bytes of the link header, 14 or 0. filtered 0: every frame comes in, and only the kernel's addresses
+ * are looked at. 0; -EADDRINUSE: the kernel has one of them; -EAFNOSUPPORT: one is not IPv4; -errno. */
+static inline int packet_share(int fd, uint32_t l2, int filtered, const struct netdev_addr *addrs, int n)
 {
     struct sock_filter code[SHARE_HEAD + 2 * SHARE_ADDRS_MAX + 1] = {
         BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12), /* EtherType */
@@ -35,9 +35,11 @@ static inline int packet_share(int fd, uint32_t l2, int filtered, const uint8_t 
     if (n > SHARE_ADDRS_MAX)
         return -ENOSPC;
     for (int i = 0; i < n; i++) {
-        if (kernel_has_address(fd, ips[i]))
+        if (addrs[i].family != AF_INET)
+            return -EAFNOSUPPORT;
+        if (kernel_has_address(fd, &addrs[i]))
             return -EADDRINUSE;
-        code[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, share_word(ips[i] + 12), 0, 1);
+        code[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, share_word(addrs[i].ip), 0, 1);
         code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0x40000);
     }
     code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);

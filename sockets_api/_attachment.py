@@ -151,7 +151,9 @@ class Attachments:
 
 def _check_addresses(device: Device, addresses: Sequence[IPv4Interface]) -> None:
     """Before the stack takes it: a device that refuses them later would be half attached."""
-    table = ffi.new("uint8_t[][16]", [list(ip16(a.ip)) for a in addresses])
+    table = ffi.new("struct netdev_addr[]", len(addresses))
+    for entry, a in zip(table, addresses, strict=True):
+        lib.host_netdev_addr(ffi.addressof(entry), ip16(a.ip))
     try:
         with device.using() as netdev:
             if netdev.set_addrs != ffi.NULL:

@@ -41,6 +41,8 @@ def check_addrs(result: int) -> None:
     if result == -errno.EADDRNOTAVAIL:
         text = "the kernel does not have one of the stack's addresses, which the device shares"
         raise OSError(-result, f"{text}: see `ip address`")
+    if result == -errno.EAFNOSUPPORT:
+        raise OSError(-result, "the device cannot steer by one of the stack's addresses: IPv4 only")
     if result < 0:
         raise OSError(-result, f"the addresses cannot be set: {os.strerror(-result)}")
 

@@ -380,10 +380,10 @@ static void fault_free(struct fault *f)
     free(f);
 }
 
-static int fault_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
+static int fault_set_addrs(struct netdev *dev, const struct netdev_addr *addrs, int n)
 {
     struct netdev *inner = ((struct fault *)dev)->inner;
-    return inner->set_addrs ? inner->set_addrs(inner, ips, n) : 0;
+    return inner->set_addrs ? inner->set_addrs(inner, addrs, n) : 0;
 }
 
 static int fault_xstats(struct netdev *dev, struct netdev_xstat *out, int max)

@@ -141,10 +141,10 @@ static void late_free(struct late *l)
     free(l);
 }
 
-static int late_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
+static int late_set_addrs(struct netdev *dev, const struct netdev_addr *addrs, int n)
 {
     struct netdev *inner = ((struct late *)dev)->inner;
-    return inner->set_addrs ? inner->set_addrs(inner, ips, n) : 0;
+    return inner->set_addrs ? inner->set_addrs(inner, addrs, n) : 0;
 }
 
 static int late_register_memory(struct netdev *dev, const struct netdev_memory *memory)

@@ -310,10 +310,10 @@ static void packet_close(struct netdev *dev)
     free(p);
 }
 
-static int packet_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
+static int packet_set_addrs(struct netdev *dev, const struct netdev_addr *addrs, int n)
 {
     const struct packet_port *p = (struct packet_port *)dev;
-    return packet_share(p->fd, dev->layer == 2 ? L2_HEADER : 0, p->filter, ips, n);
+    return packet_share(p->fd, dev->layer == 2 ? L2_HEADER : 0, p->filter, addrs, n);
 }
 
 static int packet_xstats(struct netdev *dev, struct netdev_xstat *out, int max)

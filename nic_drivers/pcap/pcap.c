@@ -117,10 +117,10 @@ static int pcap_register_memory(struct netdev *dev, const struct netdev_memory *
     return inner->register_memory ? inner->register_memory(inner, memory) : 0;
 }
 
-static int pcap_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
+static int pcap_set_addrs(struct netdev *dev, const struct netdev_addr *addrs, int n)
 {
     struct netdev *inner = ((struct pcap *)dev)->inner;
-    return inner->set_addrs ? inner->set_addrs(inner, ips, n) : 0;
+    return inner->set_addrs ? inner->set_addrs(inner, addrs, n) : 0;
 }
 
 static int pcap_xstats(struct netdev *dev, struct netdev_xstat *out, int max)

@@ -234,12 +234,14 @@ static int raw_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_a
 }
 
 /* The stack's addresses have to be the kernel's: packets to others never come here. */
-static int raw_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
+static int raw_set_addrs(struct netdev *dev, const struct netdev_addr *addrs, int n)
 {
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    for (int i = 0; i < n; i++)
-        if (memcmp(ips[i], mapped, sizeof mapped) || !kernel_has_address(((struct raw *)dev)->tx_fd, ips[i]))
+    for (int i = 0; i < n; i++) {
+        if (addrs[i].family != AF_INET)
+            return -EAFNOSUPPORT;
+        if (!kernel_has_address(((struct raw *)dev)->tx_fd, &addrs[i]))
             return -EADDRNOTAVAIL;
+    }
     return 0;
 }
 

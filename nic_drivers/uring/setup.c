@@ -191,10 +191,10 @@ static int uring_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
     return guard_xstats(u->guard, out, n, max);
 }
 
-static int uring_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
+static int uring_set_addrs(struct netdev *dev, const struct netdev_addr *addrs, int n)
 {
     const struct uring *u = (struct uring *)dev;
-    return packet_share(u->fd, u->l2, u->filter, ips, n);
+    return packet_share(u->fd, u->l2, u->filter, addrs, n);
 }
 
 /* All but the descriptor. */

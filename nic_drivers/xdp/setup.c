@@ -275,31 +275,34 @@ static int make_control(struct xdp *x, const struct xdp_config *cfg, char *text)
 
 /* ---- afterwards ------------------------------------------------------------------------------------- */
 
-static int is_among(uint32_t ip, const uint8_t (*ips)[16], int n)
+static int is_among(uint32_t ip, const struct netdev_addr *addrs, int n)
 {
     for (int i = 0; i < n; i++)
-        if (!memcmp(&ip, ips[i] + 12, 4))
+        if (addrs[i].family == AF_INET && !memcmp(&ip, addrs[i].ip, 4))
             return 1;
     return 0;
 }
 
-/* The addresses the program steers by; on a shared interface none may be the kernel's. New ones come
- * first and old ones go afterwards, so that no frame of a flow strays to the kernel. */
-static int xdp_set_addrs(struct netdev *dev, const uint8_t (*ips)[16], int n)
+/* The IPv4 addresses the program steers by; on a shared interface none may be the kernel's, and there are
+ * no others: with a MAC address of its own the stack gets IPv6 by that. New ones come first and old ones go afterwards, so that no frame of a flow strays to the kernel. */
+static int xdp_set_addrs(struct netdev *dev, const struct netdev_addr *addrs, int n)
 {
     struct xdp *x = (struct xdp *)dev;
     uint32_t old[STEER_ADDRS], known = 0, *last = NULL;
     uint8_t yes = 1;
-    for (int i = 0; i < n && x->shares; i++)
-        if (kernel_has_address(x->control, ips[i]))
+    for (int i = 0; i < n && x->shares; i++) {
+        if (addrs[i].family != AF_INET)
+            return -EAFNOSUPPORT;
+        if (kernel_has_address(x->control, &addrs[i]))
             return -EADDRINUSE;
+    }
     while (known < STEER_ADDRS && !bpf_map_get_next_key(x->addrs, last, &old[known]))
         last = &old[known++];
     for (int i = 0; i < n; i++)
-        if (bpf_map_update_elem(x->addrs, ips[i] + 12, &yes, BPF_ANY))
+        if (addrs[i].family == AF_INET && bpf_map_update_elem(x->addrs, addrs[i].ip, &yes, BPF_ANY))
             return -errno;
     for (uint32_t i = 0; i < known; i++)
-        if (!is_among(old[i], ips, n))
+        if (!is_among(old[i], addrs, n))
             bpf_map_delete_elem(x->addrs, &old[i]);
     return 0;
 }

@@ -3,6 +3,7 @@
 #include "host.h"
 
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
 /* The call, then whatever it made ready to send. */
@@ -14,17 +15,25 @@
     host_leave(h); \
     return rc
 
+void host_netdev_addr(struct netdev_addr *told, const uint8_t *ip)
+{
+    static const uint8_t v4[12] = {[10] = 0xff, [11] = 0xff};
+    int mapped = memcmp(ip, v4, sizeof v4) == 0;
+    *told = (struct netdev_addr){.family = mapped ? AF_INET : AF_INET6};
+    memcpy(told->ip, mapped ? ip + 12 : ip, mapped ? 4 : 16);
+}
+
 /* The devices that steer by addresses learn them first. */
 static int tell_devices(struct host *h, const struct bw_ifaddr *addrs, int n)
 {
-    uint8_t ips[BW_MAX_ADDRS][16];
+    struct netdev_addr told[BW_MAX_ADDRS];
     for (int i = LOOPBACK + 1; i <= h->devs; i++) {
         struct netdev *dev = h->dev[i];
         int own = 0;
         for (int k = 0; k < n && own < BW_MAX_ADDRS; k++)
             if (addrs[k].ifindex == (uint32_t)i)
-                memcpy(ips[own++], addrs[k].ip, 16);
-        int rc = dev && dev->set_addrs && !(h->down & 1u << i) ? dev->set_addrs(dev, ips, own) : 0;
+                host_netdev_addr(&told[own++], addrs[k].ip);
+        int rc = dev && dev->set_addrs && !(h->down & 1u << i) ? dev->set_addrs(dev, told, own) : 0;
         if (rc)
             return rc;
     }

@@ -88,6 +88,8 @@ int host_cc_report_pop(struct host *h, struct bw_cc_report *report);
 
 /* ---- control: each is the engine's bw_ function under the lock ---- */
 int host_set_addrs(struct host *h, const struct bw_ifaddr *addrs, int n);
+/* An address of the engine's as devices are told it; needs no host. */
+void host_netdev_addr(struct netdev_addr *told, const uint8_t *ip);
 int host_set_routes(struct host *h, const struct bw_route *routes, int n);
 int host_set_path_mtu(struct host *h, const uint8_t *ip, uint32_t mtu, int fragments);
 int host_neigh_ask(struct host *h, int ifindex, const uint8_t *ip);
