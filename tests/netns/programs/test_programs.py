@@ -143,10 +143,9 @@ def test_server(place: Place, command: list[str], client: str) -> None:
     assert "Traceback" not in out + err, err
 
 
+@pytest.mark.parametrize("place", ["tap"], indirect=True)
 def test_uvicorn_says_whose_loop_it_got(place: Place) -> None:
     """--loop auto takes uvloop where it is installed: one line says that it is not."""
-    if place.device != "tap:tap0":
-        pytest.skip("one device is enough")
     server = place.on_stack(*UVICORN, OURS, "--loop", "auto")
     await_server(place.kernel, OURS, 8000)
     server.process.terminate()
