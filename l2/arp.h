@@ -23,7 +23,7 @@ static inline int arp_parse(const uint8_t *p, uint32_t len, struct arp_view *arp
     static const uint8_t zero[ETH_ALEN];
     if (len < ARP_LEN || memcmp(p, head, sizeof head) != 0)
         return -1;
-    arp->op = eth_get16(p + 6);
+    arp->op = get16(p + 6);
     arp->sha = p + 8;
     arp->spa = p + 14;
     arp->tha = p + 18;

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "../nic_drivers/bytes.h"
+
 enum {
     ETH_ALEN = 6,
     ETH_HLEN = 14,
@@ -24,11 +26,6 @@ struct eth_view {
     uint16_t vid;             /* VLAN identifier; 0: untagged, or a priority tag */
 };
 
-static inline uint16_t eth_get16(const uint8_t *p)
-{
-    return (uint16_t)(p[0] << 8 | p[1]);
-}
-
 /* 0, or -1: the frame is shorter than its header. */
 static inline int eth_parse(const uint8_t *frame, uint32_t len, struct eth_view *eth)
 {
@@ -36,14 +33,14 @@ static inline int eth_parse(const uint8_t *frame, uint32_t len, struct eth_view 
         return -1;
     eth->dst = frame;
     eth->src = frame + ETH_ALEN;
-    eth->type = eth_get16(frame + 12);
+    eth->type = get16(frame + 12);
     eth->vid = 0;
     eth->hlen = ETH_HLEN;
     if (eth->type == ETHERTYPE_VLAN) {
         if (len < ETH_HLEN + ETH_VLAN_HLEN)
             return -1;
-        eth->vid = eth_get16(frame + 14) & 0x0fff;
-        eth->type = eth_get16(frame + 16);
+        eth->vid = get16(frame + 14) & 0x0fff;
+        eth->type = get16(frame + 16);
         eth->hlen = ETH_HLEN + ETH_VLAN_HLEN;
     }
     return 0;

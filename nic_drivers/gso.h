@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "bytes.h"
 #include "checksum.h"
 #include "netdev.h"
 
@@ -20,22 +21,11 @@ struct gso_cut {
     uint8_t head[GSO_HEADERS]; /* the next segment's */
 };
 
-static inline uint32_t gso_get16(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 8 | p[1];
-}
-
-static inline void gso_put16(uint8_t *p, uint32_t v)
-{
-    p[0] = (uint8_t)(v >> 8);
-    p[1] = (uint8_t)v;
-}
-
 /* 0: not a super-segment that can be cut. */
 static inline int gso_begin(struct gso_cut *c, const uint8_t *frame, uint32_t len, int layer, uint32_t size)
 {
     *c = (struct gso_cut){.frame = frame, .len = len, .l3 = layer == 2 ? 14 : 0, .size = size};
-    if (layer == 2 && (len < 14 || gso_get16(frame + 12) != 0x0800))
+    if (layer == 2 && (len < 14 || get16(frame + 12) != 0x0800))
         return 0;
     if (!size || len < c->l3 + 20 || frame[c->l3] >> 4 != 4)
         return 0;
@@ -51,8 +41,8 @@ static inline int gso_begin(struct gso_cut *c, const uint8_t *frame, uint32_t le
 static inline void gso_ip(struct gso_cut *c, uint32_t n)
 {
     uint8_t *ip = c->head + c->l3;
-    gso_put16(ip + 2, c->headers - c->l3 + n);
-    gso_put16(ip + 4, gso_get16(ip + 4) + c->done / c->size);
+    put16(ip + 2, (uint16_t)(c->headers - c->l3 + n));
+    put16(ip + 4, (uint16_t)(get16(ip + 4) + c->done / c->size));
     memset(ip + 10, 0, 2);
     uint16_t sum = bw_sum_fold(bw_sum(ip, c->l4 - c->l3, 0));
     memcpy(ip + 10, &sum, 2);
@@ -83,10 +73,10 @@ static inline int gso_next(struct gso_cut *c, struct tx_frame *tx)
     if (c->proto == 6)
         gso_tcp(c, n == left);
     else
-        gso_put16(c->head + c->l4 + 4, l4_len);
+        put16(c->head + c->l4 + 4, (uint16_t)l4_len);
     uint64_t pseudo = bw_sum(c->head + c->l3 + 12, 8, 0);
     uint8_t tail[4] = {0, c->proto};
-    gso_put16(tail + 2, l4_len);
+    put16(tail + 2, (uint16_t)l4_len);
     uint16_t sum = bw_sum_16(bw_sum(tail, 4, pseudo));
     memcpy(c->head + c->l4 + field, &sum, 2);
     *tx = (struct tx_frame){.piece = {{c->head, c->headers}, {c->frame + c->headers + c->done, n}},

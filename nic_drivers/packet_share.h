@@ -9,14 +9,10 @@
 #include <linux/filter.h>
 #include <sys/socket.h>
 
+#include "bytes.h"
 #include "kernel_address.h"
 
 enum { SHARE_ADDRS_MAX = 256, SHARE_HEAD = 7 };
-
-static inline uint32_t share_word(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
 
 /* l2: bytes of the link header, 14 or 0. filtered 0: every frame comes in, and only the kernel's addresses
  * are looked at. 0; -EADDRINUSE: the kernel has one of them; -EAFNOSUPPORT: one is not IPv4; -errno. */
@@ -39,7 +35,7 @@ static inline int packet_share(int fd, uint32_t l2, int filtered, const struct n
             return -EAFNOSUPPORT;
         if (kernel_has_address(fd, &addrs[i]))
             return -EADDRINUSE;
-        code[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, share_word(addrs[i].ip), 0, 1);
+        code[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, get32(addrs[i].ip), 0, 1);
         code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0x40000);
     }
     code[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);

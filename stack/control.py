@@ -43,8 +43,10 @@ RESOLVERS: dict[int, Sender] = {
 class Port(LinkPort, RoutePort, Protocol):
     """The engine as the control plane sees it (`barewire.stack.port.EnginePort`)."""
 
-    def set_path_mtu(self, ip: Address, mtu: int, fragments: bool = False) -> None:
-        """Path MTU towards a destination; 0 forgets."""
+    def set_path_mtu(
+        self, ip: Address, mtu: int, fragments: bool = False, *, zone: int = 0
+    ) -> None:
+        """Path MTU towards a destination (of a link-local one, `zone` is the interface); 0 forgets."""
 
     def echo_open(self, ip: IPv4Address, ident: int) -> bool:
         """Answers from ip with that identifier come up from now on; False: too many sessions."""
@@ -52,8 +54,8 @@ class Port(LinkPort, RoutePort, Protocol):
     def echo_close(self, ip: IPv4Address, ident: int) -> None:
         """Nobody waits for them any more."""
 
-    def select_source(self, dst: Address) -> Address | None:
-        """C's choice of a source address; None: unreachable."""
+    def select_source(self, dst: Address, ifindex: int = 0) -> Address | None:
+        """C's choice of a source address, by that interface (0: by any); None: unreachable."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -331,8 +331,8 @@ void bw_reclaimed(struct bw_stack *st, int ifindex, const uint32_t *tokens, int 
 /* ---- control, from Python ------------------------------------------------------------------- */
 int bw_set_addrs(struct bw_stack *st, const struct bw_ifaddr *addrs, int n);
 int bw_set_routes(struct bw_stack *st, const struct bw_route *routes, int n);
-/* mtu 0 forgets; `fragments`: the path is narrower still, and routers may fragment (no DF). */
-int bw_set_path_mtu(struct bw_stack *st, const uint8_t ip[16], uint32_t mtu, int fragments);
+/* zone: the interface of a link-local address. mtu 0 forgets; `fragments`: the path is narrower still, and routers may fragment (no DF). */
+int bw_set_path_mtu(struct bw_stack *st, const uint8_t ip[16], uint32_t zone, uint32_t mtu, int fragments);
 /* A question for the next hop is on its way: its answer is expected. 0, -EINVAL, -ENOSPC. */
 int bw_neigh_ask(struct bw_stack *st, int ifindex, const uint8_t ip[16]);
 int bw_neigh_set(struct bw_stack *st, int ifindex, const uint8_t ip[16], const uint8_t mac[6]);
@@ -365,8 +365,8 @@ int bw_send_packet(struct bw_stack *st, int ifindex, const uint8_t nexthop[16], 
                    uint32_t len);
 /* The packet (ours, as sent) could not be delivered: err goes to the socket it belongs to. */
 void bw_local_error(struct bw_stack *st, const uint8_t *packet, uint32_t len, int err);
-/* Source address for a destination, as a connect would choose it. 0 or -ENETUNREACH. */
-int bw_select_source(struct bw_stack *st, const uint8_t dst[16], uint8_t src[16]);
+/* Source address for a destination by that interface (0: by any), as a connect would choose it. 0 or -ENETUNREACH. */
+int bw_select_source(struct bw_stack *st, const uint8_t dst[16], uint32_t ifindex, uint8_t src[16]);
 
 /* ---- sockets -------------------------------------------------------------------------------- */
 int bw_socket(struct bw_stack *st, int type, struct bw_sock **out);

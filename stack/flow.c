@@ -72,8 +72,9 @@ struct bw_sock *flow_find(struct bw_stack *st, enum sock_kind kind, const uint8_
 
 struct bw_sock *flow_of(struct bw_stack *st, const struct packet *pkt, uint16_t lport, uint16_t rport)
 {
-    uint32_t h = pkt->flow_hash ? pkt->flow_hash : flow_hash(st, 6, pkt->dst, lport, pkt->src, rport, 0);
-    return chain_find(st, h, KIND_TCP, pkt->dst, lport, pkt->src, rport, 0);
+    uint32_t h = pkt->flow_hash ? pkt->flow_hash
+                                : flow_hash(st, 6, pkt->dst, lport, pkt->src, rport, pkt->zone);
+    return chain_find(st, h, KIND_TCP, pkt->dst, lport, pkt->src, rport, pkt->zone);
 }
 
 uint32_t flow_longest(const struct bw_stack *st)

@@ -20,13 +20,13 @@ static uint32_t frame_flow(const struct bw_stack *st, const struct iface *in, co
         p += ETH_HLEN;
         len -= ETH_HLEN;
     }
-    if (len < 20 + TCP_HLEN || p[0] != 0x45 || p[9] != 6 || (get16(p + 6) & 0x3fff)) /* or a fragment */
+    if (len < IP4_HLEN + TCP_HLEN || p[0] != 0x45 || p[9] != 6 || (get16(p + 6) & 0x3fff)) /* or a fragment */
         return 0;
     uint8_t src[16], dst[16];
     ip_from_v4(src, p + 12);
     ip_from_v4(dst, p + 16);
-    const uint8_t *tcp = p + 20;
-    *acks = get16(p + 2) == 20 + th_hlen(tcp);
+    const uint8_t *tcp = p + IP4_HLEN;
+    *acks = get16(p + 2) == IP4_HLEN + th_hlen(tcp);
     return flow_hash(st, 6, dst, th_dport(tcp), src, th_sport(tcp), 0);
 }
 

@@ -82,8 +82,10 @@ class EnginePort:
             entry.ifindex, entry.mtu, entry.metric = r.ifindex, r.mtu, r.metric
         lib.host_set_routes(self._host, table, len(routes))
 
-    def set_path_mtu(self, ip: Address, mtu: int, fragments: bool = False) -> None:
-        lib.host_set_path_mtu(self._host, ip16(ip), mtu, fragments)
+    def set_path_mtu(
+        self, ip: Address, mtu: int, fragments: bool = False, *, zone: int = 0
+    ) -> None:
+        lib.host_set_path_mtu(self._host, ip16(ip), zone, mtu, fragments)
 
     def neigh_ask(self, ifindex: int, ip: Address) -> None:
         lib.host_neigh_ask(self._host, ifindex, ip16(ip))
@@ -122,8 +124,8 @@ class EnginePort:
     def local_error(self, packet: bytes, err: int) -> None:
         lib.host_local_error(self._host, packet, len(packet), err)
 
-    def select_source(self, dst: Address) -> Address | None:
+    def select_source(self, dst: Address, ifindex: int = 0) -> Address | None:
         source = ffi.new("uint8_t[16]")
-        if lib.host_select_source(self._host, ip16(dst), source) < 0:
+        if lib.host_select_source(self._host, ip16(dst), ifindex, source) < 0:
             return None
         return from_ip16(bytes(ffi.buffer(source)))

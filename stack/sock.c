@@ -271,7 +271,7 @@ static int get_mtu(struct bw_sock *s, int64_t *value)
 {
     if (!(s->flags & SOCK_CONNECTED))
         return -ENOTCONN;
-    int err = ip_path_get(s->st, s->raddr, s->bound_if, &s->path);
+    int err = ip_path_get(s->st, s->raddr, sock_interface(s), &s->path);
     *value = s->path.mtu;
     return err;
 }

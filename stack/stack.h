@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../nic_drivers/bytes.h"
 #include "../nic_drivers/checksum.h"
 #include "counters.h"
 #include "engine.h"
@@ -31,6 +32,7 @@ enum {
     TX_STATELESS = 64,          /* of them at most, answers that need no connection */
     SLOTS = BW_SLOTS,           /* headers of frames that wait for, or are held by, devices */
     HDR_ROOM = 128,             /* bytes of a header slot */
+    IP4_HLEN = 20,              /* without options */
     HDR_IP = 18,                /* the IP header starts here in a slot; Ethernet (and a tag) goes before */
     PUNT_QUEUE = BW_PUNT_QUEUE, /* bytes of each punt queue */
     PMTU_WAYS = 8, /* an address may lie in any of so many places; a full set forgets one by chance */
@@ -44,28 +46,6 @@ enum {
     ICMP_HOSTS = 1024, /* destinations whose rate of ICMP errors is remembered */
     IF_LOOPBACK = 1,
 };
-
-/* ---- big-endian access -------------------------------------------------------------------- */
-static inline uint16_t get16(const uint8_t *p)
-{
-    return (uint16_t)(p[0] << 8 | p[1]);
-}
-static inline uint32_t get32(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, 4);
-    return __builtin_bswap32(v);
-}
-static inline void put16(uint8_t *p, uint16_t v)
-{
-    v = __builtin_bswap16(v);
-    memcpy(p, &v, 2);
-}
-static inline void put32(uint8_t *p, uint32_t v)
-{
-    v = __builtin_bswap32(v);
-    memcpy(p, &v, 4);
-}
 
 /* ---- addresses ------------------------------------------------------------------------------- */
 static inline int ip_equal(const uint8_t *a, const uint8_t *b)
@@ -88,6 +68,12 @@ static inline int ip_is_any(const uint8_t *a)
 {
     static const uint8_t zero[16];
     return memcmp(a, zero, 16) == 0 || (ip_is_v4(a) && memcmp(a + 12, zero, 4) == 0);
+}
+
+/* The zone of an address that is met on an interface: a link-local one means something there alone (RFC 4007). */
+static inline uint32_t ip_zone(const uint8_t *ip, uint32_t ifindex)
+{
+    return ip[0] == 0xfe && (ip[1] & 0xc0) == 0x80 ? ifindex : 0;
 }
 
 /* ---- frames to transmit -------------------------------------------------------------------- */
@@ -129,9 +115,10 @@ struct neigh {
 struct ip_path {
     uint32_t gen;      /* 0: never filled */
     uint32_t pmtu_gen; /* of pmtu_set, which the destination lies in */
-    uint32_t pmtu_set;
-    uint32_t ifindex;
-    uint32_t neigh; /* entry of st->neighs, or NEIGH_NONE; revalidated through neigh_gen */
+    uint16_t pmtu_set;
+    uint8_t hlen;     /* of its packets' IP header, without options */
+    uint32_t ifindex; /* and the zone of a link-local destination */
+    uint32_t neigh;   /* entry of st->neighs, or NEIGH_NONE; revalidated through neigh_gen */
     uint32_t neigh_gen;
     uint32_t mtu;      /* path MTU for this destination */
     uint8_t flags;     /* BW_ROUTE_* */
@@ -171,6 +158,7 @@ struct packet {
     uint8_t l2_broadcast; /* link-layer broadcast or multicast */
     uint8_t ip_broadcast; /* dst is a broadcast or multicast address */
     uint8_t src_mac[6];
+    uint32_t zone;      /* of src and dst: ip_zone */
     uint32_t flow_hash; /* of a segment's flow, if look_ahead.c has it already; 0: not known */
 };
 
@@ -198,7 +186,7 @@ typedef uint32_t sock_ref_t;
 struct bw_sock {
     uint8_t laddr[16], raddr[16];
     uint16_t lport, rport;
-    uint32_t zone;
+    uint32_t zone;        /* of raddr: ip_zone */
     sock_ref_t flow_next; /* chain in the flow table */
     sock_ref_t changed_next;
     uint8_t kind; /* enum sock_kind */
@@ -303,6 +291,7 @@ struct bw_stack {
     uint32_t route_gen; /* changes with addresses, routes, interfaces */
     struct path_mtu {
         uint8_t ip[16];
+        uint32_t zone;
         uint32_t mtu : 31, fragments : 1; /* packets go without DF */
     } pmtu[PMTU_SETS][PMTU_WAYS];         /* mtu 0: free; hashed by ip */
     uint32_t pmtu_gen[PMTU_SETS + 1];     /* changes with a set's path MTUs; the last one never does */
@@ -445,6 +434,11 @@ static inline int ip_path_valid(const struct bw_stack *st, const struct ip_path 
     return path->gen == st->route_gen && path->pmtu_gen == st->pmtu_gen[path->pmtu_set];
 }
 int sock_dont_fragment(const struct bw_sock *s, const struct ip_path *path); /* 1: DF */
+/* The interface that its packets leave by; 0: the routes say. */
+static inline uint32_t sock_interface(const struct bw_sock *s)
+{
+    return s->bound_if ? s->bound_if : s->zone;
+}
 static inline int ip_path_get(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if,
                               struct ip_path *path)
 {
@@ -502,8 +496,8 @@ struct ip_send {
     const uint8_t *options;
     uint32_t options_len; /* whole words */
 };
-/* Writes an IPv4 header for a packet of total_len bytes; returns the header's length. */
-uint32_t ip4_header(struct bw_stack *st, uint8_t *p, const struct ip_send *ip, uint32_t total_len);
+/* Writes an IPv4 header for len bytes behind it; returns the header's length. */
+uint32_t ip4_header(struct bw_stack *st, uint8_t *p, const struct ip_send *ip, uint32_t len);
 /* The identification of a packet that may be fragmented. */
 uint16_t ip_ident(struct bw_stack *st, const uint8_t *src, const uint8_t *dst, uint8_t proto);
 /* 0: nothing is wrong with the header's options; IP_SOURCE_ROUTED: nor with these, but they are not obeyed;
@@ -516,12 +510,26 @@ uint32_t ip_options_echo(struct bw_stack *st, const struct packet *pkt, uint8_t 
  * steps. */
 static inline uint16_t ip4_header_sum(const uint8_t *p, uint32_t hlen)
 {
-    return bw_sum_fold(likely(hlen == 20) ? bw_sum(p, 20, 0) : bw_sum(p, hlen, 0));
+    return bw_sum_fold(likely(hlen == IP4_HLEN) ? bw_sum(p, IP4_HLEN, 0) : bw_sum(p, hlen, 0));
 }
 /* Computes the checksum of the IPv4 header. */
 void ip4_checksum(uint8_t *p, uint32_t hlen);
 /* The packet of this IPv4 header, which is complete, is so long now. */
 void ip4_set_length(uint8_t *p, uint32_t total_len);
+/* What transports call, whose packets are of either family: a header of the path's length for len bytes behind it. */
+static inline void ip_header(struct bw_stack *st, uint8_t *p, const struct ip_send *ip, uint32_t len)
+{
+    ip4_header(st, p, ip, len);
+}
+static inline void ip_set_length(const struct ip_path *path, uint8_t *p, uint32_t len)
+{
+    ip4_set_length(p, path->hlen + len);
+}
+/* Was a packet sent that routers may not fragment? */
+static inline int ip_is_whole(const struct packet *sent)
+{
+    return (sent->l3[6] & 0x40) != 0;
+}
 /* Sum of the pseudo header, to start a transport checksum with. */
 uint64_t ip_pseudo_sum(const uint8_t *src, const uint8_t *dst, uint8_t proto, uint32_t l4_len);
 /* Which of two drops a checksum is that does not add up: is there the pseudo header's sum alone in the field? */

@@ -54,7 +54,7 @@ BUILD_SCRIPTS = {
     "tools/bench/syn_sender_build.py",
     "tools/relay/pump_build.py",
 }
-CONTRACT = {"nic_drivers/netdev.h", "nic_drivers/checksum.h", "nic_drivers/memory.h"}
+CONTRACT = {f"nic_drivers/{name}.h" for name in ("netdev", "bytes", "checksum", "memory")}
 PURE_HEADERS = {
     "errno.h", "inttypes.h", "limits.h", "stdalign.h", "stdarg.h", "stdbool.h", "stddef.h",
     "sanitizer/asan_interface.h", "stdint.h", "stdlib.h", "string.h",
@@ -293,6 +293,16 @@ def test_each_struct_is_defined_once() -> None:
             seen[key] = path
 
 
+def test_bytes_in_network_order_are_read_and_written_by_one_header() -> None:
+    own = re.compile(
+        r"^static .*\b\w*(?:get|put|load|store)_?(?:be)?(?:16|32)\(|<< 8 \| \w+\[\d+\]"
+    )
+    for path in code(".c", ".h"):
+        if path.name != "bytes.h" and not path.name.endswith(".bpf.c"):
+            for number, line in enumerate(text(path).splitlines(), 1):
+                assert not own.search(line), f"{path}:{number}: {line.strip()}"
+
+
 @pytest.mark.parametrize("path", code(".c", ".h"), ids=ids)
 def test_c_files_say_their_licence(path: Path) -> None:
     assert text(path).startswith("/* SPDX-License-Identifier: MIT */\n"), path
@@ -317,6 +327,16 @@ def test_tcp_headers_are_read_and_written_in_one_place() -> None:
             continue
         for number, line in enumerate(text(path).splitlines(), 1):
             assert not here.search(line), f"{path}:{number}: {line.strip()}"
+
+
+def test_transports_do_not_know_how_long_an_ip_header_is() -> None:
+    """A path does (hlen): no file of a transport calls IPv4's own functions or has its numbers."""
+    known = re.compile(r"\bip4_|\bIP4_|\bl3\b|\b(?:20|40)u? \+|[-+>] (?:20|40)u?\b")
+    for path in code(".c"):
+        if path.parts[:2] not in (("stack", "tcp"), ("stack", "udp")):
+            continue
+        for number, line in enumerate(text(path).splitlines(), 1):
+            assert not known.search(line), f"{path}:{number}: {line.strip()}"
 
 
 # ---- what must not be written down ---------------------------------------------------------------

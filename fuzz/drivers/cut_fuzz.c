@@ -19,7 +19,7 @@ static void look_at_cut(const struct gso_cut *c, const struct tx_frame *tx)
     bw_gather(flat, tx);
     const uint8_t *ip = flat + c->l3;
     uint32_t l4_len = tx->len - c->l4;
-    MUST(gso_get16(ip + 2) == tx->len - c->l3);
+    MUST(get16(ip + 2) == tx->len - c->l3);
     MUST(bw_sum_fold(bw_sum(ip, c->l4 - c->l3, 0)) == 0);
     uint8_t tail[4] = {0, c->proto, (uint8_t)(l4_len >> 8), (uint8_t)l4_len};
     uint64_t pseudo = bw_sum(tail, 4, bw_sum(ip + 12, 8, 0));

@@ -261,7 +261,7 @@ static void set_path_mtu(struct world *w)
 {
     const uint8_t *ip = take8(&w->in) & 1 ? world_peer : world_far;
     uint32_t mtu = take16(&w->in);
-    bw_set_path_mtu(w->st, ip, mtu, mtu == 552);
+    bw_set_path_mtu(w->st, ip, 0, mtu, mtu == 552);
 }
 
 void call_control(struct world *w)
@@ -278,7 +278,7 @@ void call_control(struct world *w)
     case 4: bw_if_down(w->st, OUTSIDE, ENETDOWN); break;
     case 5: bw_if_up(w->st, OUTSIDE, &w->dev); break;
     case 6: punts(w); break;
-    case 7: bw_select_source(w->st, take8(&w->in) & 1 ? world_peer : world_far, source); break;
+    case 7: bw_select_source(w->st, take8(&w->in) & 1 ? world_peer : world_far, 0, source); break;
     case 8: bw_trace_all(w->st, take8(&w->in) & 1); break;
     case 9: bw_trace_pop(w->st, records, 4); break;
     case 10: bw_neigh_ask(w->st, OUTSIDE, take8(&w->in) & 1 ? world_peer : world_far); break;

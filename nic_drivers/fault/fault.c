@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../bytes.h"
 #include "../gather.h"
 #include "../gso.h"
 #include "../random.h"
@@ -139,7 +140,7 @@ static int fault_flip(struct fault *f, struct fault_line *w, uint8_t *data, uint
     if (f->dev.layer == 2) {
         if (len <= L2_HEADER)
             return 0;
-        uint16_t type = (uint16_t)(data[12] << 8 | data[13]);
+        uint16_t type = get16(data + 12);
         if (type != 0x0800 && type != 0x86dd)
             return 0;
         from = L2_HEADER;
@@ -159,15 +160,14 @@ static void fault_mark(struct fault *f, struct fault_line *w, uint8_t *ip, uint3
     int ecn = v4 || v6 ? ip[1] >> shift & CE : NOT_ECT;
     if (ecn == NOT_ECT || ecn == CE)
         return;
-    uint32_t old = (uint32_t)ip[0] << 8 | ip[1];
+    uint32_t old = get16(ip);
     ip[1] |= (uint8_t)(CE << shift);
     if (v4) {
-        uint32_t new = (uint32_t)ip[0] << 8 | ip[1], sum = (uint32_t)ip[10] << 8 | ip[11];
+        uint32_t new = get16(ip), sum = get16(ip + 10);
         sum = (~sum & 0xffff) + (~old & 0xffff) + new;
         sum = (sum & 0xffff) + (sum >> 16);
         sum = ~((sum & 0xffff) + (sum >> 16));
-        ip[10] = (uint8_t)(sum >> 8);
-        ip[11] = (uint8_t)sum;
+        put16(ip + 10, (uint16_t)sum);
     }
     fault_count(f, w, FAULT_MARKED);
 }

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../bytes.h"
 #include "../gather.h"
 #include "xdp_device.h"
 
@@ -50,7 +51,7 @@ static int only_pseudo_sum(const uint8_t *p, uint32_t len)
 {
     if (len < 34 || p[12] != 8 || p[13] || p[14] >> 4 != 4)
         return 0;
-    uint32_t ihl = (p[14] & 15u) * 4, total = (uint32_t)p[16] << 8 | p[17], proto = p[23];
+    uint32_t ihl = (p[14] & 15u) * 4, total = get16(p + 16), proto = p[23];
     uint32_t at = XDP_L2_HEADER + ihl + (proto == 6 ? 16 : 6);
     if ((proto != 6 && proto != 17) || ihl < 20 || total < ihl || at + 2 > len)
         return 0;

@@ -56,9 +56,9 @@ int host_set_routes(struct host *h, const struct bw_route *routes, int n)
     CONTROL_CALL(h, bw_set_routes(h->st, routes, n));
 }
 
-int host_set_path_mtu(struct host *h, const uint8_t *ip, uint32_t mtu, int fragments)
+int host_set_path_mtu(struct host *h, const uint8_t *ip, uint32_t zone, uint32_t mtu, int fragments)
 {
-    CONTROL_CALL(h, bw_set_path_mtu(h->st, ip, mtu, fragments));
+    CONTROL_CALL(h, bw_set_path_mtu(h->st, ip, zone, mtu, fragments));
 }
 
 int64_t host_time_input(struct host *h, int ifindex, struct rx_frame *frames, int n)
@@ -118,9 +118,9 @@ int host_local_error(struct host *h, const uint8_t *packet, uint32_t len, int er
     CONTROL_CALL(h, (bw_local_error(h->st, packet, len, err), 0));
 }
 
-int host_select_source(struct host *h, const uint8_t *dst, uint8_t *src)
+int host_select_source(struct host *h, const uint8_t *dst, uint32_t ifindex, uint8_t *src)
 {
-    CONTROL_CALL(h, bw_select_source(h->st, dst, src));
+    CONTROL_CALL(h, bw_select_source(h->st, dst, ifindex, src));
 }
 
 /* ---- driving by hand, work for Python ---------------------------------------------------------- */

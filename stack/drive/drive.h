@@ -91,7 +91,7 @@ int host_set_addrs(struct host *h, const struct bw_ifaddr *addrs, int n);
 /* An address of the engine's as devices are told it; needs no host. */
 void host_netdev_addr(struct netdev_addr *told, const uint8_t *ip);
 int host_set_routes(struct host *h, const struct bw_route *routes, int n);
-int host_set_path_mtu(struct host *h, const uint8_t *ip, uint32_t mtu, int fragments);
+int host_set_path_mtu(struct host *h, const uint8_t *ip, uint32_t zone, uint32_t mtu, int fragments);
 int host_neigh_ask(struct host *h, int ifindex, const uint8_t *ip);
 int host_neigh_set(struct host *h, int ifindex, const uint8_t *ip, const uint8_t *mac);
 int host_neigh_del(struct host *h, int ifindex, const uint8_t *ip);
@@ -102,7 +102,7 @@ int host_send_packet(struct host *h, int ifindex, const uint8_t *nexthop, const 
 int host_echo_open(struct host *h, const uint8_t *ip, uint16_t ident);
 int host_echo_close(struct host *h, const uint8_t *ip, uint16_t ident);
 int host_local_error(struct host *h, const uint8_t *packet, uint32_t len, int err);
-int host_select_source(struct host *h, const uint8_t *dst, uint8_t *src);
+int host_select_source(struct host *h, const uint8_t *dst, uint32_t ifindex, uint8_t *src);
 int host_cc_answer(struct host *h, uint32_t sock, uint32_t generation, uint64_t window, uint64_t rate);
 int host_cc_give_up(struct host *h, uint32_t sock, uint32_t generation);
 

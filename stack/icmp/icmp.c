@@ -110,10 +110,10 @@ static uint32_t next_hop_mtu(uint32_t said, uint32_t packet_len)
 /* The packet of ours that p quotes: its header and at least 8 transport bytes. 0, or -1. */
 static int parse_sent(struct bw_stack *st, uint8_t *p, uint32_t len, uint32_t ifindex, struct packet *sent)
 {
-    if (len < 28 || p[0] >> 4 != 4)
+    if (len < IP4_HLEN + 8 || p[0] >> 4 != 4)
         return -1;
     uint32_t hlen = (p[0] & 15u) * 4;
-    if (hlen < 20 || len < hlen + 8 || (get16(p + 6) & 0x1fff))
+    if (hlen < IP4_HLEN || len < hlen + 8 || (get16(p + 6) & 0x1fff))
         return -1;
     *sent = (struct packet){.l3 = p, .l4 = p + hlen, .l4_len = len - hlen, .ifindex = ifindex};
     sent->proto = p[9];

@@ -99,7 +99,7 @@ void icmp_send_error(struct bw_stack *st, const struct packet *about, uint8_t ty
     }
     ip.options = options;
     ip.options_len = type == ICMP_PARAMETER ? 0 : ip_options_echo(st, about, options);
-    uint32_t most = ERROR_PACKET - 20 - ip.options_len - ICMP_HLEN;
+    uint32_t most = ERROR_PACKET - IP4_HLEN - ip.options_len - ICMP_HLEN;
     path.sender = PATH_ANSWER;
     put32(head + 4, rest);
     if (!ip_send_datagram(st, &path, &ip, head, ICMP_HLEN, 2, about->l3, quoted < most ? quoted : most))

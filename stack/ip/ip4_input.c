@@ -54,7 +54,7 @@ static int check_header(struct bw_stack *st, const struct iface *in, const uint8
                         uint32_t *hlen, uint32_t *total)
 {
     enum bw_counter_id why = BW_COUNTERS;
-    if (len < 20) {
+    if (len < IP4_HLEN) {
         drop(st, DROP_IP_SHORT, len);
         return -1;
     }
@@ -62,7 +62,7 @@ static int check_header(struct bw_stack *st, const struct iface *in, const uint8
     *total = get16(p + 2);
     if (p[0] >> 4 != 4)
         why = DROP_IP_VERSION;
-    else if (*hlen < 20 || *hlen > len)
+    else if (*hlen < IP4_HLEN || *hlen > len)
         why = DROP_IP_HEADER;
     else if (!(in->caps & NETDEV_LOOPBACK) && ip4_header_sum(p, *hlen) != 0)
         why = DROP_IP_CHECKSUM;
@@ -107,11 +107,12 @@ void ip_input(struct bw_stack *st, struct iface *in, uint8_t *l3, uint32_t len, 
     pkt.csum = f->csum;
     pkt.l2_broadcast = (uint8_t)l2_broadcast;
     pkt.ip_broadcast = 0;
+    pkt.zone = 0;
     pkt.flow_hash = st->rx_flow;
     memcpy(pkt.src_mac, src_mac, 6);
     if (check_source(st, in, &pkt) || check_destination(st, &pkt))
         return;
-    if (unlikely(hlen > 20) && check_options(st, &pkt, hlen))
+    if (unlikely(hlen > IP4_HLEN) && check_options(st, &pkt, hlen))
         return;
     if (unlikely(get16(l3 + 6) & 0x3fff)) /* more fragments, or an offset */
         frag_input(st, &pkt);

@@ -73,7 +73,7 @@ static uint32_t once(uint8_t type)
 int ip_options_check(const uint8_t *l3, uint32_t hlen)
 {
     uint32_t len, seen = 0;
-    const uint8_t *p = l3 + 20;
+    const uint8_t *p = l3 + IP4_HLEN;
     for (; (p = next_option(p, l3 + hlen, &len)); p += len) {
         int wrong = !len || (seen & once(p[0])) ? 0 : check_option(p, len);
         if (wrong >= 0)
@@ -129,7 +129,7 @@ static void update_option(struct bw_stack *st, uint8_t *p, const uint8_t *ours)
 uint32_t ip_options_echo(struct bw_stack *st, const struct packet *pkt, uint8_t *out)
 {
     uint32_t len, n = 0;
-    const uint8_t *p = pkt->l3 + 20, *end = pkt->l3 + (pkt->l3[0] & 15u) * 4;
+    const uint8_t *p = pkt->l3 + IP4_HLEN, *end = pkt->l3 + (pkt->l3[0] & 15u) * 4;
     for (; (p = next_option(p, end, &len)) && len; p += len) {
         if (p[0] != IPOPT_RECORD_ROUTE && p[0] != IPOPT_TIMESTAMP)
             continue;

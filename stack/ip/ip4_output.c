@@ -36,12 +36,12 @@ void ip4_set_length(uint8_t *p, uint32_t total_len)
     ip4_checksum(p, (p[0] & 15u) * 4);
 }
 
-uint32_t ip4_header(struct bw_stack *st, uint8_t *p, const struct ip_send *ip, uint32_t total_len)
+uint32_t ip4_header(struct bw_stack *st, uint8_t *p, const struct ip_send *ip, uint32_t len)
 {
-    uint32_t hlen = 20 + ip->options_len;
+    uint32_t hlen = IP4_HLEN + ip->options_len;
     p[0] = (uint8_t)(0x40 | hlen / 4);
     p[1] = ip->tos;
-    put16(p + 2, (uint16_t)total_len);
+    put16(p + 2, (uint16_t)(hlen + len));
     put16(p + 4, ip->df ? 0 : ip_ident(st, ip->src, ip->dst, ip->proto));
     put16(p + 6, ip->df ? IP_DF : 0);
     p[8] = ip->ttl;
@@ -49,7 +49,7 @@ uint32_t ip4_header(struct bw_stack *st, uint8_t *p, const struct ip_send *ip, u
     memcpy(p + 12, ip->src + 12, 4);
     memcpy(p + 16, ip->dst + 12, 4);
     if (unlikely(ip->options_len))
-        memcpy(p + 20, ip->options, ip->options_len);
+        memcpy(p + IP4_HLEN, ip->options, ip->options_len);
     ip4_checksum(p, hlen);
     return hlen;
 }
@@ -171,7 +171,7 @@ static int send_fragments(struct bw_stack *st, struct outgoing *o)
         if (!f)
             return -EAGAIN;
         if (at) /* ours need not be in every fragment (RFC 791: the copied flag) */
-            memset(p + 20, IP_NOP, o->hlen - 20);
+            memset(p + IP4_HLEN, IP_NOP, o->hlen - IP4_HLEN);
         put16(p + 2, (uint16_t)(o->hlen + len));
         put16(p + 6, (uint16_t)((field + at / 8) | (at + len < total ? IP_MF : 0)));
         ip4_checksum(p, o->hlen);
@@ -218,10 +218,10 @@ static int send_whole(struct bw_stack *st, struct outgoing *o, uint32_t csum_off
 int ip_send_datagram(struct bw_stack *st, struct ip_path *path, const struct ip_send *ip, uint8_t *l4,
                      uint32_t l4_len, uint32_t csum_offset, const uint8_t *data, uint32_t n)
 {
-    uint8_t iph[20 + IP_OPTIONS_MAX];
+    uint8_t iph[IP4_HLEN + IP_OPTIONS_MAX];
     struct outgoing o = {
         .out = &st->iface[path->ifindex], .path = path, .iph = iph, .l4 = l4, .l4_len = l4_len};
-    uint32_t total = 20 + ip->options_len + l4_len + n;
+    uint32_t total = IP4_HLEN + ip->options_len + l4_len + n;
     int whole = total <= path->mtu;
     if (n > 65535 || total > 65535 || (!whole && ip->df))
         return -EMSGSIZE;
@@ -233,7 +233,7 @@ int ip_send_datagram(struct bw_stack *st, struct ip_path *path, const struct ip_
                   (o.out->caps & (NETDEV_TX_CSUM | NETDEV_LOOPBACK));
     if (csum_offset)
         l4_checksum(ip, l4, l4_len, csum_offset, data, n, partial);
-    o.hlen = ip4_header(st, iph, ip, total);
+    o.hlen = ip4_header(st, iph, ip, l4_len + n);
     if (whole && HDR_IP + total <= HDR_ROOM)
         return send_whole(st, &o, csum_offset, partial, data, n);
     o.n = n;
@@ -247,7 +247,7 @@ int ip_send_datagram(struct bw_stack *st, struct ip_path *path, const struct ip_
 int ip_send_super(struct bw_stack *st, struct ip_path *path, const struct ip_send *ip, uint8_t *l4,
                   uint32_t l4_len, uint32_t csum_offset, const struct ip_rows *rows)
 {
-    uint8_t iph[20];
+    uint8_t iph[IP4_HLEN];
     int err = 0;
     struct outgoing o = {.out = &st->iface[path->ifindex],
                          .path = path,
@@ -257,7 +257,7 @@ int ip_send_super(struct bw_stack *st, struct ip_path *path, const struct ip_sen
                          .n = ip_rows_len(rows),
                          .gso_size = (uint16_t)rows->size};
     l4_checksum(ip, l4, l4_len, csum_offset, NULL, o.n, 1);
-    o.hlen = ip4_header(st, iph, ip, 20 + l4_len + o.n);
+    o.hlen = ip4_header(st, iph, ip, l4_len + o.n);
     for (uint32_t i = 0; i < rows->count && !err; i++)
         err = payload_append(st, &o.data, rows->data + (size_t)i * rows->stride, ip_row_len(rows, i));
     if (!err)
@@ -271,10 +271,10 @@ int bw_send_packet(struct bw_stack *st, int ifindex, const uint8_t nexthop[16], 
 {
     struct ip_path path;
     uint8_t dst[16];
-    if (len < 20 || packet[0] >> 4 != 4 || get16(packet + 2) != len)
+    if (len < IP4_HLEN || packet[0] >> 4 != 4 || get16(packet + 2) != len)
         return -EINVAL;
     uint32_t hlen = (packet[0] & 15u) * 4;
-    if (hlen < 20 || hlen > len)
+    if (hlen < IP4_HLEN || hlen > len)
         return -EINVAL;
     ip_from_v4(dst, packet + 16);
     int err = ifindex ? ip_path_via(st, ifindex, nexthop, &path) : ip_path_copy(st, dst, 0, &path);
@@ -282,7 +282,7 @@ int bw_send_packet(struct bw_stack *st, int ifindex, const uint8_t nexthop[16], 
         return err;
     path.sender = PATH_CONNECTED;
     /* Options differ between the first and later fragments; who sends them fits them in a frame. */
-    if (len > path.mtu && ((get16(packet + 6) & IP_DF) || hlen > 20))
+    if (len > path.mtu && ((get16(packet + 6) & IP_DF) || hlen > IP4_HLEN))
         return -EMSGSIZE;
     struct outgoing o = {
         .out = &st->iface[path.ifindex], .path = &path, .iph = packet, .hlen = hlen, .n = len - hlen};

@@ -85,30 +85,37 @@ static uint32_t pmtu_set_of(const struct bw_stack *st, const uint8_t *ip)
     return (uint32_t)hsiphash(st->hash_key, ip, 16) % PMTU_SETS;
 }
 
+static int pmtu_is_of(const struct path_mtu *known, const uint8_t *ip, uint32_t zone)
+{
+    return known->mtu && known->zone == zone && ip_equal(known->ip, ip);
+}
+
 /* The address's place in its set, or one for it: a free one, or any. */
-static uint32_t pmtu_place(struct bw_stack *st, uint32_t set, const uint8_t *ip)
+static uint32_t pmtu_place(struct bw_stack *st, uint32_t set, const uint8_t *ip, uint32_t zone)
 {
     uint32_t place = PMTU_WAYS;
     for (uint32_t i = 0; i < PMTU_WAYS; i++) {
         if (!st->pmtu[set][i].mtu)
             place = i;
-        else if (ip_equal(st->pmtu[set][i].ip, ip))
+        else if (pmtu_is_of(&st->pmtu[set][i], ip, zone))
             return i;
     }
     return place < PMTU_WAYS ? place : (uint32_t)(random64(st) % PMTU_WAYS);
 }
 
-int bw_set_path_mtu(struct bw_stack *st, const uint8_t ip[16], uint32_t mtu, int fragments)
+int bw_set_path_mtu(struct bw_stack *st, const uint8_t ip[16], uint32_t zone, uint32_t mtu, int fragments)
 {
     if (mtu && (mtu < 68 || mtu > 65535))
         return -EINVAL;
-    uint32_t set = pmtu_set_of(st, ip), place = pmtu_place(st, set, ip);
-    int known = st->pmtu[set][place].mtu && ip_equal(st->pmtu[set][place].ip, ip);
-    if (!mtu && !known)
+    zone = ip_zone(ip, zone);
+    uint32_t set = pmtu_set_of(st, ip);
+    struct path_mtu *known = &st->pmtu[set][pmtu_place(st, set, ip, zone)];
+    if (!mtu && !pmtu_is_of(known, ip, zone))
         return 0;
-    memcpy(st->pmtu[set][place].ip, ip, 16);
-    st->pmtu[set][place].mtu = mtu;
-    st->pmtu[set][place].fragments = fragments != 0;
+    memcpy(known->ip, ip, 16);
+    known->zone = zone;
+    known->mtu = mtu;
+    known->fragments = fragments != 0;
     st->pmtu_gen[set]++; /* only paths of this set are found again */
     return 0;
 }
@@ -117,7 +124,7 @@ static void take_path_mtu(const struct bw_stack *st, const uint8_t *ip, struct i
 {
     for (uint32_t i = 0; i < PMTU_WAYS; i++) {
         const struct path_mtu *known = &st->pmtu[path->pmtu_set][i];
-        if (!known->mtu || !ip_equal(known->ip, ip))
+        if (!pmtu_is_of(known, ip, ip_zone(ip, path->ifindex)))
             continue;
         if (known->mtu < path->mtu)
             path->mtu = known->mtu;
@@ -188,6 +195,7 @@ static void choose_source(const struct bw_stack *st, uint32_t ifindex, const uin
 static void path_fill(struct bw_stack *st, struct ip_path *path, uint32_t ifindex, const uint8_t *nexthop)
 {
     memset(path, 0, sizeof *path);
+    path->hlen = IP4_HLEN;
     path->ifindex = ifindex;
     path->mtu = st->iface[ifindex].mtu;
     path->link_mtu = (uint16_t)path->mtu;
@@ -255,7 +263,7 @@ static void path_by_route(struct bw_stack *st, const struct bw_route *r, const u
     if (r->mtu && r->mtu < path->mtu)
         path->mtu = r->mtu;
     path->link_mtu = (uint16_t)path->mtu;
-    path->pmtu_set = pmtu_set_of(st, dst);
+    path->pmtu_set = (uint16_t)pmtu_set_of(st, dst);
     path->pmtu_gen = st->pmtu_gen[path->pmtu_set];
     take_path_mtu(st, dst, path);
     if (ip_is_any(r->source))
@@ -297,10 +305,10 @@ int ip_path_find(struct bw_stack *st, const uint8_t *dst, uint32_t bound_if, str
     return err;
 }
 
-int bw_select_source(struct bw_stack *st, const uint8_t dst[16], uint8_t src[16])
+int bw_select_source(struct bw_stack *st, const uint8_t dst[16], uint32_t ifindex, uint8_t src[16])
 {
     struct ip_path path;
-    int err = ip_path_find(st, dst, 0, &path);
+    int err = ip_path_find(st, dst, ifindex, &path);
     if (err)
         return err;
     memcpy(src, path.source, 16);

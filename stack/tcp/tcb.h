@@ -76,7 +76,7 @@ struct tcp_stats {
     uint16_t timeout_recoveries;
 };
 
-/* Path MTU discovery by probes (mtu_probe.c); sizes are path MTUs less 40. */
+/* Path MTU discovery by probes (mtu_probe.c); sizes are path MTUs less headers. */
 enum { MTU_IDLE, MTU_SENT, MTU_LOST };
 struct tcp_mtu {
     uint16_t low, high, size;     /* low 0: no search; the size of the probe under way */

@@ -172,6 +172,13 @@ static inline uint32_t tcp_initial_window(uint32_t mss)
     return TCP_INITIAL_SEGMENTS * mss < most ? TCP_INITIAL_SEGMENTS * mss : most;
 }
 
+/* The MSS of an MTU on that path (RFC 6691), or less if the user wants; otherwise: of a path that is not known. */
+static inline uint32_t tcp_mss_by(const struct ip_path *path, uint32_t mtu, uint32_t user, uint32_t otherwise)
+{
+    const uint32_t headers = path->hlen + TCP_HLEN, mss = mtu > headers ? mtu - headers : otherwise;
+    return user && user < mss ? user : mss;
+}
+
 /* ---- ranges.c ---- */
 int ranges_add_sorted(struct ranges *set, uint32_t start, uint32_t end, uint32_t *fresh);
 void ranges_cut(struct ranges *set, uint32_t below);

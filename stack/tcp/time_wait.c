@@ -194,7 +194,7 @@ static void tw_answer(struct time_wait *w, uint32_t again_from, uint32_t again_t
                                .optlen = (uint8_t)(end - opt),
                                .opt = opt};
     struct ip_path path = {0};
-    if (ip_path_find(st, w->raddr, w->bound_if, &path) || !tcp_emit_bare(st, &b, &path, 0))
+    if (ip_path_find(st, w->raddr, sock_interface(tw_sock(w)), &path) || !tcp_emit_bare(st, &b, &path, 0))
         return;
     count(st, COUNT_TCP_TX_SEGMENTS);
     if (dsack)

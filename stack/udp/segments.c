@@ -17,7 +17,7 @@ static int super_fits(struct bw_stack *st, struct udp_out *out, const struct ip_
 {
     uint32_t len = ip_rows_len(rows), most = st->iface[out->path.ifindex].tso_max;
     return out->ip.df && len <= most && len <= UDP_MAX && rows->count <= UDP_MAX_SEGMENTS &&
-           20 + UDP_HLEN + rows->size <= out->path.mtu && path_cuts(st, &out->path);
+           out->path.hlen + UDP_HLEN + rows->size <= out->path.mtu && path_cuts(st, &out->path);
 }
 
 static int send_super(struct udp_sock *u, const struct udp_target *target, struct udp_out *out,
@@ -53,7 +53,7 @@ int udp_send_segments(struct udp_sock *u, const struct udp_target *target, const
     int err = udp_prepare(u, target, size, &out);
     if (err)
         return err;
-    if (20 + UDP_HLEN + (len < size ? len : size) > out.path.mtu)
+    if (out.path.hlen + UDP_HLEN + (len < size ? len : size) > out.path.mtu)
         return -EMSGSIZE;
     if (len <= size)
         return udp_transmit(u, target, buf, len);
@@ -102,7 +102,7 @@ int64_t udp_send_run(struct udp_sock *u, const struct bw_batch *b, uint32_t firs
     int err = udp_begin(u, udp_batch_target(b, first), 0, &target);
     if (err)
         return err;
-    if (size + 20 + UDP_HLEN > target.path->mtu || !path_cuts(st, target.path))
+    if (target.path->hlen + UDP_HLEN + size > target.path->mtu || !path_cuts(st, target.path))
         return 0;
     uint32_t most = st->iface[target.path->ifindex].tso_max / size;
     struct ip_rows rows = rows_of(b, first, last, size, most < UDP_MAX_SEGMENTS ? most : UDP_MAX_SEGMENTS);

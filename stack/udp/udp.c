@@ -40,7 +40,7 @@ static void udp_init(struct bw_sock *s)
 void udp_enqueue(struct udp_sock *u, const struct packet *pkt, uint32_t len)
 {
     struct chunk_pool *pool = &u->base.st->chunks;
-    struct udp_record rec = {.ifindex = pkt->ifindex, .len = len, .port = get16(pkt->l4)};
+    struct udp_record rec = {.zone = pkt->zone, .ifindex = pkt->ifindex, .len = len, .port = get16(pkt->l4)};
     memcpy(rec.ip, pkt->src, 16);
     uint32_t at = u->rcvq.len, size = len + UDP_OVERHEAD;
     int full = u->rcv_used && u->rcv_used + size > u->base.rcvbuf; /* one is always let in */
@@ -58,9 +58,9 @@ void udp_enqueue(struct udp_sock *u, const struct packet *pkt, uint32_t len)
 }
 
 static struct bw_sock *udp_find(struct bw_stack *st, const uint8_t *laddr, uint16_t lport,
-                                const uint8_t *raddr, uint16_t rport, uint32_t ifindex)
+                                const uint8_t *raddr, uint16_t rport, uint32_t zone, uint32_t ifindex)
 {
-    struct bw_sock *s = flow_find(st, KIND_UDP, laddr, lport, raddr, rport, 0);
+    struct bw_sock *s = flow_find(st, KIND_UDP, laddr, lport, raddr, rport, zone);
     if (s && (!s->bound_if || s->bound_if == ifindex || !ifindex))
         return s;
     return bind_find(st, KIND_UDP, laddr, lport, raddr, rport, ifindex);
@@ -94,7 +94,7 @@ static void udp_one(struct bw_stack *st, struct packet *pkt)
         udp_broadcast_input(st, pkt, total);
         return;
     }
-    struct bw_sock *s = udp_find(st, pkt->dst, dport, pkt->src, sport, pkt->ifindex);
+    struct bw_sock *s = udp_find(st, pkt->dst, dport, pkt->src, sport, pkt->zone, pkt->ifindex);
     if (likely(s != NULL)) {
         udp_enqueue(udp_of(s), pkt, total - UDP_HLEN);
         return;
@@ -134,7 +134,7 @@ static void udp_set_error(struct bw_sock *s, int err)
  * whoever hears it: the path's MTU changes. */
 int udp_error(struct bw_stack *st, const struct packet *sent, int err, int hard)
 {
-    struct bw_sock *s = udp_find(st, sent->src, get16(sent->l4), sent->dst, get16(sent->l4 + 2),
+    struct bw_sock *s = udp_find(st, sent->src, get16(sent->l4), sent->dst, get16(sent->l4 + 2), sent->zone,
                                  sent->ifindex);
     if (!s) {
         drop(st, DROP_ICMP_NOT_OURS, sent->l4_len);
@@ -155,6 +155,7 @@ static void udp_dissolve(struct bw_sock *s)
 {
     flow_del(s);
     memset(s->raddr, 0, sizeof s->raddr);
+    s->zone = 0;
     s->rport = 0;
     if (!(s->flags & SOCK_ADDR_BOUND))
         ip_from_v4(s->laddr, (const uint8_t[4]){0, 0, 0, 0});
@@ -183,7 +184,7 @@ static int udp_path(struct bw_sock *s, const uint8_t *dst, int to_peer, struct i
     int err;
     *path = &s->path;
     if (to_peer)
-        err = ip_path_get(s->st, dst, s->bound_if, &s->path);
+        err = ip_path_get(s->st, dst, sock_interface(s), &s->path);
     else
         err = ip_path_to(s->st, dst, s->bound_if, path);
     if (err)
@@ -220,6 +221,7 @@ static int udp_connect(struct bw_sock *s, const struct bw_addr *addr)
     if (!(s->flags & SOCK_ADDR_BOUND))
         memcpy(s->laddr, path->source, 16);
     memcpy(s->raddr, dst, 16);
+    s->zone = ip_zone(dst, addr->zone);
     s->rport = addr->port;
     flow_add(s);
     return 0;
@@ -284,7 +286,7 @@ int udp_prepare(struct udp_sock *u, const struct udp_target *target, uint32_t le
     if (s->mtu_discover == PMTUDISC_PROBE)
         out->path.mtu = iface->mtu;
     out->ip.df = sock_dont_fragment(s, &out->path) &&
-                 (s->mtu_discover != PMTUDISC_WANT || 20 + UDP_HLEN + len <= out->path.mtu);
+                 (s->mtu_discover != PMTUDISC_WANT || out->path.hlen + UDP_HLEN + len <= out->path.mtu);
     return iface->txq_len == TXQ_SIZE ? -EAGAIN : 0;
 }
 

@@ -70,10 +70,12 @@ class FakePort:
     def echo_close(self, ip: Address, ident: int) -> None:
         self.echoes.discard((ip, ident))
 
-    def set_path_mtu(self, ip: Address, mtu: int, fragments: bool = False) -> None:
+    def set_path_mtu(
+        self, ip: Address, mtu: int, fragments: bool = False, *, zone: int = 0
+    ) -> None:
         self.path_mtu[ip] = mtu
 
-    def select_source(self, dst: Address) -> Address | None:
+    def select_source(self, dst: Address, ifindex: int = 0) -> Address | None:
         return US
 
     def set_addrs(self, addrs: list[IfAddr]) -> None:

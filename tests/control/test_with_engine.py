@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
-from socket import SO_ERROR, SOL_SOCKET
+from socket import IPPROTO_IP, SO_ERROR, SOCK_DGRAM, SOL_SOCKET
 
 import pytest
 from barewire import Stack
@@ -19,6 +19,8 @@ from barewire.stack.icmp import icmp
 from barewire.stack.icmp.echo import EchoResult
 from barewire.stack.icmp.policy import PATH_MTU_AGE
 from barewire.stack.ip.ipv4 import PROTO_ICMP, PROTO_UDP, IPv4, IPv4Option, build_options
+from barewire.stack.ip.routes import LOOPBACK
+from barewire.stack.port import EnginePort
 from barewire.stack.udp.udp import Udp
 
 from tests.fuzz.world import World
@@ -215,3 +217,21 @@ def test_addresses_are_probed_on_request() -> None:
         announcements = [a for a in arps if a.sender_ip == US]
         assert (len(probes), len(announcements)) == (3, 2)
         assert {a.target_ip for a in arps} == {US}
+
+
+def test_a_source_is_chosen_by_the_interface_that_is_named(w: World) -> None:
+    port = EnginePort(w.stack.host)
+    assert port.select_source(PEER) == port.select_source(PEER, IF) == US
+    assert port.select_source(PEER, LOOPBACK) is None
+
+
+def test_a_path_mtu_is_of_an_address_whatever_the_zone_unless_it_is_link_local(w: World) -> None:
+    """RFC 4007: the zone of any other address says nothing."""
+    port = EnginePort(w.stack.host)
+    sock = w.stack.socket(type=SOCK_DGRAM)
+    with sock:
+        sock.connect((str(PEER), 7))
+        port.set_path_mtu(PEER, 600, zone=IF)
+        assert sock.getsockopt(IPPROTO_IP, 14) == 600  # IP_MTU
+        port.set_path_mtu(PEER, 0)
+        assert sock.getsockopt(IPPROTO_IP, 14) == 1500

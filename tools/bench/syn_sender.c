@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "../../nic_drivers/bytes.h"
+
 enum { BATCH = 64, ETH = 14, IP = 20, TCP = 40, FRAME = ETH + IP + TCP };
 
 static int64_t clock_ns(clockid_t clock)
@@ -24,12 +26,6 @@ static uint64_t next_random(uint64_t *state)
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
     x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
     return x ^ (x >> 31);
-}
-
-static void put16(uint8_t *p, uint32_t v)
-{
-    p[0] = (uint8_t)(v >> 8);
-    p[1] = (uint8_t)v;
 }
 
 static uint32_t sum16(const uint8_t *p, int n, uint32_t sum)
@@ -72,10 +68,10 @@ static void vary(uint8_t *p, uint64_t random)
     uint8_t *ip = p + ETH, *tcp = ip + IP;
     ip[12] = 198;
     ip[13] = 19;
-    put16(ip + 14, (uint32_t)random & 0xffff);
+    put16(ip + 14, (uint16_t)random);
     put16(ip + 10, 0);
     put16(ip + 10, fold(sum16(ip, IP, 0)));
-    put16(tcp, 1024 + ((uint32_t)(random >> 16) & 0x7fff));
+    put16(tcp, (uint16_t)(1024 + (random >> 16 & 0x7fff)));
     memcpy(tcp + 4, &random, 4);
     put16(tcp + 16, 0);
     put16(tcp + 16, fold(sum16(tcp, TCP, sum16(ip + 12, 8, 6 + TCP))));

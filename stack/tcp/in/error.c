@@ -24,7 +24,7 @@ static int path_mtu_shrank(struct tcb *t, uint32_t mtu)
 int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int gone, uint32_t mtu)
 {
     struct bw_sock *s = flow_find(st, KIND_TCP, sent->src, th_sport(sent->l4), sent->dst, th_dport(sent->l4),
-                                  0);
+                                  sent->zone);
     if (!s) {
         drop(st, DROP_ICMP_NOT_OURS, sent->l4_len);
         return 0;
@@ -43,7 +43,7 @@ int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int gone,
         return 0;
     }
     if (too_big) { /* all that we send says "don't fragment" */
-        int news = (sent->l3[6] & 0x40) && path_mtu_shrank(t, mtu);
+        int news = ip_is_whole(sent) && path_mtu_shrank(t, mtu);
         if (!news)
             drop(st, DROP_ICMP_UNHEARD, sent->l4_len);
         return news;

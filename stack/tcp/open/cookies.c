@@ -58,8 +58,7 @@ static uint32_t ts_cookie(uint32_t ts, const struct tcb *tmpl, const struct tcp_
 
 static uint32_t our_mss(const struct listener *l, const struct ip_path *path)
 {
-    uint32_t mss = path->link_mtu - 40u, user = l->tmpl.user_mss;
-    return user && user < mss ? user : mss;
+    return tcp_mss_by(path, path->link_mtu, l->tmpl.user_mss, TCP_MIN_SND_MSS);
 }
 
 /* The options of the SYN,ACK; their length. */
@@ -95,7 +94,7 @@ void tcp_cookie_answer(struct listener *l, const struct tcp_seg *seg)
         drop(st, DROP_TCP_SYN_FLOOD, seg->len);
         return;
     }
-    if (ip_path_copy(st, pkt->src, l->tmpl.base.bound_if, &path))
+    if (ip_path_copy(st, pkt->src, l->tmpl.base.bound_if ? l->tmpl.base.bound_if : pkt->zone, &path))
         return;
     while (index && cookie_mss[index] > theirs)
         index--;

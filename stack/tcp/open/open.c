@@ -99,9 +99,10 @@ struct tcb *tcp_child_new(struct listener *l, const struct tcp_seg *seg, const u
     copy_template(t, &l->tmpl);
     memcpy(s->laddr, pkt->dst, 16);
     memcpy(s->raddr, pkt->src, 16);
+    s->zone = pkt->zone;
     s->lport = seg->dport;
     s->rport = seg->sport;
-    if (ip_path_find(st, s->raddr, s->bound_if, &s->path)) {
+    if (ip_path_find(st, s->raddr, sock_interface(s), &s->path)) {
         sock_free(s);
         return NULL;
     }

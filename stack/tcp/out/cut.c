@@ -14,14 +14,15 @@ static int emit_like(struct tcb *t, struct iface *out, const struct tx_frame *fi
     struct tx_frame *f = tx_room(st, out) > 0 ? tx_begin(st, out, &hdr) : NULL;
     if (!f)
         return -1;
-    uint8_t *ip = hdr + HDR_IP, *tcp = ip + 20;
-    const uint32_t hdr_len = first->piece[0].len - first->l3_off, l4_len = hdr_len - 20 + e->len;
+    uint8_t *ip = hdr + HDR_IP, *tcp = ip + t->base.path.hlen;
+    const uint32_t hdr_len = first->piece[0].len - first->l3_off,
+                   l4_len = hdr_len - t->base.path.hlen + e->len;
     memcpy(ip, first->piece[0].data + first->l3_off, hdr_len);
     if (e->len != t->mss)
-        ip4_set_length(ip, 20 + l4_len);
+        ip_set_length(&t->base.path, ip, l4_len);
     th_put_seq(tcp, e->seq);
     th_set_flags(tcp, e->flags & LAST_ONLY);
-    th_put_partial(tcp, f, ip_pseudo_sum(t->base.laddr, t->base.raddr, 6, l4_len), 20);
+    th_put_partial(tcp, f, ip_pseudo_sum(t->base.laddr, t->base.raddr, 6, l4_len), t->base.path.hlen);
     tcp_add_payload(t, f, e);
     tx_end(st, out, f, hdr_len, &t->base.path);
     count(st, COUNT_TCP_TX_SEGMENTS);

@@ -59,10 +59,7 @@ static uint32_t put_options(struct tcb *t, uint8_t *p, const struct tcp_emit *e)
     int syn = e->flags & TCP_SYN, answer = t->state == BW_TCP_SYN_RCVD;
     int ts = syn && !answer ? t->offer_ts : t->use_ts, sack_ok = 0;
     if (syn) {
-        uint32_t mss = t->base.path.link_mtu - 40u;
-        if (t->user_mss && t->user_mss < mss)
-            mss = t->user_mss;
-        p = th_put_mss(p, mss);
+        p = th_put_mss(p, tcp_mss_by(&t->base.path, t->base.path.link_mtu, t->user_mss, TCP_MIN_SND_MSS));
         sack_ok = answer ? t->use_sack : t->offer_sack;
         if (sack_ok && !ts)
             p = th_put_sack_ok(p);
@@ -136,7 +133,7 @@ int tcp_emit(struct tcb *t, const struct tcp_emit *e)
     struct tx_frame *f = tx_room(st, out) > 0 ? tx_begin(st, out, &hdr) : NULL;
     if (!f)
         return -1;
-    uint8_t *ip = hdr + HDR_IP, *tcp = ip + 20;
+    uint8_t *ip = hdr + HDR_IP, *tcp = ip + t->base.path.hlen;
     const struct ecn_bits ecn = tcp_ecn_stamp(t, e);
     const uint32_t hdr_len = TCP_HLEN + put_options(t, tcp + TCP_HLEN, e), l4_len = hdr_len + e->len;
     const struct ip_send head = {.src = t->base.laddr,
@@ -145,7 +142,7 @@ int tcp_emit(struct tcb *t, const struct tcp_emit *e)
                                  .ttl = t->base.ttl,
                                  .tos = (uint8_t)(t->base.tos | ecn.ip),
                                  .df = sock_dont_fragment(&t->base, &t->base.path) || is_syn_ack(e)};
-    ip4_header(st, ip, &head, 20 + l4_len);
+    ip_header(st, ip, &head, l4_len);
     const uint16_t urgent = unlikely(t->snd_urgent) ? tcp_urgent_pointer(t, e->seq) : 0;
     const struct tcp_header fields = {.sport = t->base.lport,
                                       .dport = t->base.rport,
@@ -159,7 +156,7 @@ int tcp_emit(struct tcb *t, const struct tcp_emit *e)
     th_put(tcp, &fields);
     if (traced(t))
         tcp_trace_sent(t, e, tcp, hdr_len);
-    th_put_partial(tcp, f, ip_pseudo_sum(t->base.laddr, t->base.raddr, 6, l4_len), 20);
+    th_put_partial(tcp, f, ip_pseudo_sum(t->base.laddr, t->base.raddr, 6, l4_len), t->base.path.hlen);
     uint32_t segments = 1;
     if (e->len) {
         tcp_add_payload(t, f, e);
@@ -173,7 +170,7 @@ int tcp_emit(struct tcb *t, const struct tcp_emit *e)
     t->stats.segs_out += segments;
     t->base.path.sender = (e->flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) ? PATH_ANSWER
                                                                                   : PATH_CONNECTED;
-    tx_end(st, out, f, 20 + hdr_len, &t->base.path);
+    tx_end(st, out, f, t->base.path.hlen + hdr_len, &t->base.path);
     count(st, COUNT_TCP_TX_SEGMENTS);
     if (e->flags & TCP_ACK)
         acknowledged(t);

@@ -2,7 +2,7 @@
 /* Packetization layer path MTU discovery (RFC 4821, RFC 8899): off, after
  * a black hole (when time-outs in a row say that large segments vanish without a word of ICMP), or always.
  *
- * Sizes here are segments without IP and TCP headers, options included: path MTU less 40. `low` is known
+ * Sizes here are segments without IP and TCP headers, options included: path MTU less these. `low` is known
  * to pass and bounds what is sent; a probe, one larger segment of the stream's own bytes, looks for more:
  * first all that the path promises (a black hole may have been an outage), then half way. Its loss alone
  * is no congestion. The search costs no timer: it goes on when there is something to send. Without SACK,
@@ -21,10 +21,8 @@ enum {
 /* What peer, user and path allow. */
 uint32_t tcp_mss_ceiling(const struct tcb *t)
 {
-    uint32_t mss = t->peer_mss, path = t->base.path.mtu > 40 ? t->base.path.mtu - 40 : TCP_MIN_SND_MSS;
-    if (t->user_mss && t->user_mss < mss)
-        mss = t->user_mss;
-    return path < mss ? path : mss;
+    uint32_t mss = tcp_mss_by(&t->base.path, t->base.path.mtu, t->user_mss, TCP_MIN_SND_MSS);
+    return t->peer_mss < mss ? t->peer_mss : mss;
 }
 
 static void search_from(struct tcb *t, uint32_t low)

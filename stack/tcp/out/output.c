@@ -32,7 +32,7 @@ static void wait_for_path(struct tcb *t)
 int tcp_path_ready(struct tcb *t)
 {
     uint32_t mtu = t->base.path.mtu;
-    int err = ip_path_get(t->base.st, t->base.raddr, t->base.bound_if, &t->base.path);
+    int err = ip_path_get(t->base.st, t->base.raddr, sock_interface(&t->base), &t->base.path);
     if (err) {
         t->base.soft_error = -err;
         wait_for_path(t);

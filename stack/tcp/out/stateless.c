@@ -12,10 +12,10 @@ int tcp_emit_bare(struct bw_stack *st, const struct tcp_bare *b, struct ip_path 
     struct tx_frame *f = answer ? tx_begin_stateless(st, out, &hdr) : tx_begin(st, out, &hdr);
     if (!f)
         return 0;
-    uint8_t *ip = hdr + HDR_IP, *tcp = ip + 20;
+    uint8_t *ip = hdr + HDR_IP, *tcp = ip + path->hlen;
     const struct ip_send head = {
         .src = b->src, .dst = b->dst, .proto = 6, .ttl = b->ttl, .tos = b->tos, .df = !b->may_fragment};
-    ip4_header(st, ip, &head, 20 + l4_len);
+    ip_header(st, ip, &head, l4_len);
     const struct tcp_header fields = {.sport = b->sport,
                                       .dport = b->dport,
                                       .seq = b->seq,
@@ -27,9 +27,9 @@ int tcp_emit_bare(struct bw_stack *st, const struct tcp_bare *b, struct ip_path 
     th_put(tcp, &fields);
     if (b->optlen)
         memcpy(tcp + TCP_HLEN, b->opt, b->optlen);
-    th_put_partial(tcp, f, ip_pseudo_sum(b->src, b->dst, 6, l4_len), 20);
+    th_put_partial(tcp, f, ip_pseudo_sum(b->src, b->dst, 6, l4_len), path->hlen);
     path->sender = answer ? PATH_ANSWER : PATH_CONNECTED;
-    tx_end(st, out, f, 20 + l4_len, path);
+    tx_end(st, out, f, path->hlen + l4_len, path);
     return 1;
 }
 
@@ -41,7 +41,7 @@ void tcp_send_rst(struct bw_stack *st, const struct tcp_seg *seg)
         .src = pkt->dst, .dst = pkt->src, .sport = seg->dport, .dport = seg->sport, .ttl = 64};
     b.tos = pkt->tos & 0xfc; /* as Linux; an answer is not ECN-capable */
     struct ip_path path = {0};
-    if ((seg->flags & TCP_RST) || port_of_others(st, seg->dport) || ip_path_copy(st, b.dst, 0, &path))
+    if ((seg->flags & TCP_RST) || port_of_others(st, seg->dport) || ip_path_copy(st, b.dst, pkt->zone, &path))
         return;
     if (seg->flags & TCP_ACK) {
         b.seq = seg->ack;
@@ -75,7 +75,7 @@ void tcp_abort_rst(struct tcb *t)
     struct ip_path path = {0};
     if (t->state == BW_TCP_SYN_SENT || t->state == BW_TCP_CLOSED || t->state == BW_TCP_TIME_WAIT)
         return;
-    if (ip_path_copy(s->st, b.dst, s->bound_if, &path))
+    if (ip_path_copy(s->st, b.dst, sock_interface(s), &path))
         return;
     b.may_fragment = !sock_dont_fragment(s, &path);
     if (!tcp_emit_bare(s->st, &b, &path, 0))

@@ -160,9 +160,7 @@ static void about_sending(struct tcb *t, struct bw_tcp_info *out)
 static void about_receiving(struct tcb *t, struct bw_tcp_info *out)
 {
     const struct tcp_stats *s = &t->stats;
-    uint32_t mss = t->base.path.mtu > 40 ? t->base.path.mtu - 40 : TCP_DEFAULT_MSS;
-    if (t->user_mss && t->user_mss < mss)
-        mss = t->user_mss;
+    uint32_t mss = tcp_mss_by(&t->base.path, t->base.path.mtu, t->user_mss, TCP_DEFAULT_MSS);
     out->tcpi_advmss = mss - (t->use_ts ? TCP_TS_LEN : 0);
     out->tcpi_ato = TCP_DELACK / 1000;
     out->tcpi_rcv_mss = t->rcv_mss;

@@ -31,7 +31,7 @@ static void renew(struct tcb *t)
 static int choose_name(struct bw_sock *s)
 {
     struct bw_stack *st = s->st;
-    int err = ip_path_find(st, s->raddr, s->bound_if, &s->path);
+    int err = ip_path_find(st, s->raddr, sock_interface(s), &s->path);
     if (err)
         return err;
     if (ip_is_any(s->laddr))
@@ -45,7 +45,7 @@ static int choose_name(struct bw_sock *s)
 static int choose_isn(struct tcb *t)
 {
     struct bw_sock *s = &t->base,
-                   *old = flow_find(s->st, KIND_TCP, s->laddr, s->lport, s->raddr, s->rport, 0);
+                   *old = flow_find(s->st, KIND_TCP, s->laddr, s->lport, s->raddr, s->rport, s->zone);
     t->iss = tcp_make_isn(t);
     if (old) {
         if (!tcp_name_reusable(old))
@@ -65,6 +65,7 @@ static int connect_closed(struct tcb *t, const struct bw_addr *addr, int fast)
     renew(t);
     s->so_error = 0; /* of an attempt that shutdown() ended */
     memcpy(s->raddr, addr->ip, 16);
+    s->zone = ip_zone(addr->ip, addr->zone);
     if (ip_is_any(s->raddr)) { /* Linux: this host */
         static const uint8_t local[4] = {127, 0, 0, 1};
         ip_from_v4(s->raddr, local);
