@@ -26,7 +26,7 @@ BATCH: int = lib.POLLER_BATCH
 POLLNVAL = _waiting.POLLNVAL
 _ADD, _CHANGE, _REMOVE = 1, 3, 2  # epoll_ctl(2)'s EPOLL_CTL_*
 _EVENT = struct.Struct("=QI4x")  # struct poller_event
-_look, _events_in = lib.poller_look, _EVENT.iter_unpack
+_look, _events_in, _event_in = lib.poller_look, _EVENT.iter_unpack, _EVENT.unpack_from
 
 
 class _Room:
@@ -135,6 +135,8 @@ class Poller:
                 n = _look(self._cdata, room.cdata, most)
             else:
                 n = self._wait(room.cdata, most, timeout)
+            if n == 1:
+                return [_event_in(room.bytes)]
             if n < 0:
                 raise error(n)
             found = list(_events_in(room.bytes[: n * _EVENT.size]))
@@ -155,6 +157,8 @@ class Poller:
 
     def _wait(self, events: Any, most: int, timeout: float | None) -> int:
         virtual = self._virtual
+        if timeout is None and not virtual:
+            return _waiting.wait_on(self._cdata, events, most, _waiting.NEVER, self._spin)
         for stack in virtual:
             if stack.polling_thread == threading.get_ident():
                 n: int = _look(self._cdata, events, most)

@@ -27,6 +27,7 @@ LOOK = 0  # a deadline that is over: one look
 POLLNVAL = 0x020
 
 
+_poller_wait = lib.poller_wait
 _tripped = ffi.cast("int (*)(void)", SIGNAL_TRIPPED)
 
 
@@ -62,6 +63,7 @@ class _Spare(threading.local):
 
     def __init__(self) -> None:
         self.waiters: list[Waiter] = []
+        self.is_main = _is_main()
 
 
 _spare = _Spare()
@@ -147,14 +149,15 @@ def _wait(waiter: Waiter, n: int, until: int, stacks: tuple[Stack, ...], spin_ns
 
 def wait_on(poller: Any, events: Any, most: int, until: int, spin_ns: int) -> int:
     """Waits on a poller of C's; how many events came, 0: the deadline is over or it was woken, or -errno."""
-    waiter = _spare.waiters.pop() if _spare.waiters else Waiter()
+    spare = _spare
+    waiters, is_main = spare.waiters, spare.is_main
+    waiter = waiters.pop() if waiters else Waiter()
     cdata = waiter.cdata
-    is_main = _is_main()
     if is_main:
         _main_waits.append(cdata)
     try:
         while True:
-            answer: int = lib.poller_wait(cdata, poller, events, most, until, spin_ns)
+            answer: int = _poller_wait(cdata, poller, events, most, until, spin_ns)
             if answer != -errno.EINTR:
                 return answer
             if not is_main:
@@ -162,7 +165,7 @@ def wait_on(poller: Any, events: Any, most: int, until: int, spin_ns: int) -> in
     finally:
         if is_main:
             _main_waits.pop()
-        _spare.waiters.append(waiter)
+        waiters.append(waiter)
 
 
 def _wake_main() -> None:

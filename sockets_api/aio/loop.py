@@ -8,6 +8,7 @@ ours in the same process, keep theirs.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from asyncio import base_events, events, exceptions
 from types import FunctionType
@@ -16,6 +17,7 @@ from typing import Any
 from .. import selectors, socket
 from .._kernel import socket as _std
 from .._transfer import Transfer
+from .stream import _SelectorSocketTransport
 
 _OPENERS = (
     "_connect_sock",
@@ -73,6 +75,14 @@ class EventLoop(asyncio.SelectorEventLoop):
     for _name in _OPENERS:
         locals()[_name] = _on_stack(_name)
     del _name
+
+    def _make_socket_transport(
+        self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
+    ) -> Any:
+        make: Any = super()._make_socket_transport  # type: ignore[misc]
+        if isinstance(sock, Transfer):
+            make = functools.partial(_SelectorSocketTransport, self)
+        return make(sock, protocol, waiter, extra=extra, server=server)
 
     async def _sock_sendfile_native(
         self, sock: Any, file: Any, offset: int, count: int | None
