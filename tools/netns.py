@@ -264,9 +264,11 @@ def veth(
     *,
     names: tuple[str, str] = ("veth0", "veth0"),
     mtu: int = 1500,
+    queues: int = 1,
 ) -> None:
-    """A veth pair between two namespaces: addresses as "198.18.0.1/24", both ends up, TCP cubic."""
-    a.call(_make_veth, names, b.fd, mtu)
+    """A veth pair between two namespaces: addresses as "198.18.0.1/24", both ends up, TCP cubic; so many
+    queues each way."""
+    a.call(_make_veth, names, b.fd, mtu, queues)
     a.call(_configure, names[0], address_a, mtu)
     b.call(_configure, names[1], address_b, mtu)
     a.use_congestion(names[0])
@@ -300,12 +302,15 @@ def _make_tap(name: str) -> None:
         os.close(fd)
 
 
-def _make_veth(names: tuple[str, str], peer_fd: int, mtu: int) -> None:
+def _make_veth(names: tuple[str, str], peer_fd: int, mtu: int, queues: int) -> None:
     from pyroute2 import IPRoute
 
-    peer = {"ifname": names[1], "net_ns_fd": peer_fd, "mtu": mtu}
+    of_each: dict[str, int] = (
+        {"num_tx_queues": queues, "num_rx_queues": queues} if queues > 1 else {}
+    )
+    peer = {"ifname": names[1], "net_ns_fd": peer_fd, "mtu": mtu, **of_each}
     with IPRoute() as ip:
-        ip.link("add", ifname=names[0], kind="veth", peer=peer)
+        ip.link("add", ifname=names[0], kind="veth", peer=peer, **of_each)
 
 
 def _configure(name: str, address: str, mtu: int) -> None:

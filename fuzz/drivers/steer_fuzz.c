@@ -74,7 +74,8 @@ static int belongs(const uint8_t *frame, uint32_t len)
     if (len < 14)
         return 0;
     int ip = frame[12] == 8 && frame[13] == 0, arp = frame[12] == 8 && frame[13] == 6;
-    if (the_config.mode == STEER_ALL || (arp && len >= 42 && !memcmp(frame + 38, &own, 4)))
+    if (the_config.mode == STEER_ALL ||
+        (arp && the_config.group <= 1 && len >= 42 && !memcmp(frame + 38, &own, 4)))
         return 1;
     if (the_config.mode == STEER_OWN)
         return !memcmp(frame, the_config.mac, 6);
@@ -103,6 +104,8 @@ static void one_frame(struct input *in, uint8_t *end)
     for (int i = 0; i < VERDICTS; i++)
         after += counts[i];
     int mine = belongs(frame, len), there = has_socket && ctx.rx_queue_index < STEER_QUEUES;
+    if (the_config.mode == STEER_OWN && the_config.group > 1)
+        there &= is_of_queue(frame, end, the_config.group, ctx.rx_queue_index);
     if (action == XDP_DROP) /* held back, and by nothing but the guard */
         MUST(mine && after == before && the_guard.held == held + 1 && the_guard.allowance);
     else
@@ -121,7 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST((blocks = calloc(GUARD_BLOCKS, sizeof *blocks)));
     }
     uint8_t how = take8(&in);
-    the_config = (struct steer_config){.mac = {2, 0, 0, 0, 0, 2}, .mode = how % 3};
+    the_config = (struct steer_config){.mac = {2, 0, 0, 0, 0, 2}, .mode = how % 3, .group = how >> 2 & 3};
     the_guard = (struct guard_state){.key = how, .allowance = how >> 4 & 3, .link = how >> 6 & 1};
     while (in.left)
         one_frame(&in, area + AREA);

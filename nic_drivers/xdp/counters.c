@@ -8,9 +8,10 @@
 #include "../guard/guard_xstats.h"
 #include "xdp_device.h"
 
-static const char *const count_names[XDP_COUNTS] = {"rx_empty", "rx_too_long", "tx_bad_length",
-                                                    "tx_down",  "tx_refused",  "rx_csum_unfinished"};
-const char *const xdp_verdict_names[] = {"to_stack", "arp_to_stack", "to_kernel", "no_socket"};
+static const char *const count_names[XDP_COUNTS] = {
+    "rx_empty",   "rx_too_long",        "tx_bad_length", "tx_down",
+    "tx_refused", "rx_csum_unfinished", "group_frames",  "kernel_group_dropped"};
+const char *const xdp_verdict_names[] = {"to_stack", "arp_to_stack", "to_kernel", "no_socket", "to_group"};
 _Static_assert(sizeof xdp_verdict_names / sizeof *xdp_verdict_names == VERDICTS, "a name for each");
 static const char *const kernel_names[] = {"kernel_rx_dropped",       "kernel_rx_invalid_descs",
                                            "kernel_tx_invalid_descs", "kernel_rx_ring_full",
@@ -50,11 +51,13 @@ static int kernel_counts(const struct xdp *x, uint64_t *sums)
 
 int xdp_xstats(struct netdev *dev, struct netdev_xstat *out, int max)
 {
-    const struct xdp *x = (struct xdp *)dev;
+    struct xdp *x = (struct xdp *)dev;
     uint64_t verdicts[VERDICTS], kernel[KERNEL_COUNTS] = {0};
     int n, err = xdp_read_verdicts(x->verdicts, verdicts);
     if (err || (err = kernel_counts(x, kernel)))
         return err;
+    if (x->group > 1)
+        xdp_group_count(x);
     n = xstats_put(out, 0, max, count_names, x->count, XDP_COUNTS);
     n = xstats_put(out, n, max, xdp_verdict_names, verdicts, VERDICTS);
     n = xstats_put(out, n, max, kernel_names, kernel, KERNEL_COUNTS);

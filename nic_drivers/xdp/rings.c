@@ -125,6 +125,8 @@ int xdp_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int m
         look(x, now);
     if (max > BW_RX_BURST)
         max = BW_RX_BURST;
+    if (x->group > 1)
+        n = xdp_group_receive(x, now, frames, max);
     for (uint32_t i = 0; i < x->queues && !n; i++) { /* one queue a burst, each in its turn */
         if (x->busy_poll)                            /* the device's own poll, in this thread */
             recvfrom(x->queue[x->next_queue].fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
@@ -254,6 +256,7 @@ int xdp_arm(struct netdev *dev, int64_t now, int want_tx, struct netdev_arm *arm
         look(x, now);
     if (x->failed)
         return -x->failed;
+    x->group_look = now;
     kick(x);
     reap(x);
     *arm = (struct netdev_arm){

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Opening and closing: memory, sockets, the program and its link; what is asked of them afterwards. */
+/* Opening and closing: memory and sockets; what is asked of them afterwards. The program is program.c's. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
@@ -12,7 +12,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../guard/guard_setup.h"
 #include "../memory.h"
 #include "../kernel_address.h"
 #include "../libbpf_quiet.h"
@@ -20,8 +19,7 @@
 
 enum { SMALL_CHUNK = 2048, KERNEL_ROOM = 256 + 320 }; /* head room, skb_shared_info */
 
-/* Fails with a positive errno and a sentence. */
-static int fail(char *text, int err, const char *format, ...)
+int xdp_fail(char *text, int err, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -39,11 +37,11 @@ static int make_memory(struct xdp *x, const struct xdp_config *cfg, char *text)
     x->umem_len = (chunks * x->chunk + HUGEPAGE - 1) & ~(size_t)(HUGEPAGE - 1);
     int on_huge = memory_map_frames(&x->memory, x->umem_len, cfg->hugepages);
     if (on_huge < 0 && cfg->hugepages)
-        return fail(text, ENOMEM,
-                    "no %zu huge pages of 2 MB are free: reserve them with `sysctl vm.nr_hugepages=%lu`",
-                    x->umem_len / HUGEPAGE, hugepages_wanted(x->umem_len));
+        return xdp_fail(text, ENOMEM,
+                        "no %zu huge pages of 2 MB are free: reserve them with `sysctl vm.nr_hugepages=%lu`",
+                        x->umem_len / HUGEPAGE, hugepages_wanted(x->umem_len));
     if (on_huge < 0)
-        return fail(text, ENOMEM, "no memory for %zu frames", chunks);
+        return xdp_fail(text, ENOMEM, "no memory for %zu frames", chunks);
     x->umem = x->memory.base;
     x->hugepages = (uint8_t)on_huge;
     x->joined = x->frags ? malloc((size_t)BW_RX_BURST * x->room) : NULL;
@@ -51,9 +49,9 @@ static int make_memory(struct xdp *x, const struct xdp_config *cfg, char *text)
     x->slot_left = calloc(x->ring, sizeof *x->slot_left);
     for (uint32_t i = 0; i < x->queues; i++)
         if (!(x->queue[i].lent = calloc(x->ring, sizeof *x->queue[i].lent)))
-            return fail(text, ENOMEM, "no memory for %u queues", x->queues);
+            return xdp_fail(text, ENOMEM, "no memory for %u queues", x->queues);
     if (!x->free_slot || !x->slot_left || (x->frags && !x->joined))
-        return fail(text, ENOMEM, "no memory for %u slots", x->ring);
+        return xdp_fail(text, ENOMEM, "no memory for %u slots", x->ring);
     for (x->free_len = 0; x->free_len < x->ring; x->free_len++)
         x->free_slot[x->free_len] = x->ring - 1 - x->free_len;
     return 0;
@@ -65,29 +63,31 @@ static int socket_error(const struct xdp_config *cfg, uint32_t queue, int err, c
 {
     switch (err) {
     case EPERM:
-        return fail(text, err,
-                    "no permission to open XDP sockets: run as root, with CAP_NET_RAW and CAP_BPF");
+        return xdp_fail(text, err,
+                        "no permission to open XDP sockets: run as root, with CAP_NET_RAW and CAP_BPF");
     case ENOBUFS:
-        return fail(text, err,
-                    "the limit of locked memory is too low for the frames: raise it (ulimit -l), or use "
-                    "fewer (ring=)");
+        return xdp_fail(text, err,
+                        "the limit of locked memory is too low for the frames: raise it (ulimit -l), or use "
+                        "fewer (ring=)");
     case EBUSY:
-        return fail(text, err,
-                    "queue %u of %s has an XDP socket already: end the program that has it, or take another "
-                    "(queue=)",
-                    queue, cfg->name);
+        return xdp_fail(
+            text, err,
+            "queue %u of %s has an XDP socket already: end the program that has it, or take another "
+            "(queue=)",
+            queue, cfg->name);
     case EINVAL:
-        return fail(text, err, "%s has no queue %u: take one of those that `ethtool -l %s` shows (queue=)",
-                    cfg->name, queue, cfg->name);
+        return xdp_fail(text, err,
+                        "%s has no queue %u: take one of those that `ethtool -l %s` shows (queue=)",
+                        cfg->name, queue, cfg->name);
     case EOPNOTSUPP:
-        return fail(text, err, "%s cannot do what was asked (zero-copy, or frames of %u bytes)", cfg->name,
-                    cfg->mtu);
+        return xdp_fail(text, err, "%s cannot do what was asked (zero-copy, or frames of %u bytes)",
+                        cfg->name, cfg->mtu);
     case ENETDOWN:
-        return fail(text, err, "interface %s is down: bring it up with `ip link set %s up`", cfg->name,
-                    cfg->name);
+        return xdp_fail(text, err, "interface %s is down: bring it up with `ip link set %s up`", cfg->name,
+                        cfg->name);
     default:
-        return fail(text, err, "cannot open an XDP socket on queue %u of %s: %s", queue, cfg->name,
-                    strerror(err));
+        return xdp_fail(text, err, "cannot open an XDP socket on queue %u of %s: %s", queue, cfg->name,
+                        strerror(err));
     }
 }
 
@@ -99,9 +99,9 @@ static int prefer_busy_poll(int fd, const struct xdp_config *cfg, char *text)
         !setsockopt(fd, SOL_SOCKET, SO_BUSY_POLL_BUDGET, &budget, sizeof budget))
         return 0;
     if (errno == EPERM)
-        return fail(text, EPERM, "no permission to poll %s: busy_poll= takes CAP_NET_ADMIN", cfg->name);
-    return fail(text, errno, "this kernel does not poll XDP sockets by itself: leave busy_poll= out (%s)",
-                strerror(errno));
+        return xdp_fail(text, EPERM, "no permission to poll %s: busy_poll= takes CAP_NET_ADMIN", cfg->name);
+    return xdp_fail(text, errno, "this kernel does not poll XDP sockets by itself: leave busy_poll= out (%s)",
+                    strerror(errno));
 }
 
 static uint32_t power_of_two(uint32_t n)
@@ -169,90 +169,7 @@ static int make_sockets(struct xdp *x, const struct xdp_config *cfg, char *text)
     socklen_t len = sizeof options;
     getsockopt(x->queue[0].fd, SOL_XDP, XDP_OPTIONS, &options, &len);
     x->zerocopy = (options.flags & XDP_OPTIONS_ZEROCOPY) != 0;
-    x->fd = x->queue[0].fd;
-    if (x->queues == 1)
-        return 0;
-    x->fd = epoll_create1(EPOLL_CLOEXEC);
-    for (uint32_t i = 0; i < x->queues; i++) {
-        struct epoll_event event = {.events = EPOLLIN, .data.u32 = i};
-        if (x->fd < 0 || epoll_ctl(x->fd, EPOLL_CTL_ADD, x->queue[i].fd, &event))
-            return fail(text, errno, "cannot wait for %u queues: %s", x->queues, strerror(errno));
-    }
     return 0;
-}
-
-/* ---- the program ---------------------------------------------------------------------------------- */
-
-static int map_of(const struct xdp *x, const char *name)
-{
-    return bpf_object__find_map_fd_by_name(x->program, name);
-}
-
-static int load_program(struct xdp *x, const struct xdp_config *cfg, char *text)
-{
-    LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "barewire");
-    x->program = bpf_object__open_mem(xdp_steer_object, xdp_steer_object_len, &opts);
-    if (!x->program)
-        return fail(text, errno, "the XDP program does not open: %s", strerror(errno));
-    struct bpf_program *prog = bpf_object__find_program_by_name(x->program, "steer");
-    if (x->frags)
-        bpf_program__set_flags(prog, bpf_program__flags(prog) | BPF_F_XDP_HAS_FRAGS);
-    if (!cfg->syn_guard) /* the guard's memory is not wanted */
-        bpf_map__set_max_entries(bpf_object__find_map_by_name(x->program, "guard_seen"), 1);
-    int err = -bpf_object__load(x->program);
-    if (err)
-        return fail(text, err,
-                    err == EPERM
-                        ? "no permission to load an XDP program: run as root, with CAP_BPF and CAP_NET_ADMIN"
-                        : "the kernel refuses the XDP program: %s",
-                    strerror(err));
-    struct steer_config config = {.mode = cfg->steer};
-    uint32_t zero = 0;
-    memcpy(config.mac, cfg->mac, 6);
-    err = -bpf_map_update_elem(map_of(x, "config"), &zero, &config, BPF_ANY);
-    if (!err && cfg->syn_guard) {
-        err = -guard_start(x->program, cfg->syn_guard, XDP_L2_HEADER, cfg->guard_key);
-        x->guard = map_of(x, "guard_state");
-    }
-    for (uint32_t i = 0; i < x->queues && !err; i++) {
-        uint32_t key = cfg->queue + i;
-        err = -bpf_map_update_elem(map_of(x, "sockets"), &key, &x->queue[i].fd, BPF_ANY);
-    }
-    x->verdicts = map_of(x, "verdicts");
-    x->addrs = map_of(x, "addrs");
-    return err ? fail(text, err, "cannot fill the XDP program's maps: %s", strerror(err)) : 0;
-}
-
-/* Native where the driver can, or as asked for. */
-static int attach_program(struct xdp *x, const struct xdp_config *cfg, char *text)
-{
-    int prog = bpf_program__fd(bpf_object__find_program_by_name(x->program, "steer"));
-    LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = XDP_FLAGS_DRV_MODE);
-    x->native = cfg->mode != XDP_MODE_GENERIC;
-    if (x->native)
-        x->link = bpf_link_create(prog, x->ifindex, BPF_XDP, &opts);
-    if (x->link < 0 && (!x->native || (cfg->mode == XDP_MODE_AUTO && errno != EBUSY))) {
-        x->native = 0;
-        opts.flags = XDP_FLAGS_SKB_MODE;
-        x->link = bpf_link_create(prog, x->ifindex, BPF_XDP, &opts);
-    }
-    if (x->link >= 0)
-        return 0;
-    switch (errno) {
-    case EBUSY:
-        return fail(text, EEXIST, /* EBUSY is a queue's */
-                    "interface %s has an XDP program already: take it off first (`ip link set %s xdp off`)",
-                    cfg->name, cfg->name);
-    case EPERM:
-        return fail(text, errno,
-                    "no permission to attach an XDP program: run as root, with CAP_BPF and CAP_NET_ADMIN");
-    case ERANGE:
-    case EINVAL:
-        return fail(text, errno,
-                    "interface %s refuses the XDP program: its MTU %u may be too large for this mode",
-                    cfg->name, cfg->mtu);
-    default: return fail(text, errno, "cannot attach the XDP program to %s: %s", cfg->name, strerror(errno));
-    }
 }
 
 /* ---- the interface ------------------------------------------------------------------------------------ */
@@ -266,11 +183,27 @@ static int make_control(struct xdp *x, const struct xdp_config *cfg, char *text)
     x->control = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
     x->interface = (struct link_state){.fd = x->control, .ifindex = x->ifindex};
     if (x->control < 0)
-        return fail(text, errno, "cannot open a packet socket: %s", strerror(errno));
+        return xdp_fail(text, errno, "cannot open a packet socket: %s", strerror(errno));
     if (!x->shares && setsockopt(x->control, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &own, sizeof own))
-        return fail(text, errno, "interface %s does not let the stack's MAC address in: %s", cfg->name,
-                    strerror(errno));
-    return 0;
+        return xdp_fail(text, errno, "interface %s does not let the stack's MAC address in: %s", cfg->name,
+                        strerror(errno));
+    return x->group > 1 ? xdp_group_open(x, cfg, text) : 0;
+}
+
+/* What a thread sleeps on: the socket, or an epoll of all. */
+static int make_wait(struct xdp *x, char *text)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    x->fd = x->queue[0].fd;
+    if (x->queues == 1 && x->group <= 1)
+        return 0;
+    x->fd = epoll_create1(EPOLL_CLOEXEC);
+    int err = x->fd < 0;
+    for (uint32_t i = 0; i < x->queues && !err; i++)
+        err = epoll_ctl(x->fd, EPOLL_CTL_ADD, x->queue[i].fd, &event);
+    if (!err && x->group > 1)
+        err = epoll_ctl(x->fd, EPOLL_CTL_ADD, x->control, &event);
+    return err ? xdp_fail(text, errno, "cannot wait for %u queues: %s", x->queues, strerror(errno)) : 0;
 }
 
 /* ---- afterwards ------------------------------------------------------------------------------------- */
@@ -318,23 +251,21 @@ void xdp_get_info(struct netdev *dev, struct xdp_info *info)
 static void xdp_forked(struct netdev *dev)
 {
     struct xdp *x = (struct xdp *)dev;
-    close(x->link);
-    if (x->queues > 1)
+    xdp_close_program(x);
+    if (x->fd != x->queue[0].fd)
         close(x->fd);
     for (uint32_t i = 0; i < x->queues; i++)
         close(x->queue[i].fd);
     if (xsk_umem__fd(x->xsk) != x->queue[0].fd)
         close(xsk_umem__fd(x->xsk));
     close(x->control);
-    bpf_object__close(x->program);
 }
 
 static void xdp_close(struct netdev *dev)
 {
     struct xdp *x = (struct xdp *)dev;
-    if (x->link >= 0)
-        close(x->link); /* the program goes with it */
-    if (x->queues > 1 && x->fd >= 0)
+    xdp_close_program(x);
+    if (x->fd >= 0 && x->fd != x->queue[0].fd)
         close(x->fd);
     for (uint32_t i = x->queues; i-- > 0;) {
         if (x->queue[i].socket)
@@ -345,10 +276,9 @@ static void xdp_close(struct netdev *dev)
         close(x->control);
     if (x->xsk)
         xsk_umem__delete(x->xsk);
-    if (x->program)
-        bpf_object__close(x->program);
     memory_unmap(&x->memory);
     free(x->joined);
+    free(x->group_frames);
     free(x->free_slot);
     free(x->slot_left);
     free(x);
@@ -358,13 +288,14 @@ struct netdev *xdp_new(const struct xdp_config *cfg, int *err, char *text)
 {
     struct xdp *x = calloc(1, sizeof *x);
     if (!x) {
-        *err = fail(text, ENOMEM, "no memory");
+        *err = xdp_fail(text, ENOMEM, "no memory");
         return NULL;
     }
     libbpf_quiet();
-    x->link = x->fd = x->control = x->guard = -1;
+    x->link = x->fd = x->control = x->verdicts = x->addrs = x->guard = -1;
     x->ifindex = (int)cfg->ifindex;
     x->queues = cfg->queues;
+    x->group = cfg->group;
     x->ring = cfg->ring;
     x->pseudo = cfg->pseudo;
     x->shares = cfg->steer == XDP_STEER_SHARE;
@@ -380,14 +311,15 @@ struct netdev *xdp_new(const struct xdp_config *cfg, int *err, char *text)
                              .forked = xdp_forked,
                              .set_addrs = xdp_set_addrs,
                              .xstats = xdp_xstats,
-                             .caps = NETDEV_TX_CSUM | (cfg->pseudo ? NETDEV_RX_CSUM : 0),
+                             .caps = NETDEV_TX_CSUM | (cfg->pseudo ? NETDEV_RX_CSUM : 0) |
+                                     (cfg->group > 1 ? NETDEV_RX_CSUM | NETDEV_RX_GSO : 0),
                              .mtu = cfg->mtu,
                              .layer = 2};
     memcpy(x->dev.mac, cfg->mac, 6);
     snprintf(x->dev.name, sizeof x->dev.name, "%s", cfg->name);
     if ((*err = make_memory(x, cfg, text)) || (*err = make_sockets(x, cfg, text)) ||
-        (*err = load_program(x, cfg, text)) || (*err = attach_program(x, cfg, text)) ||
-        (*err = make_control(x, cfg, text))) {
+        (*err = xdp_start_program(x, cfg, text)) || (*err = make_control(x, cfg, text)) ||
+        (*err = make_wait(x, text))) {
         xdp_close(&x->dev);
         return NULL;
     }

@@ -5,6 +5,8 @@
 #define GUARD_CONTEXT struct xdp_md
 #define LOAD bpf_xdp_load_bytes
 #include "../guard/guard.bpf.h"
+#include <linux/in.h>
+
 #include "steer.h"
 
 struct {
@@ -54,7 +56,18 @@ static __always_inline int is_own(const __u8 *data, const __u8 *end, __u32 at, _
     return bpf_map_lookup_elem(&addrs, &ip) != 0;
 }
 
-static __always_inline __u32 judge(const __u8 *data, const __u8 *end)
+/* In a group: is it TCP or UDP to a port of the stack that drives this queue? Fragments have no ports. */
+static __always_inline int is_of_queue(const __u8 *data, const __u8 *end, __u32 group, __u32 queue)
+{
+    if (data + IP_END > end || data[12] != 8 || data[13] || data[20] & 0x3f || data[21])
+        return 0;
+    const __u8 *ports = data + 14 + (data[14] & 15) * 4;
+    if ((data[23] != IPPROTO_TCP && data[23] != IPPROTO_UDP) || ports + 4 > end)
+        return 0;
+    return (__u32)(ports[2] << 8 | ports[3]) % group == queue;
+}
+
+static __always_inline __u32 judge(const __u8 *data, const __u8 *end, __u32 queue)
 {
     __u32 zero = 0;
     const struct steer_config *cfg = bpf_map_lookup_elem(&config, &zero);
@@ -68,11 +81,12 @@ static __always_inline __u32 judge(const __u8 *data, const __u8 *end)
         for (int i = 0; i < 6; i++)
             own &= data[i] == cfg->mac[i];
         if (own)
-            return VERDICT_STACK;
+            return cfg->group > 1 && !is_of_queue(data, end, cfg->group, queue) ? VERDICT_GROUP
+                                                                                : VERDICT_STACK;
     } else if (type == ETH_P_IP && is_own(data, end, IP_DESTINATION, IP_END)) {
         return VERDICT_STACK;
     }
-    if (type == ETH_P_ARP && is_own(data, end, ARP_TARGET, ARP_END))
+    if (cfg->group <= 1 && type == ETH_P_ARP && is_own(data, end, ARP_TARGET, ARP_END))
         return VERDICT_STACK_ARP;
     return VERDICT_KERNEL;
 }
@@ -81,13 +95,13 @@ SEC("xdp")
 int steer(struct xdp_md *ctx)
 {
     const __u8 *data = (const __u8 *)(long)ctx->data, *end = (const __u8 *)(long)ctx->data_end;
-    __u32 verdict = judge(data, end);
-    if (verdict == VERDICT_KERNEL) {
+    __u32 verdict = judge(data, end, ctx->rx_queue_index);
+    if (verdict != VERDICT_KERNEL && !guard_lets_in(ctx))
+        return XDP_DROP;
+    if (verdict == VERDICT_KERNEL || verdict == VERDICT_GROUP) {
         count(verdict);
         return XDP_PASS;
     }
-    if (!guard_lets_in(ctx))
-        return XDP_DROP;
     long action = bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
     count(action == XDP_REDIRECT ? verdict : VERDICT_NO_SOCKET);
     return (int)action;

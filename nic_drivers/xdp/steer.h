@@ -13,12 +13,23 @@ enum steer_mode {
     STEER_ALL,   /* every frame is the stack's */
 };
 
+/* Stacks that share an interface agree on all of it. Of `group` stacks above 1, number q drives queue q. */
 struct steer_config {
     __u8 mac[6];
     __u8 mode;
-    __u8 pad;
+    __u8 group;
+    __u32 guard_rate;
+    __u8 frags;
+    __u8 pad[3];
 };
 
-enum steer_verdict { VERDICT_STACK, VERDICT_STACK_ARP, VERDICT_KERNEL, VERDICT_NO_SOCKET, VERDICTS };
+enum steer_verdict {
+    VERDICT_STACK,
+    VERDICT_STACK_ARP,
+    VERDICT_KERNEL,
+    VERDICT_NO_SOCKET,
+    VERDICT_GROUP, /* to the kernel, where the packet sockets of the group's stacks see it */
+    VERDICTS
+};
 
 #endif

@@ -4,14 +4,16 @@
  * An XDP program of ours (steer.bpf.c) sends what is the stack's to the socket of its queue and passes
  * the rest to the kernel. Receive lends frames where they lie; transmit copies into frames of the
  * driver's own, finishing checksums in the same pass. The program is attached as a BPF link and the
- * sockets are this process's, so nothing is left when it ends, however it ends. */
+ * sockets are this process's, so nothing is left when it ends, however it ends. Stacks that share an
+ * interface, a queue each, hold the link together (program.c), and get by a packet socket what their
+ * queue does not bring (group.c). */
 #ifndef BW_XDP_H
 #define BW_XDP_H
 
 #include "../netdev.h"
 
 /* cdef:begin */
-enum { XDP_QUEUES_MAX = 16, XDP_CHUNK_MAX = 4096, XDP_ERROR_MAX = 160, XDP_VERDICTS = 4 };
+enum { XDP_QUEUES_MAX = 16, XDP_CHUNK_MAX = 4096, XDP_ERROR_MAX = 160, XDP_VERDICTS = 5 };
 enum { XDP_MODE_AUTO, XDP_MODE_NATIVE, XDP_MODE_GENERIC, XDP_MODE_ZEROCOPY };
 enum { XDP_STEER_OWN, XDP_STEER_SHARE, XDP_STEER_ALL };
 struct xdp_config {
@@ -27,6 +29,9 @@ struct xdp_config {
     uint8_t hugepages;      /* 1: only on huge pages */
     uint8_t pseudo;         /* 1: a checksum that is the pseudo header's sum is taken as unfinished */
     uint8_t mac[6];
+    uint8_t group;         /* above 1: so many stacks share the interface, and this is number `queue` */
+    uint16_t filter_len;   /* of a group: instructions of ... */
+    const uint8_t *filter; /* ... the classic BPF for what comes to this stack beside its queue */
 };
 /* What an open device runs as. */
 struct xdp_info {

@@ -31,6 +31,7 @@ from ..names import (
     parse_power_of_two,
     parse_text,
 )
+from ..packet_filter import assembled, own_frames
 from ..registry import RunningDevice, register
 
 try:
@@ -84,8 +85,9 @@ def open_xdp(
     rx_checksum="pseudo" also takes a checksum that is just the pseudo header's sum, which a sender on
     this machine left unfinished: AF_XDP does not tell those from wrong ones; `syn_guard` is
     how many SYNs a second the XDP program lets in at first sight, more only when they are repeated
-    (0: all). `netns` is a named network namespace, or a path of one. Raises DeviceError: ENODEV,
-    ENETDOWN, EPERM, EBUSY, …
+    (0: all). With a group of `queues` the stack is one of several that share interface and MAC
+    address, and agree on mode, mac and syn_guard. `netns` is a named network namespace, or a path
+    of one. Raises DeviceError: ENODEV, ENETDOWN, EPERM, EBUSY, …
     """
     if _missing:
         raise DeviceError(errno.ENOTSUP, f"no XDP devices: {_missing}")
@@ -93,6 +95,10 @@ def open_xdp(
         raise invalid(f"ring={ring}: expected a power of two")
     if share and (mac or steer == "all"):
         raise invalid("share excludes mac and steer=all: it means the interface's own address")
+    if queues.group > 1 and (share or steer == "all"):
+        raise invalid(
+            "stacks that share an interface have a MAC address: neither share nor steer=all"
+        )
     config = ffi.new("struct xdp_config *")
     label = ffi.new("char[]", name.encode())
     config.name, config.ring = label, ring
@@ -106,6 +112,10 @@ def open_xdp(
         config.ifindex, config.mtu, hardware = _look_at(name)
         own = mac or stable_mac(f"{name} {hardware.hex()}")
         config.mac = hardware if share else own
+        if queues.group > 1:
+            program = own_frames(own, queues)
+            code = ffi.new("uint8_t[]", assembled(program))
+            config.group, config.filter, config.filter_len = queues.group, code, len(program)
         return _new(config)
 
     netdev = in_thread(open_here, netns, lambda late: late.close(late))
@@ -113,22 +123,22 @@ def open_xdp(
 
 
 def _new(config: Any) -> Any:
-    """The kernel lets a closed device's queue go a little later: so a busy one is tried again. The
-    first refusal is told, since a later one may be of what our own attempt before left closing; but
-    before all another program on the interface (EEXIST), which is found once the queue is had."""
+    """The kernel lets a closed device's queue go a little later: so a busy one is tried again. Of
+    what stays so, another program on the interface (EEXIST) is told before a busy queue, which may be
+    of what our own attempt before left closing."""
     number, text = ffi.new("int *"), ffi.new("char[]", lib.XDP_ERROR_MAX)
     refused: dict[int, str] = {}
     for _ in range(_BUSY_TRIES):
         netdev = lib.xdp_new(config, number, text)
         if netdev != ffi.NULL:
             return netdev
-        refused.setdefault(int(number[0]), ffi.string(text).decode())
         if number[0] not in (errno.EBUSY, errno.EEXIST):
-            break
+            raise DeviceError(int(number[0]), ffi.string(text).decode())
+        refused.setdefault(int(number[0]), ffi.string(text).decode())
         time.sleep(_BUSY_WAIT)
     if errno.EEXIST in refused:
         raise DeviceError(errno.EBUSY, refused[errno.EEXIST])
-    raise DeviceError(*next(iter(refused.items())))
+    raise DeviceError(errno.EBUSY, refused[errno.EBUSY])
 
 
 def _look_at(name: str) -> tuple[int, int, bytes]:
@@ -183,11 +193,6 @@ def _programs() -> dict[tuple[int, int], str]:
 
 def _factory(spec: DeviceSpec) -> Device:
     queues = queues_of(spec, _QUEUES_MAX)
-    if queues.group > 1:
-        raise invalid(
-            f"device {spec}: stacks cannot share an interface by its queues, ARP would reach one of "
-            "them only: give queue= or queues="
-        )
     return open_xdp(
         spec.name,
         netns=spec.get("netns", parse_text, None),

@@ -12,7 +12,7 @@ HERE = "nic_drivers/xdp"
 ffi = _netdev["extension"](
     "barewire.nic_drivers.xdp._xdp",
     [f"{HERE}/xdp.h"],
-    [f"{HERE}/{name}.c" for name in ("rings", "setup", "counters", "running")],
+    [f"{HERE}/{name}.c" for name in ("rings", "setup", "program", "group", "counters", "running")],
     devices=_netdev["ffi"],
     text=_bpf_array(f"{HERE}/steer.bpf.c", "xdp_steer_object"),
     libraries=["xdp", "bpf"],

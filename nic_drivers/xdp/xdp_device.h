@@ -17,7 +17,18 @@
 enum { XDP_L2_HEADER = 14, XDP_L2_TAG = 4 };
 
 /* Why the driver dropped a frame, and how many unfinished checksums it took for right. */
-enum { RX_EMPTY, RX_TOO_LONG, TX_LENGTH, TX_DOWN, TX_REFUSED, RX_UNFINISHED, XDP_COUNTS };
+enum {
+    RX_EMPTY,
+    RX_TOO_LONG,
+    TX_LENGTH,
+    TX_DOWN,
+    TX_REFUSED,
+    RX_UNFINISHED,
+    GROUP_FRAMES,
+    GROUP_DROPPED,
+    XDP_COUNTS
+};
+enum { GROUP_LOOK = 20000, GROUP_BURST = 8, GROUP_ROOM = 65664, GROUP_BUFFER = 1 << 20 };
 
 struct xdp_queue {
     int fd;
@@ -47,9 +58,12 @@ struct xdp {
     uint32_t *free_slot; /* slots to send from */
     uint8_t *slot_left;  /* chunks of a slot that the kernel still has */
     uint32_t free_len;
-    uint64_t tx_base; /* address of slot 0 */
-    struct bpf_object *program;
+    uint64_t tx_base;                 /* address of slot 0 */
     int link, verdicts, addrs, guard; /* descriptors: of the BPF link, of maps; guard -1: it is off */
+    uint8_t group;                    /* above 1: stacks share the interface (group.c) */
+    uint8_t group_turn;               /* the last burst came from there */
+    int64_t group_look;               /* when to look there again */
+    uint8_t *group_frames;            /* GROUP_BURST of GROUP_ROOM bytes */
     struct xdp_queue queue[XDP_QUEUES_MAX];
 };
 
@@ -57,6 +71,15 @@ struct xdp {
 extern const unsigned char xdp_steer_object[];
 extern const unsigned long xdp_steer_object_len;
 
+/* setup.c: fails with a positive errno and a sentence. */
+int xdp_fail(char *text, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* program.c: 0 or a positive errno and text. */
+int xdp_start_program(struct xdp *x, const struct xdp_config *cfg, char *text);
+void xdp_close_program(struct xdp *x);
+/* group.c */
+int xdp_group_open(struct xdp *x, const struct xdp_config *cfg, char *text);
+int xdp_group_receive(struct xdp *x, int64_t now, struct rx_frame *frames, int max);
+void xdp_group_count(struct xdp *x);
 /* rings.c */
 int xdp_rx_burst(struct netdev *dev, int64_t now, struct rx_frame *frames, int max);
 int xdp_tx_burst(struct netdev *dev, int64_t now, const struct tx_frame *frames, int n);
