@@ -1,7 +1,6 @@
 """What a program under `barewire run` does that does not work yet: it is told so in one sentence, once.
 
-Another process has no stack, forked or spawned; TLS has no socket of ours to wrap. Each of these goes from
-here when it works.
+Another process has no stack, forked or spawned. Each of these goes from here when it works.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ OTHER_PROCESS = (
     "this program gives a socket to another process, and the stack's live in one: run it in one process"
     " (a server of several processes: without its workers; hypercorn: --workers 0)"
 )
-TLS = "TLS cannot be had over the stack's sockets yet"
 _told: set[str] = set()
 _watching = False
 

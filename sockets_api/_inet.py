@@ -92,9 +92,6 @@ class socket(Transfer, metaclass=SocketMeta):
             ours = family in (-1, _std.AF_INET)
         else:
             ours = isinstance(fileno, int) and _registry.copied(fileno) is not None
-        if ours and fileno is not None and any(base.__module__ == "ssl" for base in cls.__mro__):
-            _guard.tell(_guard.TLS)
-            raise OSError(errno.EOPNOTSUPP, "a barewire socket cannot move into a subclass (TLS)")
         if not ours and cls is socket and (family != _std.AF_INET6 or fileno is not None):
             return _kernel_socket(family, type, proto, fileno)
         if not ours:
@@ -141,6 +138,15 @@ class socket(Transfer, metaclass=SocketMeta):
         self._fileno, self._shared = fd, named.is_shared
         named.users.append(ref(self))
         self._live(named._stack, named._sock, named._type, named._proto)
+
+    def _move(self, sock: socket) -> None:
+        """What that object was is this one from now on, under the same number."""
+        if sock._fileno >= 0 or not sock._sock:
+            self._take(sock.detach())
+            return
+        self._live(sock._stack, sock._sock, sock._type, sock._proto)
+        self._shared = sock._shared
+        sock._let_go()
 
     # ---- opening and closing -----------------------------------------------------------------
 
@@ -269,10 +275,13 @@ class socket(Transfer, metaclass=SocketMeta):
         socket(fileno=number) takes it over, barewire.socket.close(number) closes it. -1 if closed.
         """
         fd = self.fileno()
+        self._let_go()
+        return fd
+
+    def _let_go(self) -> None:
         self._host = self._sock = NULL
         self._tie()
         self._closed, self._fileno = True, -1
-        return fd
 
     def dup(self) -> socket:
         """Another object of the same open description, with a number of its own: the socket is closed with

@@ -269,5 +269,4 @@ class EpollSelector(_Selector):
         return self._poller.fileno()
 
 
-class DefaultSelector(EpollSelector):
-    pass
+DefaultSelector = EpollSelector

@@ -6,9 +6,12 @@ of Kernel and of Barewire. What the kernel does is the expectation.
 
 from __future__ import annotations
 
+import os
 import select
 import selectors
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -127,3 +130,17 @@ def outcome(call: Callable[[], Any]) -> object:
         return call()
     except Exception as problem:
         return type(problem), getattr(problem, "errno", None), str(problem)
+
+
+def run_python(*command: str, said: str = "") -> str:
+    """What a Python prints, of its own, that ends well and says nothing on stderr (or just one such line)."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-W", "error::ResourceWarning", *command],
+        env={k: v for k, v in os.environ.items() if k != "BAREWIRE"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE * 3,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert said in done.stderr and done.stderr.count("\n") == bool(said), done.stderr
+    return done.stdout

@@ -167,17 +167,6 @@ TOLD = {
                 except TypeError:
                     pass
     """,
-    "TLS": """
-        import socket, ssl
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            for _ in range(2):
-                sock = socket.create_connection(server.getsockname())
-                try:
-                    ssl.create_default_context().wrap_socket(sock, server_hostname="x")
-                except OSError:
-                    pass
-                sock.close()
-    """,
 }
 
 

@@ -153,8 +153,8 @@ from barewire.nic_drivers import kernel
 before = dict(sys.modules)
 assert kernel.pyroute2() is sys.modules["pyroute2"]
 assert all(sys.modules[n] is before[n] for n in ("select", "socket", "selectors") if n in before)
-import asyncio.selector_events
-real = asyncio.selector_events.socket
+import pyroute2.netlink.core
+real = pyroute2.netlink.core.socket
 print(real.__name__, hasattr(real, "AF_NETLINK"), real is kernel.socket)
 """
     assert python(program).split() == ["socket", "True", "True"]

@@ -60,7 +60,7 @@ static struct tcb nameless(const struct bw_sock *s)
     t.sndq.map = t.rcvq.map = NULL; /* the queue's own */
     t.base.lport = 0;
     t.base.id = 0;
-    t.base.bind_next = NULL;
+    t.base.bind_next = 0;
     t.base.flow_next = t.base.changed_next = 0;
     return t;
 }

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import json
 import socket
-import ssl
 import sys
 import unittest
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
-
-from .tls import wrap_socket
 
 
 class Result(unittest.TestResult):
@@ -85,8 +82,6 @@ def main(name: str, descriptor: int) -> None:
                 result.inet = True
 
         sys.addaudithook(audited)
-        if socket.__name__ == "barewire.socket":
-            ssl.SSLContext.wrap_socket = wrap_socket  # type: ignore[assignment]
         support: Any = import_module("test.support")
         support.use_resources = [
             "cpu",

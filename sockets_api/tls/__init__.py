@@ -1,0 +1,1 @@
+"""TLS over barewire sockets, by the standard library's `ssl`."""
