@@ -23,18 +23,17 @@ from barewire.stack.worker import ControlWorker
 from . import _attachment, _checks, _config, _errors, _limits, _open_stacks, _seeing
 from ._checks import Address
 from ._config import Config
+from ._opening import Opening
 
 if TYPE_CHECKING:
     from ._seeing import SocketInfo
     from ._trace_records import Record
-    from .aio import EventLoop
-    from .socket import socket as Socket
 
 log = logging.getLogger("barewire")
 NEVER: int = 2**63 - 1
 
 
-class Stack:
+class Stack(Opening):
     """A TCP/IP stack in this process.
 
         device: `kind:name?option=value` (`tap:tap0`), an open Device, a list of either, or None: only
@@ -126,58 +125,6 @@ class Stack:
         return f"<barewire.Stack {self.name + ' ' if self.name else ''}on {names}, {state}>"
 
     # ---- sockets ---------------------------------------------------------------------------
-
-    def socket(self, family: int = 2, type: int = 1, proto: int = 0) -> Socket:
-        """A socket of this stack: a drop-in for `socket.socket(family, type, proto)`."""
-        self._check()
-        from .socket import socket
-
-        return socket(family, type, proto, stack=self)
-
-    def new_event_loop(self) -> EventLoop:
-        """An asyncio loop whose connections, servers and endpoints live here; it fits
-        asyncio.Runner(loop_factory=stack.new_event_loop)."""
-        self._check()
-        from .aio import EventLoop
-
-        return EventLoop(stack=self)
-
-    def create_connection(
-        self,
-        address: tuple[str, int],
-        timeout: float | None = None,
-        source_address: tuple[str, int] | None = None,
-    ) -> Socket:
-        """As `socket.create_connection`, on this stack; timeout None waits for ever."""
-        sock = self.socket()
-        try:
-            sock.settimeout(timeout)
-            if source_address:
-                sock.bind(source_address)
-            sock.connect(address)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    def create_server(
-        self, address: tuple[str, int], *, backlog: int | None = None, reuse_port: bool = False
-    ) -> Socket:
-        """As `socket.create_server`, on this stack."""
-        from . import _kernel
-
-        kernel = _kernel.socket
-        sock = self.socket()
-        try:
-            sock.setsockopt(kernel.SOL_SOCKET, kernel.SO_REUSEADDR, 1)
-            if reuse_port:
-                sock.setsockopt(kernel.SOL_SOCKET, kernel.SO_REUSEPORT, 1)
-            sock.bind(address)
-            sock.listen() if backlog is None else sock.listen(backlog)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
 
     def open_handle(self, type: int) -> Any:
         """A new socket of C (BW_SOCK_TCP, BW_SOCK_UDP) with this stack's defaults; for the socket

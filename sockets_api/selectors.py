@@ -154,19 +154,30 @@ class _Selector(BaseSelector):
         told, ready = self._told, []
         end = time.monotonic() + timeout if timeout else None
         while True:
-            closed = False
+            closed = []
             for cookie, bits in self._wait(timeout, max(len(told), BATCH)):
                 key = told.get(cookie)
                 if key is None or bits == POLLNVAL:
-                    closed = True
+                    closed.append(cookie)
                     continue
                 events = (EVENT_READ if bits & ~_OUT else 0) | (EVENT_WRITE if bits & ~_IN else 0)
                 if events := events & key.events:
                     ready.append((key, events))
+            if closed:
+                ready += self._lost(set(closed))
             if ready or not closed:
                 return ready
             if end is not None:  # what was closed ends no wait
                 timeout = max(0.0, end - time.monotonic())
+
+    def _lost(self, cookies: set[int]) -> list[tuple[SelectorKey, int]]:
+        """Of sockets that are gone, those that the program has open: their stack was closed, and each call on
+        them says so."""
+        return [
+            (key := self._told[cookie], key.events)
+            for sock, (_, cookie) in self._interests.items()
+            if cookie in cookies and sock._sock and sock._stack.closed
+        ]
 
     def _wait(self, timeout: float | None, most: int) -> list[tuple[int, int]]:
         try:

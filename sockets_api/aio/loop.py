@@ -17,9 +17,10 @@ from typing import Any
 from .. import selectors, socket
 from .._kernel import socket as _std
 from .._transfer import Transfer
+from .datagram import _SelectorDatagramTransport
 from .stream import _SelectorSocketTransport
 
-_OPENERS = (
+OPENERS = (
     "_connect_sock",
     "_getaddrinfo_debug",
     "create_datagram_endpoint",
@@ -29,8 +30,12 @@ _OPENERS = (
 )
 
 
-class _Sockets:
-    """The module as the loop's code sees it: what a test puts in the place of asyncio's counts here too."""
+class Sockets:
+    """The module as the loop's code sees it: what a test puts in the place of asyncio's counts here too.
+    Its sockets are of the stack, or of the running loop's."""
+
+    def __init__(self, stack: Any = None) -> None:
+        self._stack = stack
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module(), name)
@@ -39,21 +44,26 @@ class _Sockets:
         module = self._module()
         if module is not socket:
             return module.socket(*arguments, **options)
-        loop: Any = events.get_running_loop()
-        return socket.socket(*arguments, **options, stack=loop._stack)
+        loop: Any = None if self._stack else events.get_running_loop()
+        return socket.socket(*arguments, **options, stack=self._stack or loop._stack)
 
     def _module(self) -> Any:
         theirs: Any = base_events.socket  # type: ignore[attr-defined]
         return socket if theirs is _std else theirs
 
 
-_NAMESPACE = {**vars(base_events), "socket": _Sockets()}
+def namespace(stack: Any = None) -> dict[str, Any]:
+    """Where the loop's code finds such a module."""
+    return {**vars(base_events), "socket": Sockets(stack)}
 
 
-def _on_stack(name: str) -> Any:
-    """A method of the base loop in that namespace."""
+_RUNNING = namespace()
+
+
+def in_namespace(name: str, names: dict[str, Any]) -> Any:
+    """A method of the base loop that looks its globals up there."""
     original: Any = vars(base_events.BaseEventLoop)[name]
-    made = FunctionType(original.__code__, _NAMESPACE, name, original.__defaults__)
+    made = FunctionType(original.__code__, names, name, original.__defaults__)
     made.__kwdefaults__ = original.__kwdefaults__
     made.__doc__, made.__qualname__ = original.__doc__, f"EventLoop.{name}"
     return made
@@ -72,8 +82,8 @@ class EventLoop(asyncio.SelectorEventLoop):
         self._stack = stack
         super().__init__(selector or selectors.DefaultSelector())
 
-    for _name in _OPENERS:
-        locals()[_name] = _on_stack(_name)
+    for _name in OPENERS:
+        locals()[_name] = in_namespace(_name, _RUNNING)
     del _name
 
     def _make_socket_transport(
@@ -83,6 +93,14 @@ class EventLoop(asyncio.SelectorEventLoop):
         if isinstance(sock, Transfer):
             make = functools.partial(_SelectorSocketTransport, self)
         return make(sock, protocol, waiter, extra=extra, server=server)
+
+    def _make_datagram_transport(
+        self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
+    ) -> Any:
+        base: Any = super()
+        if not isinstance(sock, Transfer):
+            return base._make_datagram_transport(sock, protocol, address, waiter, extra)
+        return _SelectorDatagramTransport(self, sock, protocol, address, waiter, extra)
 
     async def _sock_sendfile_native(
         self, sock: Any, file: Any, offset: int, count: int | None
