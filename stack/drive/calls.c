@@ -406,6 +406,7 @@ static int64_t spin(struct host *h, const struct bw_sock *handle, const struct t
         if (bw_readiness(r->sock) & ready)
             answer = attempt(r->sock, t);
     }
+    spin_ended(h, &s, answer != -EAGAIN);
     if (h->role == ROLE_CALL && !h->draining)
         role_release(h);
     return answer;

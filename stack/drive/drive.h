@@ -261,8 +261,8 @@ const char *bw_counter_name(int i);
 int host_counters(struct host *h, uint64_t *out, int max);
 int host_list(struct host *h, uint32_t *from, struct bw_sock_info *out, int max);
 struct host_stats {
-    uint64_t bursts, driver_spins, spin_yields, driver_sleeps, follower_sleeps, handoffs, lapses, late_lapses,
-        background_takeovers, background_bursts, naps, work_told;
+    uint64_t bursts, driver_spins, spin_yields, spins_in_vain, driver_sleeps, follower_sleeps, handoffs,
+        lapses, late_lapses, background_takeovers, background_bursts, naps, work_told;
     uint64_t memory_control_blocks, memory_chunks; /* bytes */
     uint64_t sockets, orphans, timers;             /* in use, of those, that are set */
 };

@@ -99,10 +99,12 @@ struct waiter {
     int n, fds;              /* items; those of them that are descriptors */
     int muted_fd;            /* epoll of those that say what was not asked for; -1: there are none */
     int active, virtual_time;
-    enum moved moved; /* what the last drive() met, ... */
-    int64_t now;      /* ... and when */
-    int64_t crowded;  /* as the host's */
-    int64_t fds_at;   /* when descriptors are looked at next */
+    enum moved moved;          /* what the last drive() met, ... */
+    int64_t now;               /* ... and when */
+    int64_t crowded, spun_out; /* as the hosts' */
+    int64_t slept_at;          /* as a driver right after a spin that found nothing; 0: not so */
+    int by_device;             /* a device ended that sleep */
+    int64_t fds_at;            /* when descriptors are looked at next */
     int64_t deadline;
     struct enlist *enlists;
     int hosts, hosts_cap;
@@ -152,7 +154,10 @@ struct host {
     /* waiter.c's: those who wait */
     struct enlist *enlisted, **enlisted_tail;
 
-    int64_t crowded; /* until then calls spin for a short time only (spin.c) */
+    int64_t crowded;  /* until then calls spin for a short time only (spin.c) */
+    int64_t spun_out; /* when a call's spin ended with nothing */
+    int vain;         /* such spins in a row, where something came right after */
+    int64_t shy;      /* for how long spins were short the last time; 0: long ones find something */
 
     /* pump.c's: when it was driven */
     int64_t burst_at;  /* the last burst of anybody, ... */
@@ -253,12 +258,19 @@ void role_release(struct host *h);
 /* The driver sleeps and must look again. */
 void role_wake(struct host *h);
 
-/* ---- spin.c: without a lock ---------------------------------------------------------------- */
+/* ---- spin.c ---------------------------------------------------------------- */
 struct spin {
     int64_t end, yield_at; /* it is over; somebody else may run */
+    int is_long;           /* long enough to be in vain */
 };
 /* crowded: when that is over, as spin_yield said it. */
 struct spin spin_begin(int64_t now, int64_t spin_ns, int64_t crowded);
+/* Whether a spin that ended then is what the thread has just done. */
+int spin_just_ended(int64_t ended, int64_t now);
+/* A call's spin is over. Locked, as the next. */
+void spin_ended(struct host *h, const struct spin *s, int found);
+/* A driver wakes that slept right after a spin that found nothing. */
+void spin_judge(struct host *h, int64_t slept_at, int by_device);
 /* Lets who waits for this core run. > 0: until then spinning is no use; this spin is over. */
 int64_t spin_yield(struct spin *s);
 

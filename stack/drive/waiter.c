@@ -160,6 +160,10 @@ static int drive(struct waiter *w)
             continue;
         if (role_claim(h, ROLE_WAITER, w)) {
             mine = 1;
+            if (w->slept_at)
+                spin_judge(h, w->slept_at, w->by_device);
+            if (h->crowded > w->crowded)
+                w->crowded = h->crowded;
             enum moved moved = burst(h, 0);
             w->moved = moved > w->moved ? moved : w->moved;
             publish(h);
@@ -168,6 +172,7 @@ static int drive(struct waiter *w)
             w->now = h->now;
         host_unlock(h);
     }
+    w->slept_at = 0;
     if (!w->now)
         w->now = monotonic();
     return mine;
@@ -208,7 +213,7 @@ static int verdict(struct waiter *w)
 
 int waiter_spin(struct waiter *w, int64_t spin_ns)
 {
-    struct spin s = {0, 0};
+    struct spin s = {0};
     int mine, rc;
     do {
         mine = drive(w);
@@ -220,6 +225,8 @@ int waiter_spin(struct waiter *w, int64_t spin_ns)
             w->crowded = crowded ? crowded : w->crowded;
         }
     } while (!rc && mine && w->now < s.end);
+    if (!rc && mine && s.is_long)
+        w->spun_out = w->now;
     return rc;
 }
 
@@ -236,6 +243,8 @@ static int arm(struct waiter *w, int *n, int64_t *until)
         if (role_is_mine(h, w)) {
             busy = arm_devices(h, 0, w->polls, n, &deadline);
             role_sleeps(h, busy ? AWAKE : deadline);
+            if (!busy && (spin_just_ended(h->spun_out, h->now) || spin_just_ended(w->spun_out, h->now)))
+                w->slept_at = h->now;
             h->stats.driver_sleeps++;
         } else if (role_claim(h, ROLE_WAITER, w)) {
             busy = 1; /* it became free since we drove */
@@ -253,6 +262,7 @@ static int arm(struct waiter *w, int *n, int64_t *until)
 static int sleep_once(struct waiter *w, int64_t until)
 {
     struct poller *p = w->poller;
+    w->by_device = 0;
     int n = 1, expected = WAITER_IDLE, rc = 0;
     if (arm(w, &n, &until))
         return 0;
@@ -272,6 +282,8 @@ static int sleep_once(struct waiter *w, int64_t until)
         atomic_compare_exchange_strong(&w->state, &expected, WAITER_IDLE);
         if (!rc && w->polls[0].revents)
             event_drain(w->event_fd);
+        for (int i = 1; !rc && i < fds; i++)
+            w->by_device |= w->polls[i].revents != 0;
         for (; !rc && fds < n; fds++)
             if (w->polls[fds].revents)
                 w->fds_at = INT64_MIN;

@@ -183,6 +183,31 @@ def test_a_spin_lets_others_have_its_core() -> None:
         assert 1 <= a.stats()["spin_yields"] - before["spin_yields"] <= 50
 
 
+def test_spins_are_short_where_what_comes_waits_for_their_end() -> None:
+    """A message that comes as soon as the spinning thread sleeps, twice: its sender had no core meanwhile."""
+    with two_stacks() as (a, b):
+        here, there = pair(a, b)
+        there.spin = 200_000
+
+        def serve() -> None:
+            while there.recv():
+                pass
+
+        pause = threading.Event()
+
+        def in_vain() -> bool:
+            for delay in range(150, 300, 10):
+                for _ in range(3):
+                    pause.wait(delay / 1e6)
+                    here.sendall(b"x")
+            return b.stats()["spins_in_vain"] > 0
+
+        server = Thread(serve)
+        until(in_vain, "two messages that came right after a spin")
+        here.shutdown(1)
+        server.result()
+
+
 def test_the_background_covers_when_nobody_waits() -> None:
     """The peer's data is acknowledged while this side's program does something else."""
     with two_stacks() as (a, b):
