@@ -51,6 +51,16 @@ static void forget_change(struct bw_sock *s)
         st->changed_tail = previous;
 }
 
+struct bw_sock *sock_next(const struct bw_stack *st, uint32_t *at, int kind)
+{
+    while (*at < st->slab_touched) {
+        struct bw_sock *s = sock_at(st, (*at)++);
+        if (s->kind == kind)
+            return s;
+    }
+    return NULL;
+}
+
 void sock_free(struct bw_sock *s)
 {
     struct bw_stack *st = s->st;

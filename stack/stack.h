@@ -14,6 +14,7 @@
 #include "engine.h"
 #include "mem/byteq.h"
 #include "mem/chunk.h"
+#include "mem/list.h"
 #include "mem/wheel.h"
 #include "sizes.h"
 #include "sock_ops.h"
@@ -382,7 +383,9 @@ uint64_t hsiphash(const uint8_t key[16], const void *data, uint32_t len);
 /* ---- sockets (sock.c) ------------------------------------------------------------------------ */
 uint32_t socks_all(const struct bw_stack *st);                        /* at most max_socks */
 struct bw_sock *sock_alloc(struct bw_stack *st, enum sock_kind kind); /* NULL: max_socks reached */
-void sock_free(struct bw_sock *s);                                    /* out of all tables first */
+/* Walks them: the next of that kind from number *at on, or NULL. */
+struct bw_sock *sock_next(const struct bw_stack *st, uint32_t *at, int kind);
+void sock_free(struct bw_sock *s); /* out of all tables first */
 /* Readiness may have changed: list it if somebody watches. */
 static inline void sock_changed(struct bw_sock *s)
 {

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "list.h"
+
 enum {
     LEVELS = 4,
     CASCADE = 1024, /* timers moved to a lower level in one call */
@@ -30,25 +32,18 @@ static void link_timer(struct wheel *w, struct timer *t)
     int64_t at = tick >> (8 * level);
     int slot = (int)((at > limit ? limit : at) & 255);
     struct timer **head = &w->slot[level][slot];
-    t->next = *head;
-    if (t->next)
-        t->next->pprev = &t->next;
-    t->pprev = head;
-    *head = t;
+    list_push(head, t, next, pprev);
     w->busy[level][slot >> 6] |= 1ull << (slot & 63);
 }
 
 static void unlink_timer(struct wheel *w, struct timer *t)
 {
-    *t->pprev = t->next;
-    if (t->next)
-        t->next->pprev = t->pprev;
     uintptr_t base = (uintptr_t)w->slot, at = (uintptr_t)t->pprev;
+    list_remove(t, next, pprev);
     if (!t->next && at >= base && at < base + sizeof w->slot) { /* the slot is empty now */
         size_t index = (at - base) / sizeof(struct timer *);
         w->busy[index >> 8][(index & 255) >> 6] &= ~(1ull << (index & 63));
     }
-    t->pprev = NULL;
 }
 
 void timer_set(struct wheel *w, struct timer *t, int64_t when)

@@ -102,12 +102,10 @@ void bw_abort_all(struct bw_stack *st)
 {
     while (tcp_time_wait_end_oldest(st))
         ;
-    for (uint32_t i = 0; i < st->slab_touched; i++) {
-        struct bw_sock *s = sock_at(st, i);
-        if (s->kind == KIND_TCP && tcb_of(s)->state != BW_TCP_CLOSED) {
+    uint32_t at = 0;
+    for (struct bw_sock *s; (s = sock_next(st, &at, KIND_TCP));)
+        if (tcb_of(s)->state != BW_TCP_CLOSED)
             bw_reset(s, ECONNABORTED);
-        }
-    }
 }
 
 /* Above max_orphans an orphan is reset at once instead of served to its end. */
@@ -132,20 +130,13 @@ void tcp_orphan(struct tcb *t)
 static void time_wait_enter(struct tcb *t)
 {
     struct tcp_globals *g = t->base.st->tcp;
-    t->queue_next = NULL;
-    t->queue_pprev = g->time_wait_tail;
-    *g->time_wait_tail = t;
-    g->time_wait_tail = &t->queue_next;
+    tailq_add(&g->time_wait_tail, t, queue_next, queue_pprev);
 }
 
 static void time_wait_leave(struct tcb *t)
 {
     struct tcp_globals *g = t->base.st->tcp;
-    *t->queue_pprev = t->queue_next;
-    if (t->queue_next)
-        t->queue_next->queue_pprev = t->queue_pprev;
-    else
-        g->time_wait_tail = t->queue_pprev;
+    tailq_remove(&g->time_wait_tail, t, queue_next, queue_pprev);
 }
 
 /* Everything the connection holds but the control block itself. */

@@ -137,26 +137,26 @@ struct tcb {
     CACHE_LINE struct ranges ooo; /* received ahead of rcv_nxt, most recent first (RFC 2018) */
     struct ranges sacked, lost;   /* sorted */
     uint32_t dupacks;
-    uint32_t rcv_mss, unacked; /* unacked: bytes received since the last ACK went out */
-    uint32_t rcv_tsecr;        /* the last echo that was measured (buffers.c) */
-
-    /* ---- every segment: figures ---------------------------------------------------------------------- */
-    int64_t ts_recent_age;
-    struct tcp_stats stats; /* on this line: those that each segment moves */
-    struct rcv_tuning tuning;
-    int64_t challenge_start; /* RFC 5961 */
-
-    /* ---- data ------------------------------------------------------------------------------------------ */
-    CACHE_LINE struct byteq rcvq; /* its end is rcv_nxt */
-    struct tx_log resent;         /* retransmissions; on this line: how many */
-    struct ranges undo_resent;    /* sent again since a reduction that may prove wrong */
-    uint32_t undo_bytes;          /* of these, and no D-SACK said that it was in vain */
+    uint32_t unacked;          /* bytes received since the last ACK went out */
+    struct tx_log resent;      /* retransmissions; on this line: how many */
+    struct ranges undo_resent; /* sent again since a reduction that may prove wrong */
+    uint32_t undo_bytes;       /* of these, and no D-SACK said that it was in vain */
     uint32_t undo_cwnd, undo_ssthresh, undo_ts;
     uint32_t prr_delivered, prr_out, prr_flight; /* proportional rate reduction, RFC 6937 */
     uint8_t undo_valid;
     uint8_t frto;           /* FRTO_*: the time-out may prove spurious by what arrives (RFC 5682) */
     uint8_t challenges;     /* RFC 5961, since challenge_start */
     uint8_t syn_data_acked; /* a SYN's data, ours or the peer's, was taken */
+
+    /* ---- every segment: figures ---------------------------------------------------------------------- */
+    CACHE_LINE int64_t ts_recent_age;
+    struct tcp_stats stats; /* on this line: those that each segment moves */
+    struct rcv_tuning tuning;
+    int64_t challenge_start; /* RFC 5961 */
+
+    /* ---- data ------------------------------------------------------------------------------------------ */
+    CACHE_LINE struct byteq rcvq; /* its end is rcv_nxt */
+    uint32_t rcv_mss, rcv_tsecr;  /* rcv_tsecr: the last echo that was measured (buffers.c) */
 
     /* ---- an acknowledgment ---------------------------------------------------------------------------- */
     CACHE_LINE struct byteq sndq; /* byte 0 is snd_una (after the SYN) */
@@ -225,9 +225,9 @@ struct tcb {
 ONE_LINE(base.laddr, base.st);
 ONE_LINE(state, ecn.mode);
 ONE_LINE(timer, deadline[TIMER_DELACK]);
-ONE_LINE(ooo, rcv_tsecr);
+ONE_LINE(ooo, resent.n);
 ONE_LINE(ts_recent_age, stats.data_segs_in);
-ONE_LINE(rcvq, resent.n);
+ONE_LINE(rcvq, rcv_tsecr);
 /* And an acknowledgment of new data, beside them: */
 ONE_LINE(base.soft_error, base.path.neigh_gen);
 ONE_LINE(timer, deadline[TIMER_PROBE]);
@@ -244,7 +244,7 @@ ONE_LINE(cc_state[0], cc_state[4]);
     }
 #define TCB_ACK_LINES \
     { \
-        LINE_OF(base), LINE_OF(state), LINE_OF(timer), LINE_OF(ooo), LINE_OF(ts_recent_age), LINE_OF(rcvq), \
+        LINE_OF(base), LINE_OF(state), LINE_OF(timer), LINE_OF(ooo), LINE_OF(ts_recent_age), \
             LINE_OF(base.path), LINE_OF(probing), LINE_OF(sndq), LINE_OF(sent), LINE_OF(rttvar), \
             LINE_OF(delivered), LINE_OF(rack_rtt), LINE_OF(cc_state) \
     }

@@ -134,7 +134,7 @@ struct tcp_globals {
     struct timer ooo_timer;                  /* set while somebody stands there */
     struct ready_list ready[MAX_IFACES + 1]; /* by interface; see out/ready.c */
     uint32_t ready_len;                      /* of all of them */
-    struct tcb *reports, **reports_tail;     /* rounds that Python is to be told of (cc/custom.c) */
+    struct custom *reports, **reports_tail;  /* rounds that Python is to be told of (cc/custom.c) */
     uint32_t cc_generation;
     struct tcp_merges merges;
     uint32_t orphans;  /* closed by their users, not yet in TIME-WAIT */

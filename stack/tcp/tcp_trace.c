@@ -137,9 +137,8 @@ void tcp_trace_set(struct tcb *t, int on)
 void bw_trace_all(struct bw_stack *st, int on)
 {
     st->trace.all = on != 0;
-    for (uint32_t i = 0; i < st->slab_touched; i++) {
-        struct bw_sock *s = sock_at(st, i);
-        if (s->kind == KIND_TCP && tcb_of(s)->state != BW_TCP_CLOSED)
+    uint32_t at = 0;
+    for (struct bw_sock *s; (s = sock_next(st, &at, KIND_TCP));)
+        if (tcb_of(s)->state != BW_TCP_CLOSED)
             tcp_trace_set(tcb_of(s), on);
-    }
 }

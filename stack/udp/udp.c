@@ -243,21 +243,13 @@ static void udp_wait(struct udp_sock *u)
     struct bw_stack *st = u->base.st;
     if (u->wait_prev)
         return;
-    u->wait_next = st->udp_waiting;
-    u->wait_prev = &st->udp_waiting;
-    if (u->wait_next)
-        u->wait_next->wait_prev = &u->wait_next;
-    st->udp_waiting = u;
+    list_push(&st->udp_waiting, u, wait_next, wait_prev);
 }
 
 static void udp_wait_over(struct udp_sock *u)
 {
-    if (!u->wait_prev)
-        return;
-    *u->wait_prev = u->wait_next;
-    if (u->wait_next)
-        u->wait_next->wait_prev = u->wait_prev;
-    u->wait_prev = NULL;
+    if (u->wait_prev)
+        list_remove(u, wait_next, wait_prev);
 }
 
 void udp_tx_ready(struct bw_stack *st)
@@ -515,9 +507,8 @@ void udp_if_down(struct bw_stack *st, uint32_t ifindex, int err)
     for (int i = IF_LOOPBACK + 1; i <= st->ifaces; i++)
         if ((uint32_t)i != ifindex && !st->iface[i].gone)
             last = 0;
-    for (uint32_t i = 0; i < st->slab_touched; i++) {
-        struct bw_sock *s = sock_at(st, i);
-        if (s->kind == KIND_UDP && udp_depends_on(s, ifindex, last))
+    uint32_t at = 0;
+    for (struct bw_sock *s; (s = sock_next(st, &at, KIND_UDP));)
+        if (udp_depends_on(s, ifindex, last))
             udp_set_error(s, err);
-    }
 }

@@ -11,8 +11,8 @@
 #include "../tcp.h"
 
 struct custom {
-    uint64_t reno;             /* reno.c's, while it is in charge */
-    struct tcb *next, **pprev; /* the list of finished rounds; pprev NULL: not in it */
+    uint64_t reno;                /* reno.c's, while it is in charge */
+    struct custom *next, **pprev; /* the list of finished rounds; pprev NULL: not in it */
     uint64_t acked, lost, ce, rate;
     int64_t rtt; /* the smallest of the round; NEVER: none */
     uint32_t generation, round_end, rounds, flight;
@@ -37,28 +37,11 @@ static void begin_round(struct tcb *t)
     c->limited = 0;
 }
 
-static void list_add(struct tcb *t)
+static void report_withdraw(struct tcb *t)
 {
-    struct tcp_globals *g = t->base.st->tcp;
     struct custom *c = custom_of(t);
-    c->next = NULL;
-    c->pprev = g->reports_tail;
-    *g->reports_tail = t;
-    g->reports_tail = &c->next;
-}
-
-static void list_remove(struct tcb *t)
-{
-    struct tcp_globals *g = t->base.st->tcp;
-    struct custom *c = custom_of(t);
-    if (!c->pprev)
-        return;
-    *c->pprev = c->next;
-    if (c->next)
-        custom_of(c->next)->pprev = c->pprev;
-    else
-        g->reports_tail = c->pprev;
-    c->pprev = NULL;
+    if (c->pprev)
+        tailq_remove(&t->base.st->tcp->reports_tail, c, next, pprev);
 }
 
 static void custom_init(struct tcb *t)
@@ -105,7 +88,7 @@ static void custom_ack(struct tcb *t, const struct cc_ack *ack)
     if (c->rounds++)
         count(t->base.st, COUNT_TCP_CC_REPORTS_MERGED);
     if (!c->pprev)
-        list_add(t);
+        tailq_add(&t->base.st->tcp->reports_tail, c, next, pprev);
 }
 
 static uint32_t custom_ssthresh(struct tcb *t)
@@ -127,7 +110,7 @@ const struct tcp_cc tcp_cc_custom = {
     .ack = custom_ack,
     .ssthresh = custom_ssthresh,
     .timeout = custom_timeout,
-    .stop = list_remove,
+    .stop = report_withdraw,
 };
 
 /* ---- towards Python -------------------------------------------------------------------------------------- */
@@ -139,10 +122,10 @@ int bw_cc_reports(const struct bw_stack *st)
 
 int bw_cc_report_pop(struct bw_stack *st, struct bw_cc_report *out)
 {
-    struct tcb *t = st->tcp->reports;
-    if (!t)
+    struct custom *c = st->tcp->reports;
+    if (!c)
         return 0;
-    struct custom *c = custom_of(t);
+    struct tcb *t = container_of(c, struct tcb, cc_state);
     *out = (struct bw_cc_report){.now = st->now,
                                  .rtt = c->rtt == NEVER ? -1 : c->rtt,
                                  .min_rtt = t->min_rtt == NEVER ? -1 : t->min_rtt,
@@ -158,7 +141,7 @@ int bw_cc_report_pop(struct bw_stack *st, struct bw_cc_report *out)
                                  .cwnd = t->cwnd,
                                  .mss = t->mss,
                                  .app_limited = !c->limited};
-    list_remove(t);
+    report_withdraw(t);
     begin_round(t);
     c->asked = 1;
     return 1;

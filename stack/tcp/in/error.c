@@ -67,10 +67,9 @@ int tcp_error(struct bw_stack *st, const struct packet *sent, int err, int gone,
 
 void tcp_if_down(struct bw_stack *st, uint32_t ifindex, int err)
 {
-    for (uint32_t i = 0; i < st->slab_touched; i++) {
-        struct bw_sock *s = sock_at(st, i);
-        if (s->kind == KIND_TCP && tcb_of(s)->state != BW_TCP_CLOSED && s->path.ifindex == ifindex)
+    uint32_t at = 0;
+    for (struct bw_sock *s; (s = sock_next(st, &at, KIND_TCP));)
+        if (tcb_of(s)->state != BW_TCP_CLOSED && s->path.ifindex == ifindex)
             tcp_drop(tcb_of(s), tcb_of(s)->listener ? 0 : err);
-    }
     tcp_time_wait_if_down(st, ifindex);
 }

@@ -33,13 +33,8 @@ static int nobody_waits(const struct tcp_globals *g)
 static void leave(struct tcb *t)
 {
     struct ooo_list *l = list_of(t);
-    *t->ooo_pprev = t->ooo_next;
-    if (t->ooo_next)
-        t->ooo_next->ooo_pprev = t->ooo_pprev;
-    else
-        l->tail = t->ooo_pprev;
+    tailq_remove(&l->tail, t, ooo_next, ooo_pprev);
     l->chunks -= t->ooo_chunks;
-    t->ooo_pprev = NULL;
     t->ooo_chunks = 0;
     if (nobody_waits(t->base.st->tcp))
         timer_cancel(&t->base.st->wheel, &t->base.st->tcp->ooo_timer);
@@ -50,10 +45,7 @@ static void enter(struct tcb *t, uint32_t chunks, int kind)
     struct tcp_globals *g = t->base.st->tcp;
     t->ooo_kind = (uint8_t)kind;
     struct ooo_list *l = list_of(t);
-    t->ooo_next = NULL;
-    t->ooo_pprev = l->tail;
-    *l->tail = t;
-    l->tail = &t->ooo_next;
+    tailq_add(&l->tail, t, ooo_next, ooo_pprev);
     t->ooo_chunks = chunks;
     l->chunks += chunks;
     t->ooo_since = (uint32_t)(t->base.st->now / SECOND);

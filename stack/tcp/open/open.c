@@ -56,15 +56,6 @@ void tcp_learn_syn(struct tcb *t, const struct tcp_seg *seg)
 
 /* ---- LISTEN -------------------------------------------------------------------------------------------- */
 
-static void queue_in(struct tcb **head, struct tcb *child)
-{
-    child->queue_next = *head;
-    if (*head)
-        (*head)->queue_pprev = &child->queue_next;
-    child->queue_pprev = head;
-    *head = child;
-}
-
 /* Options a child takes from its listener, which is the template. */
 static void copy_template(struct tcb *t, const struct tcb *from)
 {
@@ -117,7 +108,7 @@ struct tcb *tcp_child_new(struct listener *l, const struct tcp_seg *seg, const u
     tcp_ecn_on_syn(t, seg);
     tcp_set_state(t, BW_TCP_SYN_RCVD);
     t->listener = l;
-    queue_in(&l->half_open, t);
+    list_push(&l->half_open, t, queue_next, queue_pprev);
     l->half_open_len++;
     st->tcp->half_open++;
     count(st, COUNT_TCP_PASSIVE_OPENS);
@@ -183,18 +174,14 @@ void tcp_on_listen(struct listener *l, struct tcp_seg *seg)
 static void leave_queue(struct tcb *child, int accepts)
 {
     struct listener *l = child->listener;
-    *child->queue_pprev = child->queue_next;
-    if (child->queue_next)
-        child->queue_next->queue_pprev = child->queue_pprev;
     if (accepts) {
+        tailq_remove(&l->accept_tail, child, queue_next, queue_pprev);
         l->accept_len--;
-        if (l->accept_tail == &child->queue_next)
-            l->accept_tail = child->queue_pprev;
     } else {
+        list_remove(child, queue_next, queue_pprev);
         l->half_open_len--;
         l->tmpl.base.st->tcp->half_open--;
     }
-    child->queue_pprev = NULL;
 }
 
 void tcp_child_leaves(struct tcb *child)
@@ -211,10 +198,7 @@ void tcp_child_established(struct tcb *child)
     struct listener *l = child->listener;
     leave_queue(child, 0);
     child->was_connected = 1;
-    child->queue_next = NULL;
-    child->queue_pprev = l->accept_tail;
-    *l->accept_tail = child;
-    l->accept_tail = &child->queue_next;
+    tailq_add(&l->accept_tail, child, queue_next, queue_pprev);
     l->accept_len++;
     sock_arrived(&l->tmpl.base);
 }

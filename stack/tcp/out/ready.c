@@ -14,10 +14,7 @@ static void add(struct tcb *t, uint32_t ifindex)
     struct tcp_globals *g = t->base.st->tcp;
     struct ready_list *list = &g->ready[ifindex];
     t->on_ready = (uint8_t)(ifindex + 1);
-    t->ready_next = NULL;
-    t->ready_pprev = list->tail;
-    *list->tail = t;
-    list->tail = &t->ready_next;
+    tailq_add(&list->tail, t, ready_next, ready_pprev);
     g->ready_len++;
 }
 
@@ -35,11 +32,7 @@ void tcp_ready_remove(struct tcb *t)
         return;
     struct ready_list *list = &g->ready[t->on_ready - 1];
     t->on_ready = 0;
-    *t->ready_pprev = t->ready_next;
-    if (t->ready_next)
-        t->ready_next->ready_pprev = t->ready_pprev;
-    else
-        list->tail = t->ready_pprev;
+    tailq_remove(&list->tail, t, ready_next, ready_pprev);
     g->ready_len--;
 }
 
