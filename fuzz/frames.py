@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Address
 
 from barewire.l2 import ETH_P_ARP, Arp, Ethernet, Mac
+from barewire.l2.codec import Malformed
 from barewire.stack.checksum import checksum
 from barewire.stack.icmp import icmp
 from barewire.stack.ip.ipv4 import PROTO_ICMP, PROTO_TCP, PROTO_UDP, IPv4
@@ -110,7 +112,9 @@ class Frames(Scene):
         whole = (
             resum(bytes(data)) if repair == 2 else _resum_header(data) if repair else bytes(data)
         )
-        return self._put(whole[: len(whole) - less] if less > 0 else whole + bytes(-less))
+        sent = whole[: len(whole) - less] if less > 0 else whole + bytes(-less)
+        self._note(sent)
+        return self._put(sent)
 
     def on_fragments(self, kind: int, size: int, ident: int, *pieces: int) -> list[bytes]:
         """A packet in pieces, each by offset and length (of 8 bytes) and whether more follow."""
@@ -188,6 +192,13 @@ class Frames(Scene):
         head = bytearray(built[:20])
         head[12] = (20 + len(raw)) // 4 << 4 | head[12] & 0x0F
         return resum(self.peer.packet(bytes(head) + raw + built[20:], PROTO_TCP, flow.address))
+
+    def _note(self, frame: bytes) -> None:
+        """What is still a good segment, the peer has said."""
+        with suppress(Malformed):
+            ip = IPv4.parse(frame[14:])
+            if ip.proto == PROTO_TCP and ip.dst == self.target.address:
+                self.peer.said.append(Segment.parse(ip.payload, ip.src, ip.dst))
 
     def _frame_of(self, kind: int, size: int) -> bytes:
         """The next segment of the first flow 0, a datagram 1, a ping 2, a SYN 3."""

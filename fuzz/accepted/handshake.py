@@ -27,6 +27,8 @@ from .normal import (
     without,
 )
 
+SYN_AGAIN = r"^sends: S seq 0 ack 0 of 0 .*"
+
 
 def _challenged_half_open(difference: Difference) -> bool:
     ours, linux = sends(difference, OURS), sends(difference, LINUX)
@@ -88,9 +90,7 @@ def _cookie(difference: Difference) -> bool:
 
 
 def _syn_again(difference: Difference) -> bool:
-    return difference.step.op not in CONNECTS and same(
-        difference, without(r"^sends: S seq 0 ack 0 of 0 .*")
-    )
+    return difference.step.op not in CONNECTS and same(difference, without(SYN_AGAIN))
 
 
 def _text_on_syn_ack(difference: Difference) -> bool:
@@ -99,7 +99,7 @@ def _text_on_syn_ack(difference: Difference) -> bool:
         flags(step) & (SYN | ACK) == SYN | ACK
         and (size(step) > 0 or bool(flags(step) & FIN))
         and bool(played(difference, *CONNECTS))
-        and same(difference, without(r"^sends: A .*|^has: \d+ stream .*"))
+        and same(difference, without(rf"^sends: A .*|{SYN_AGAIN}|^has: \d+ stream .*"))
     )
 
 

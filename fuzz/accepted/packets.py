@@ -6,7 +6,9 @@ import re
 
 from ..conversation import Step
 from ..differential import Accepted, Difference
-from .normal import LINUX, OURS, differs_in_frames, played, same, sends
+from .normal import LINUX, OURS, at, differs_in_frames, played, same, sends
+
+SURE_WINDOW = 32_000  # bytes that any receive window here has at least
 
 
 def _pieces(step: Step) -> list[tuple[int, int, int]]:
@@ -36,14 +38,12 @@ def _header_in_pieces(difference: Difference) -> bool:
 
 
 def _beyond_a_smaller_window(difference: Difference) -> bool:
-    """A segment at a sequence number that a mutation has moved."""
-    step = difference.step
-    return (
-        step.op == "mutant"
-        and step.args[0] == 0
-        and int(step.args[2]) % 80 in range(24, 28)
-        and differs_in_frames(difference)
-    )
+    """A mutation has moved a segment's sequence number further than either window surely reaches."""
+    if difference.step.op != "mutant" or not difference.said:
+        return False
+    *before, last = difference.said
+    ends = [at(one.seq) + one.length for one in before if one.sport == last.sport]
+    return at(last.seq) - max(ends, default=0) > SURE_WINDOW and differs_in_frames(difference)
 
 
 def _path_mtu(difference: Difference) -> bool:

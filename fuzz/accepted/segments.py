@@ -150,14 +150,14 @@ def _at_the_edge(difference: Difference) -> bool:
     early = any(one.flags & Flags.URG and at(one.seq) < 1 for one in difference.said)
     if early and same(difference, without(r"(?<=[ |])PRI\|")):
         return True
-    if difference.step.op not in SEGMENTS or not difference.said:
+    if difference.step.op not in (*SEGMENTS, "mutant") or not difference.said:
         return False
     last = difference.said[-1]
     mine = [
         one for one in difference.said[:-1] if (one.sport, one.dport) == (last.sport, last.dport)
     ]
     end = at(last.seq) + last.length
-    beside = bool(played(difference, "mutant", "fragments"))  # text that `said` does not have
+    beside = bool(played(difference, "fragments"))  # text that `said` does not have
     known = beside or any(at(one.seq) + one.length == end for one in mine)
     return known and acks(difference, OURS)
 

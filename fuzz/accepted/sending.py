@@ -173,14 +173,16 @@ def _shrunk_without_news(difference: Difference) -> bool:
 
 def _window_in_bytes(difference: Difference) -> bool:
     """Some segments more of one, after short ones: those that the other's window has no room for, and in
-    Linux those that wait for the rest of a super-segment."""
+    Linux those that wait for the rest of a super-segment; or the FIN."""
     more = sends(difference, OURS) or sends(difference, LINUX)
+    ends = difference.step.op in ("close", "shutdown")
+    line = "sends: FAU? seq " if ends else r"sends: AU? seq \d+ ack \d+ of [1-9]"
     return (
         0 < len(more) <= (4 if len(played(difference, "send")) < 3 else 6)
         and len(sends(difference, OURS) + sends(difference, LINUX)) == len(more)
         and bool(played(difference, "send"))
-        and all(re.match(r"sends: AU? seq \d+ ack \d+ of [1-9]", line) for line in more)
-        and difference.step.op in ("send", *SEGMENTS)
+        and all(re.match(line, one) for one in more)
+        and difference.step.op in ("send", "close", "shutdown", *SEGMENTS)
         and differs_in_frames(difference)
     )
 

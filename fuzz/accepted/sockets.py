@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..differential import Accepted, Difference
-from .normal import CONNECTS, LINUX, OURS, closed, played, same, without
+from .normal import CONNECTS, LINUX, OURS, closed, played, same, sends, without
 
 
 def _bad_sum_is_ready(difference: Difference) -> bool:
@@ -54,6 +54,18 @@ def _shut_before_connected(difference: Difference) -> bool:
     )
 
 
+def _small_send_buffer(difference: Difference) -> bool:
+    """SO_SNDBUF near its minimum, and what was sent fills half of it."""
+    small = any(
+        step.args[1:3] == (1, 7) and int(step.args[3]) <= 4608
+        for step in played(difference, "option")
+    )
+    frames = (
+        r"|^sends: AU? seq .*" if any(" sack " in line for line in sends(difference, LINUX)) else ""
+    )
+    return small and same(difference, without(rf"(?<=[ |])OUT\b\|?{frames}"))
+
+
 SOCKETS: tuple[Accepted, ...] = (
     Accepted(
         "poll and a bad checksum",
@@ -92,5 +104,10 @@ SOCKETS: tuple[Accepted, ...] = (
         "says EAGAIN, though poll says POLLIN.",
         _shut_datagrams,
         ends=False,
+    ),
+    Accepted(
+        "room in a small send buffer",
+        "SO_SNDBUF counts bytes; in Linux it counts memory, and a buffer of its least size is full sooner.",
+        _small_send_buffer,
     ),
 )
