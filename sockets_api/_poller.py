@@ -129,9 +129,12 @@ class Poller:
 
     def wait(self, timeout: float | None, most: int = BATCH) -> list[tuple[int, int]]:
         """(cookie, bits) of at most so many; seconds, 0 only looks, None waits without end."""
-        room = self._rooms.pop() if self._rooms else _Room()
+        rooms = self._rooms
+        room = rooms.pop() if rooms else _Room()
         try:
-            if timeout == 0:
+            if timeout is None and not self._virtual:
+                n = _waiting.wait_on(self._cdata, room.cdata, most, _waiting.NEVER, self._spin)
+            elif timeout == 0:
                 n = _look(self._cdata, room.cdata, most)
             else:
                 n = self._wait(room.cdata, most, timeout)
@@ -142,7 +145,7 @@ class Poller:
             found = list(_events_in(room.bytes[: n * _EVENT.size]))
             return found if n < BATCH or n >= most else self._more(room, found, most)
         finally:
-            self._rooms.append(room)
+            rooms.append(room)
 
     def _more(self, room: _Room, found: list[tuple[int, int]], most: int) -> list[tuple[int, int]]:
         """Batches until all was told: what is level-triggered comes again, and is told once."""
@@ -157,8 +160,6 @@ class Poller:
 
     def _wait(self, events: Any, most: int, timeout: float | None) -> int:
         virtual = self._virtual
-        if timeout is None and not virtual:
-            return _waiting.wait_on(self._cdata, events, most, _waiting.NEVER, self._spin)
         for stack in virtual:
             if stack.polling_thread == threading.get_ident():
                 n: int = _look(self._cdata, events, most)

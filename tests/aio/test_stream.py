@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -155,3 +157,43 @@ def test_the_main_thread_is_known_in_every_thread(stack: Any) -> None:
     thread.start()
     thread.join()
     assert (_waiting._spare.is_main, seen) == (True, [False])
+
+
+def test_idle_connections_cost_little_memory_and_no_turn(stack: Any) -> None:
+    """A bare protocol's connection takes less than 4 KB of Python's memory, and nothing of it is due."""
+    many = 200
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        made: list[Any] = []
+
+        class Bare(asyncio.Protocol):
+            def connection_made(self, transport: Any) -> None:
+                made.append(transport)
+
+        server = await loop.create_server(Bare, *WHERE, backlog=many)
+        await loop.create_connection(Bare, *WHERE)  # what is loaded once
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(many):
+                await loop.create_connection(Bare, *WHERE)
+            while len(made) < 2 * many + 2:
+                await asyncio.sleep(0)
+            gc.collect()
+            each = (tracemalloc.get_traced_memory()[0] - before) / (2 * many)
+        finally:
+            tracemalloc.stop()
+        assert each < 4096
+        assert loop._selector.select(0) == []
+        events = loop._selector._poller.stats()["events"]
+        assert loop._selector.select(0.02) == []
+        assert loop._selector._poller.stats()["events"] == events
+        for transport in made:
+            transport.abort()
+        server.close()
+        await server.wait_closed()
+        await asyncio.sleep(0)
+
+    barewire.run(main(), stack=stack)
