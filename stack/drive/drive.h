@@ -240,7 +240,8 @@ int poller_fileno(struct poller *p);
  * of driving where nobody drives. How many. */
 int poller_look(struct poller *p, struct poller_event *events, int max);
 /* As that; if nothing is ready it drives and spins for up to spin_ns and sleeps until something is. 0: the deadline
- * is over (as wait_begin's), or poller_wake was called. -EINTR: handlers of signals have to run; then call again. */
+ * is over (as wait_begin's), or poller_wake was called. -EINTR: handlers of signals have to run; then call again.
+ * Beside ready sockets, descriptors are told up to 20 us late. */
 int poller_wait(struct waiter *w, struct poller *p, struct poller_event *events, int max, int64_t deadline,
                 int64_t spin_ns);
 /* From any thread: whoever waits on it now, or does so next, comes back with 0. */

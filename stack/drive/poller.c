@@ -359,7 +359,7 @@ static int drive_places(struct poller *p, int64_t ago)
     return moved;
 }
 
-int poller_look(struct poller *p, struct poller_event *out, int max)
+static int look(struct poller *p, struct poller_event *out, int max, int fds)
 {
     if (max < 1)
         return -EINVAL;
@@ -367,11 +367,25 @@ int poller_look(struct poller *p, struct poller_event *out, int max)
     if (rc)
         return rc;
     max = max < POLLER_BATCH ? max : POLLER_BATCH;
-    rc = poller_collect(p, out, max, 1);
+    rc = poller_collect(p, out, max, fds);
     if (rc >= 0 && drive_places(p, rc ? FDS_NS : 0) && !rc)
         rc = poller_collect(p, out, max, 0);
     leave(p);
     return rc;
+}
+
+int poller_look(struct poller *p, struct poller_event *out, int max)
+{
+    return look(p, out, max, 1);
+}
+
+int poller_look_first(struct poller *p, struct poller_event *out, int max)
+{
+    int64_t now = monotonic();
+    int fds = now >= atomic_load(&p->fds_at);
+    if (fds)
+        atomic_store(&p->fds_at, now + FDS_NS);
+    return look(p, out, max, fds);
 }
 
 int poller_enlist(struct poller *p, struct waiter *w)

@@ -49,7 +49,8 @@ struct poller {
     atomic_uint ready;         /* length of the ready list, written under the lock */
     atomic_int woken;          /* poller_wake was called */
     atomic_int closed;
-    atomic_int kernel_fd; /* epoll descriptor for what is not ours; a list for one wait has none */
+    _Atomic int64_t fds_at; /* a wait begins with a look at descriptors no earlier */
+    atomic_int kernel_fd;   /* epoll descriptor for what is not ours; a list for one wait has none */
 
     /* the mutex */
     struct interest **slabs;
@@ -82,6 +83,9 @@ void interest_unlink(struct interest *i);
 int poller_enlist(struct poller *p, struct waiter *w);
 /* poller_collect with the mutex, as poller_look without driving. */
 int poller_look_at(struct poller *p, struct poller_event *out, int max, int fds);
+/* A wait's first look: as poller_look, but at descriptors no sooner than FDS_NS after the last wait's. A loop waits
+ * once a message, and epoll_wait(2) would be its only system call. */
+int poller_look_first(struct poller *p, struct poller_event *out, int max);
 int poller_collect_fds(struct poller *p, struct poller_event *out, int max);
 
 /* ---- ready.c ------------------------------------------------------------------------------- */

@@ -20,10 +20,11 @@ int poller_wait(struct waiter *w, struct poller *p, struct poller_event *out, in
                 int64_t spin_ns)
 {
     wait_end(w);
-    int rc = poller_look(p, out, max);
+    int rc = poller_look_first(p, out, max);
     if (rc)
         return rc;
     waiter_begin(w, p, deadline);
+    w->fds_at = atomic_load(&p->fds_at); /* at what that look has left out */
     w->out = out;
     w->max = max;
     rc = poller_enlist(p, w);
