@@ -142,6 +142,106 @@ static PyObject *direct_recv_into(PyObject *self, PyObject *const *args, Py_ssiz
     return result;
 }
 
+/* ---- messages ---------------------------------------------------------------------------------- */
+
+/* ("198.18.0.1", 80) of a sender, or None. */
+static PyObject *sender_of(const struct bw_msg *m)
+{
+    char text[16];
+    size_t n = 0;
+    if (!m->named)
+        return Py_NewRef(Py_None);
+    for (int i = 12; i < 16; i++) {
+        unsigned byte = m->name.ip[i];
+        if (byte >= 100)
+            text[n++] = (char)('0' + byte / 100);
+        if (byte >= 10)
+            text[n++] = (char)('0' + byte / 10 % 10);
+        text[n++] = (char)('0' + byte % 10);
+        text[n++] = '.';
+    }
+    return Py_BuildValue("(s#i)", text, (Py_ssize_t)n - 1, m->name.port);
+}
+
+static PyObject *direct_recvmsg(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keywords)
+{
+    struct direct d = *(struct direct *)self;
+    char room[ROOM];
+    long size = 0;
+    int64_t got = -BW_NOT_ASKED;
+    struct bw_iovec piece = {.base = room};
+    struct bw_msg m = {.iov = &piece, .pieces = 1};
+    if (plain(&d, n, keywords) && PyLong_CheckExact(args[0])) {
+        int overflow;
+        size = PyLong_AsLongAndOverflow(args[0], &overflow);
+    }
+    if (size > 0 && size <= ROOM) {
+        piece.len = (size_t)size;
+        PyThreadState *state = PyEval_SaveThread();
+        got = d.calls->recvmsg(d.host, d.sock, &m, d.spin);
+        PyEval_RestoreThread(state);
+    }
+    if (got == -EAGAIN && d.nonblocking)
+        return would_block(self);
+    if (got < 0)
+        return long_way(self, "_recvmsg", got, args, n, keywords);
+    PyObject *data = PyBytes_FromStringAndSize(room, (Py_ssize_t)got), *none = PyList_New(0);
+    PyObject *told = PyLong_FromLong(m.told), *sender = sender_of(&m), *result = NULL;
+    if (data && none && told && sender)
+        result = PyTuple_Pack(4, data, none, told, sender);
+    Py_XDECREF(data);
+    Py_XDECREF(none);
+    Py_XDECREF(told);
+    Py_XDECREF(sender);
+    return result;
+}
+
+/* The buffers of a list or tuple; how many, 0: not of the plain form. */
+static uint32_t pieces_of(PyObject *buffers, Py_buffer *views, struct bw_iovec *pieces, int64_t *len)
+{
+    if (!PyList_CheckExact(buffers) && !PyTuple_CheckExact(buffers))
+        return 0;
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(buffers), i;
+    if (count < 1 || count > WORDS)
+        return 0;
+    for (i = 0, *len = 0; i < count && i < PySequence_Fast_GET_SIZE(buffers); i++) {
+        if (PyObject_GetBuffer(PySequence_Fast_GET_ITEM(buffers, i), &views[i], PyBUF_SIMPLE))
+            break;
+        pieces[i] = (struct bw_iovec){.base = views[i].buf, .len = (size_t)views[i].len};
+        *len += views[i].len;
+    }
+    if (i == count)
+        return (uint32_t)count;
+    PyErr_Clear();
+    while (i)
+        PyBuffer_Release(&views[--i]);
+    return 0;
+}
+
+static PyObject *direct_sendmsg(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *keywords)
+{
+    struct direct d = *(struct direct *)self;
+    PyObject *result;
+    Py_buffer views[WORDS];
+    struct bw_iovec pieces[WORDS];
+    struct bw_msg m = {.iov = pieces};
+    int64_t sent, len;
+    if (plain(&d, n, keywords))
+        m.pieces = pieces_of(args[0], views, pieces, &len);
+    if (!m.pieces)
+        return long_way(self, "_sendmsg", -BW_NOT_ASKED, args, n, keywords);
+    PyThreadState *state = PyEval_SaveThread();
+    sent = d.calls->sendmsg(d.host, d.sock, &m, d.spin);
+    PyEval_RestoreThread(state);
+    if (sent == len || (sent >= 0 && d.nonblocking))
+        result = PyLong_FromLongLong(sent);
+    else
+        result = long_way(self, "_sendmsg", sent, args, n, keywords);
+    for (uint32_t i = 0; i < m.pieces; i++)
+        PyBuffer_Release(&views[i]);
+    return result;
+}
+
 /* ---- the type ---------------------------------------------------------------------------------- */
 
 static PyObject *direct_tie(PyObject *self, PyObject *args)
@@ -189,6 +289,12 @@ static int fill(PyObject *module)
         METHOD(recv_into, FAST,
                "recv_into($self, buffer, nbytes=0, flags=0)\n--\n\n"
                "As recv, into a writable buffer (at most nbytes, 0: all of it); the number of bytes."),
+        METHOD(recvmsg, FAST,
+               "recvmsg($self, bufsize, ancbufsize=0, flags=0, /)\n--\n\n"
+               "(data, [(level, type, data) of each control message], MSG_ flags, sender's address)."),
+        METHOD(sendmsg, FAST,
+               "sendmsg($self, buffers, ancdata=(), flags=0, address=None, /)\n--\n\n"
+               "Sends the buffers as one message, with control messages (level, type, data); bytes sent."),
         {"_gather", (PyCFunction)(void (*)(void))select_gather, METH_FASTCALL | METH_CLASS,
          SELECT_GATHER_DOC},
         {"_scatter", (PyCFunction)(void (*)(void))select_scatter, METH_FASTCALL | METH_STATIC,

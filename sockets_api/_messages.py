@@ -1,85 +1,153 @@
-"""Scatter, gather and files: the socket methods that are made of the plain ones.
+"""Messages and files: sendmsg, recvmsg and recvmsg_into with their control messages, and sendfile.
 
-There is no ancillary data here: received lists of it are empty, and sent ones must be.
+sendmsg and recvmsg begin in `_direct.c`. A datagram's go to C as one struct bw_msg, which reads and writes
+control messages (cmsg(3)); a stream has none to receive.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Callable, Iterable
+from operator import index
+from struct import Struct
 from typing import Any
 
-from barewire.stack import ffi
+from barewire.stack import ffi, lib
 
-from ._buffers import writable
-from ._errors import error
+from ._address import argument, unpack
+from ._buffers import fresh, writable
+from ._kernel import select as _poll
 from ._kernel import socket as _std
 
+_CMSG = Struct("@Nii")  # struct cmsghdr: cmsg_len, cmsg_level, cmsg_type
+_LARGEST = 2**31 - 1  # bytes of control messages
+_sendmsg = lib.host_sendmsg
+_NOT_ASKED = -lib.BW_NOT_ASKED  # no answer of C
 BLOCK = 256 * 1024  # bytes of a file that are read at once
 
 
-def _receive(sock: Any, bufsize: int, flags: int) -> tuple[bytes, int, int, Any]:
-    """(data, the length that recvmsg(2) says, MSG_ flags, sender) of one message of at most bufsize
-    bytes. With MSG_TRUNC the length is a datagram's own, or of what a stream threw away."""
-    datagram = sock._type == _std.SOCK_DGRAM
-    asked = (
-        flags | _std.MSG_TRUNC if datagram else flags
-    )  # its whole length says whether it was cut
-    data, sender = sock.recvfrom(bufsize, asked)
-    size = len(data)
-    said = _std.MSG_TRUNC if datagram and size > bufsize else 0
-    if flags & _std.MSG_OOB and data:
-        said |= _std.MSG_OOB
-    told = size if flags & _std.MSG_TRUNC else min(size, bufsize)
-    return data[:bufsize], told, int(said), sender
+def _stream(sock: Any, answer: int, size: int, flags: int) -> tuple[bytes, int, int]:
+    """(data, the length that recvmsg(2) says, MSG_ flags) of at most size bytes. With MSG_TRUNC the length
+    is of what was thrown away."""
+    data = fresh(max(size, 1)).data
+    told = sock._receive(answer, data, size, flags)
+    said = _std.MSG_OOB if flags & _std.MSG_OOB and told else 0
+    return bytes(ffi.buffer(data, sock._written(told, size, flags))), told, int(said)
+
+
+def _datagram(
+    sock: Any, answer: int, pieces: list[Any], room: int, flags: int
+) -> tuple[int, list[tuple[int, int, bytes]], int, Any]:
+    """One datagram into C arrays, with at most `room` bytes of control messages; (its length, them, MSG_
+    flags, sender)."""
+    message, control = ffi.new("struct bw_msg *"), ffi.new("uint8_t[]", room)
+    iov = ffi.new("struct bw_iovec[]", [(piece, len(piece)) for piece in pieces])
+    message.iov, message.pieces = iov, len(pieces)
+    message.control, message.control_len = control, room
+    told = sock._receive(answer, None, 0, flags, message=message)
+    sender = unpack(ffi.buffer(ffi.addressof(message, "name"))[:]) if message.named else None
+    records = _records(bytes(ffi.buffer(control, message.control_used)))
+    return told, records, message.told, sender
+
+
+def _records(control: bytes) -> list[tuple[int, int, bytes]]:
+    """The control messages of what C wrote; the last may be cut."""
+    found, at = [], 0
+    while at + _CMSG.size <= len(control):
+        size, level, kind = _CMSG.unpack_from(control, at)
+        found.append((level, kind, control[at + _CMSG.size : at + size]))
+        at += -(-size // 8) * 8
+    return found
+
+
+def _control(ancdata: Iterable[Any]) -> bytes:
+    """Control messages as sendmsg(2) takes them."""
+    if not hasattr(ancdata, "__iter__"):
+        raise TypeError("sendmsg() argument 2 must be an iterable")
+    whole = b""
+    for item in ancdata:
+        if not isinstance(item, (tuple, list)) or len(item) != 3:
+            raise TypeError("[sendmsg() ancillary data items] argument must be 3-item sequence")
+        level, kind, data = index(item[0]), index(item[1]), bytes(memoryview(item[2]))
+        record = _CMSG.pack(_CMSG.size + len(data), level, kind) + data
+        whole += record.ljust(-(-len(record) // 8) * 8, b"\0")
+    return whole
+
+
+def _check_room(ancbufsize: int) -> None:
+    if not 0 <= ancbufsize <= _LARGEST:
+        raise ValueError("invalid ancillary data buffer length")
 
 
 def recvmsg(
-    self: Any, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
-) -> tuple[bytes, list[Any], int, Any]:
-    """(data, ancillary data: none, MSG_ flags, sender's address)."""
+    self: Any, answer: int, bufsize: int, ancbufsize: int = 0, flags: int = 0, /
+) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
+    """Goes on after C answered so (_transfer.py): (data, control messages, MSG_ flags, sender)."""
     if bufsize < 0:
         raise ValueError("negative buffer size in recvmsg()")
-    if ancbufsize < 0:
-        raise ValueError("invalid ancillary data buffer length")
-    data, _, answer, sender = _receive(self, bufsize, flags)
-    return data, [], answer, sender
+    _check_room(ancbufsize)
+    if self._type == _std.SOCK_STREAM:
+        data, told, said = _stream(self, answer, bufsize, flags)
+        return data.ljust(min(told, bufsize), b"\0"), [], said, None
+    buffer = fresh(max(bufsize, 1)).data
+    piece = ffi.buffer(buffer, bufsize)
+    told, records, said, sender = _datagram(
+        self, answer, [ffi.from_buffer(piece)], ancbufsize, flags
+    )
+    return bytes(piece[: min(told, bufsize)]), records, said, sender
 
 
 def recvmsg_into(
     self: Any, buffers: Iterable[Any], ancbufsize: int = 0, flags: int = 0, /
-) -> tuple[int, list[Any], int, Any]:
-    """As recvmsg, scattered over writable buffers; (bytes, ancillary data, flags, address). With
+) -> tuple[int, list[tuple[int, int, bytes]], int, Any]:
+    """As recvmsg, scattered over writable buffers; (bytes, control messages, flags, address). With
     MSG_TRUNC bytes may be more than were written: a datagram's length, or what a stream threw away."""
-    if ancbufsize < 0:
-        raise ValueError("invalid ancillary data buffer length")
+    _check_room(ancbufsize)
     with contextlib.ExitStack() as held:
         arrays = [
             held.enter_context(writable("recvmsg_into", buffer))
             for buffer in _listed("recvmsg_into", buffers)
         ]
-        room = sum(len(array) for array in arrays)
-        data, told, answer, sender = _receive(self, room, flags)
-        rest = memoryview(data)[: self._written(told, room, flags)]
+        if self._type == _std.SOCK_DGRAM:
+            return _datagram(self, _NOT_ASKED, arrays, ancbufsize, flags)
+        data, told, said = _stream(self, _NOT_ASKED, sum(map(len, arrays)), flags)
+        rest = memoryview(data)
         for array in arrays:
             piece = rest[: len(array)]
             ffi.memmove(array, piece, len(piece))
             rest = rest[len(piece) :]
-    return told, [], answer, sender
+    return told, [], said, None
 
 
 def sendmsg(
-    self: Any, buffers: Iterable[Any], ancdata: Iterable[Any] = (), flags: int = 0,
+    self: Any, answer: int, buffers: Iterable[Any], ancdata: Iterable[Any] = (), flags: int = 0,
     address: Any = None, /,
 ) -> int:  # fmt: skip
-    """Sends the buffers as one message; the number of bytes. Ancillary data: OSError EINVAL."""
-    if list(ancdata):
-        raise error(-errno.EINVAL)
+    """Goes on after C answered so: the buffers as one message; the number of bytes."""
     data = b"".join(memoryview(buffer) for buffer in _listed("sendmsg", buffers))
-    sent = self.send(data, flags) if address is None else self.sendto(data, flags, address)
+    control = _control(ancdata)
+    if control:
+        return _send_with(self, data, control, flags, address)
+    sent = self._send(answer, data, flags) if address is None else self.sendto(data, flags, address)
     return int(sent)
+
+
+def _send_with(sock: Any, data: bytes, control: bytes, flags: int, address: Any) -> int:
+    message, until = ffi.new("struct bw_msg *"), None
+    raw, records = ffi.from_buffer(data), ffi.from_buffer("uint8_t[]", control)
+    iov = ffi.new("struct bw_iovec *", (raw, len(data)))
+    message.iov, message.pieces, message.flags = iov, 1, sock._send_flags(flags)
+    message.control, message.control_len = records, len(control)
+    if address is not None:
+        message.name, message.named = argument("sendmsg", address)[0], 1
+    while True:
+        answer = int(_sendmsg(sock._host, sock._sock, message, sock._spin))
+        if sock._type == _std.SOCK_STREAM:
+            return int(sock._send(answer, data, flags))
+        if answer >= 0:
+            return answer
+        until = sock._wait(answer, _poll.POLLOUT, until, flags)
 
 
 def _listed(caller: str, buffers: Iterable[Any]) -> list[Any]:

@@ -2,8 +2,8 @@
 
 Each method is one call into C, which drives the stack for the calling thread; where C answers
 EAGAIN and the timeout allows it, a wait and another try. Blocking is decided in `_wait` and nowhere
-else. send, sendall, recv and recv_into begin in `_direct.c`; what it does not end itself goes on in the
-methods `_send`, `_sendall`, `_recv` and `_recv_into`, which are told what C has answered.
+else. send, sendall, sendmsg, recv, recv_into and recvmsg begin in `_direct.c`; what it does not end itself
+goes on in the method of the same name with an underscore, which is told what C has answered.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ BEGUN: int = lib.BW_MSG_BEGUN
 OVER = batch.OVER
 
 _recv, _recvfrom = lib.host_recv, lib.host_recvfrom
+_recvmsg = lib.host_recvmsg
 _send, _sendto = lib.host_send, lib.host_sendto
 _bytes = ffi.unpack
 _calls = int(ffi.cast("uintptr_t", lib.host_direct_calls()))
@@ -191,10 +192,12 @@ class Transfer(Direct):
         return n, unpack(ffi.buffer(addr)[:]) if self._type == DGRAM else None
 
     def _receive(
-        self, answer: int, data: Any, size: int, flags: int, addr: Any = None, begun: bool = False
-    ) -> int:
+        self, answer: int, data: Any, size: int, flags: int, addr: Any = None, begun: bool = False,
+        message: Any = None,
+    ) -> int:  # fmt: skip
         """Goes on after C answered so (NOT_ASKED: nothing yet) until bytes came; their number. `begun`:
-        some came before for the same call; 0 for what ends it, an error waits for the next one."""
+        some came before for the same call; 0 for what ends it, an error waits for the next one.
+        A message (struct bw_msg) stands for data, size and addr."""
         if answer == EAGAIN and self._timeout == 0 and not self._shared:
             raise BlockingIOError(errno.EAGAIN, AGAIN_TEXT)  # what a program that spins hears most
         engine, events, until = BEGUN if begun else 0, IN, None
@@ -214,7 +217,10 @@ class Transfer(Direct):
                 until = self._wait(answer, events, until, flags, begun)
                 if until == OVER:
                     return 0
-            if addr is None:
+            if message is not None:
+                message.flags = engine
+                answer = _recvmsg(self._host, self._sock, message, self._spin)
+            elif addr is None:
                 answer = _recv(self._host, self._sock, data, size, engine, self._spin)
             else:
                 answer = _recvfrom(self._host, self._sock, data, size, engine, addr, self._spin)
@@ -351,5 +357,5 @@ class Transfer(Direct):
                 )
 
     recv_batch, send_batch = batch.recv_batch, batch.send_batch
-    recvmsg, recvmsg_into = _messages.recvmsg, _messages.recvmsg_into
-    sendmsg, sendfile = _messages.sendmsg, _messages.sendfile
+    _recvmsg, recvmsg_into = _messages.recvmsg, _messages.recvmsg_into
+    _sendmsg, sendfile = _messages.sendmsg, _messages.sendfile

@@ -34,6 +34,24 @@ struct bw_batch {
     uint32_t size, count;
 };
 
+/* One message of a call, as struct msghdr of sendmsg(2) and recvmsg(2) has it. Control bytes are records of
+ * struct cmsghdr and what follows it, aligned to eight (cmsg(3)). */
+struct bw_iovec {
+    void *base;
+    size_t len;
+};
+struct bw_msg {
+    struct bw_addr name;        /* where it goes, if `named`; who sent it, if `named` afterwards */
+    const struct bw_iovec *iov; /* its bytes, in so many pieces */
+    uint8_t *control;
+    uint32_t pieces;
+    uint32_t control_len;  /* bytes to send, or room */
+    uint32_t control_used; /* bytes that were received */
+    int32_t flags;         /* BW_MSG_* that are asked for */
+    int32_t told;          /* and that a received one came with: BW_MSG_TRUNC, BW_MSG_CTRUNC */
+    uint32_t named;
+};
+
 /* What one connection's queue may hold, in bytes: it begins with
  * `standard` and grows by itself up to `max`; SO_RCVBUF or SO_SNDBUF fix it between `min` and `max`. */
 enum { BW_BUFFER_MAX = 65535 << 14 }; /* the largest window, RFC 7323 2.3 */
@@ -140,6 +158,7 @@ enum { BW_POLL_EVENTS = 0xffff, BW_DRAINED = 0x10000, BW_WHOLE = 0x40000 };
 enum {
     BW_MSG_OOB = 0x1,
     BW_MSG_PEEK = 0x2,
+    BW_MSG_CTRUNC = 0x8,
     BW_MSG_TRUNC = 0x20,
     BW_MSG_WAITALL = 0x100,
     BW_MSG_MORE = 0x8000,
@@ -173,8 +192,13 @@ enum {
     BW_OPT_RCVTIMEO,
     BW_OPT_SNDTIMEO /* these two: ms, up to 49 days, 0: no limit, -1: no wait at all; kept for the caller */,
     BW_OPT_PRIORITY,
-    BW_OPT_TIMESTAMP /* BW_TIMESTAMP_*; kept for the caller */,
+    BW_OPT_TIMESTAMP /* BW_TIMESTAMP_*: recvmsg says when a datagram came */,
     BW_OPT_MTU /* read only: the path's, of a connected socket */,
+    BW_OPT_PKTINFO,
+    BW_OPT_RECVTTL,
+    BW_OPT_RECVTOS,
+    BW_OPT_RECVORIGDSTADDR /* these four: recvmsg says it of a datagram, 0 or 1 */,
+    BW_OPT_UDP_GRO /* what the device has merged is one message, 0 or 1 */,
     BW_OPT_NODELAY = 32,
     BW_OPT_MAXSEG,
     BW_OPT_CORK,
@@ -382,6 +406,10 @@ int64_t bw_send(struct bw_sock *s, const void *buf, size_t len, int flags);
 int64_t bw_recv(struct bw_sock *s, void *buf, size_t len, int flags);
 int64_t bw_sendto(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to);
 int64_t bw_recvfrom(struct bw_sock *s, void *buf, size_t len, int flags, struct bw_addr *from);
+/* The same of a message in pieces with control bytes: -EINVAL for records that nobody knows. A stream
+ * takes 64 KiB at most of a message in pieces; it fills the first piece, and gives no control bytes. */
+int64_t bw_sendmsg(struct bw_sock *s, const struct bw_msg *m);
+int64_t bw_recvmsg(struct bw_sock *s, struct bw_msg *m);
 /* UDP: slots [first, last), in order. How many were moved; where none was: -errno, 0 at the end. */
 int64_t bw_send_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last);
 int64_t bw_recv_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last);

@@ -4,6 +4,7 @@
 #include "stack.h"
 #include "tcp/tcp.h"
 #include "udp/udp.h"
+#include "message.h"
 
 /* ---- the slab ------------------------------------------------------------------------------------------ */
 
@@ -171,6 +172,19 @@ int64_t bw_recvfrom(struct bw_sock *s, void *buf, size_t len, int flags, struct 
     return sock_ops_of(s)->recv(s, buf, len, flags, from);
 }
 
+int64_t bw_sendmsg(struct bw_sock *s, const struct bw_msg *m)
+{
+    return m->pieces == 1 ? msg_send(s, m->iov->base, m->iov->len, m) : msg_send_pieces(s, m);
+}
+
+int64_t bw_recvmsg(struct bw_sock *s, struct bw_msg *m)
+{
+    const struct sock_ops *ops = sock_ops_of(s);
+    m->control_used = m->named = 0;
+    m->told = 0;
+    return ops->recvmsg ? ops->recvmsg(s, m) : msg_recv_stream(s, m);
+}
+
 int64_t bw_send_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last)
 {
     const struct sock_ops *ops = sock_ops_of(s);
@@ -286,6 +300,18 @@ static int get_mtu(struct bw_sock *s, int64_t *value)
     return err;
 }
 
+/* The bit of s->tells that an option is, or 0. */
+static uint8_t tell_of(int opt)
+{
+    switch (opt) {
+    case BW_OPT_PKTINFO: return TELL_PKTINFO;
+    case BW_OPT_RECVTTL: return TELL_TTL;
+    case BW_OPT_RECVTOS: return TELL_TOS;
+    case BW_OPT_RECVORIGDSTADDR: return TELL_ORIGDSTADDR;
+    default: return 0;
+    }
+}
+
 int bw_setopt(struct bw_sock *s, int opt, int64_t value)
 {
     switch (opt) {
@@ -307,6 +333,12 @@ int bw_setopt(struct bw_sock *s, int opt, int64_t value)
     case BW_OPT_TOS: return set_tos(s, value);
     case BW_OPT_MTU_DISCOVER: return set_byte(value, 0, 5, &s->mtu_discover);
     case BW_OPT_BINDTOIF: return set_interface(s, value);
+    case BW_OPT_PKTINFO:
+    case BW_OPT_RECVTTL:
+    case BW_OPT_RECVTOS:
+    case BW_OPT_RECVORIGDSTADDR:
+        s->tells = (uint8_t)(value ? s->tells | tell_of(opt) : s->tells & ~tell_of(opt));
+        return 0;
     default: break;
     }
     return sock_ops_of(s)->setopt(s, opt, value);
@@ -331,6 +363,10 @@ int bw_getopt(struct bw_sock *s, int opt, int64_t *value)
     case BW_OPT_TOS: *value = s->tos; return 0;
     case BW_OPT_MTU_DISCOVER: *value = s->mtu_discover; return 0;
     case BW_OPT_BINDTOIF: *value = s->bound_if; return 0;
+    case BW_OPT_PKTINFO:
+    case BW_OPT_RECVTTL:
+    case BW_OPT_RECVTOS:
+    case BW_OPT_RECVORIGDSTADDR: *value = (s->tells & tell_of(opt)) != 0; return 0;
     default: break;
     }
     return sock_ops_of(s)->getopt(s, opt, value);

@@ -22,6 +22,9 @@ struct sock_ops {
     int (*has_peer)(const struct bw_sock *s); /* of one in the flow table: is its name to be told? */
     int64_t (*send)(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to);
     int64_t (*recv)(struct bw_sock *s, void *buf, size_t len, int flags, struct bw_addr *from);
+    /* The bytes of a message in one piece, and what else it says; NULL: its control bytes mean nothing to the kind. */
+    int64_t (*sendmsg)(struct bw_sock *s, const void *buf, size_t len, const struct bw_msg *m);
+    int64_t (*recvmsg)(struct bw_sock *s, struct bw_msg *m); /* NULL: a stream */
     int64_t (*send_batch)(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last);
     int64_t (*recv_batch)(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last);
     int (*shutdown)(struct bw_sock *s, int how);

@@ -179,6 +179,8 @@ enum {
     SOCK_ARRIVED = 2048, /* something to read or accept came since bw_arrived */
 };
 
+enum { TELL_PKTINFO = 1, TELL_TTL = 2, TELL_TOS = 4, TELL_ORIGDSTADDR = 8 };
+
 /* A socket by its place in the arena (sock_of, sock_ref); 0: none. */
 typedef uint32_t sock_ref_t;
 
@@ -211,6 +213,7 @@ struct bw_sock {
     uint32_t rcvtimeo, sndtimeo; /* ms, 0: none, UINT32_MAX: no wait */
     int32_t priority;
     uint8_t timestamp; /* BW_TIMESTAMP_* */
+    uint8_t tells;     /* TELL_*: what recvmsg says of a datagram */
 };
 
 /* A token bucket, kept as one time: when it is full again. */

@@ -333,7 +333,16 @@ int64_t host_queued_bytes(struct host *h, struct bw_sock *handle, int which)
 }
 
 /* ---- data -------------------------------------------------------------------------------------- */
-enum transfer_op { OP_SEND, OP_RECV, OP_SENDTO, OP_RECVFROM, OP_SEND_BATCH, OP_RECV_BATCH };
+enum transfer_op {
+    OP_SEND,
+    OP_RECV,
+    OP_SENDTO,
+    OP_RECVFROM,
+    OP_SEND_BATCH,
+    OP_RECV_BATCH,
+    OP_SENDMSG,
+    OP_RECVMSG
+};
 struct transfer {
     enum transfer_op op;
     int flags;
@@ -342,6 +351,8 @@ struct transfer {
     size_t len;
     const struct bw_addr *to;
     struct bw_addr *from;
+    const struct bw_msg *out;
+    struct bw_msg *in;
     const struct bw_batch *batch;
     uint32_t first, last; /* slots of it */
     int begun;            /* earlier ones have moved: an error waits for the next call */
@@ -359,13 +370,15 @@ static int64_t attempt(struct bw_sock *s, const struct transfer *t)
     case OP_RECVFROM: return bw_recvfrom(s, t->dst, t->len, t->flags, t->from);
     case OP_SEND_BATCH: return bw_send_batch(s, t->batch, t->first, last);
     case OP_RECV_BATCH: return bw_recv_batch(s, t->batch, t->first, last);
+    case OP_SENDMSG: return bw_sendmsg(s, t->out);
+    case OP_RECVMSG: return bw_recvmsg(s, t->in);
     }
     return -EINVAL;
 }
 
 static int sends(const struct transfer *t)
 {
-    return t->op == OP_SEND || t->op == OP_SENDTO || t->op == OP_SEND_BATCH;
+    return t->op == OP_SEND || t->op == OP_SENDTO || t->op == OP_SEND_BATCH || t->op == OP_SENDMSG;
 }
 
 /* Those that wait for the lock; now and then also those that wait for the core. Locked at entry and exit. */
@@ -470,12 +483,6 @@ int64_t host_recv(struct host *h, struct bw_sock *s, void *buf, size_t len, int 
     return transfer(h, s, &t, spin_ns);
 }
 
-const struct host_direct *host_direct_calls(void)
-{
-    static const struct host_direct calls = {.send = host_send, .recv = host_recv};
-    return &calls;
-}
-
 int64_t host_sendto(struct host *h, struct bw_sock *s, const void *buf, size_t len, int flags,
                     const struct bw_addr *to, int64_t spin_ns)
 {
@@ -488,6 +495,25 @@ int64_t host_recvfrom(struct host *h, struct bw_sock *s, void *buf, size_t len, 
 {
     struct transfer t = {.op = OP_RECVFROM, .flags = flags, .dst = buf, .len = len, .from = from};
     return transfer(h, s, &t, spin_ns);
+}
+
+int64_t host_sendmsg(struct host *h, struct bw_sock *s, const struct bw_msg *m, int64_t spin_ns)
+{
+    struct transfer t = {.op = OP_SENDMSG, .out = m};
+    return transfer(h, s, &t, spin_ns);
+}
+
+int64_t host_recvmsg(struct host *h, struct bw_sock *s, struct bw_msg *m, int64_t spin_ns)
+{
+    struct transfer t = {.op = OP_RECVMSG, .in = m};
+    return transfer(h, s, &t, spin_ns);
+}
+
+const struct host_direct *host_direct_calls(void)
+{
+    static const struct host_direct calls = {
+        .send = host_send, .recv = host_recv, .sendmsg = host_sendmsg, .recvmsg = host_recvmsg};
+    return &calls;
 }
 
 int64_t host_send_batch(struct host *h, struct bw_sock *s, const struct bw_batch *b, uint32_t first,

@@ -114,7 +114,7 @@ int host_bind(struct host *h, struct bw_sock *s, const struct bw_addr *addr);
 int host_listen(struct host *h, struct bw_sock *s, int backlog);
 int host_accept(struct host *h, struct bw_sock *s, struct bw_sock **out, struct bw_addr *peer);
 int host_connect(struct host *h, struct bw_sock *s, const struct bw_addr *addr);
-/* These four try, run one burst and try again; with spin_ns > 0 they go on driving so for up to
+/* These six try, run one burst and try again; with spin_ns > 0 they go on driving so for up to
  * spin_ns (at most 1 ms) while the answer is -EAGAIN and the calling thread is the driver. */
 int64_t host_send(struct host *h, struct bw_sock *s, const void *buf, size_t len, int flags, int64_t spin_ns);
 int64_t host_recv(struct host *h, struct bw_sock *s, void *buf, size_t len, int flags, int64_t spin_ns);
@@ -122,14 +122,16 @@ int64_t host_sendto(struct host *h, struct bw_sock *s, const void *buf, size_t l
                     const struct bw_addr *to, int64_t spin_ns);
 int64_t host_recvfrom(struct host *h, struct bw_sock *s, void *buf, size_t len, int flags,
                       struct bw_addr *from, int64_t spin_ns);
+int64_t host_sendmsg(struct host *h, struct bw_sock *s, const struct bw_msg *m, int64_t spin_ns);
+int64_t host_recvmsg(struct host *h, struct bw_sock *s, struct bw_msg *m, int64_t spin_ns);
 /* Slots [first, last) of a batch of datagrams, driving between bursts of them for as long as they move; else
- * as those four. How many were moved. A pending error is left for the next call where some were moved
+ * as those six. How many were moved. A pending error is left for the next call where some were moved
  * before: in this call, or (begun) in earlier ones for the same batch; then 0. */
 int64_t host_send_batch(struct host *h, struct bw_sock *s, const struct bw_batch *b, uint32_t first,
                         uint32_t last, int begun, int64_t spin_ns);
 int64_t host_recv_batch(struct host *h, struct bw_sock *s, const struct bw_batch *b, uint32_t first,
                         uint32_t last, int begun, int64_t spin_ns);
-/* host_send and host_recv, for who calls them without cffi. */
+/* The calls that move data, for callers without cffi. */
 const struct host_direct *host_direct_calls(void);
 int host_shutdown(struct host *h, struct bw_sock *s, int how);
 int host_sock_close(struct host *h, struct bw_sock *s); /* waiters on it wake with POLLNVAL */
@@ -283,6 +285,8 @@ struct host_direct {
     int64_t (*send)(struct host *h, struct bw_sock *s, const void *buf, size_t len, int flags,
                     int64_t spin_ns);
     int64_t (*recv)(struct host *h, struct bw_sock *s, void *buf, size_t len, int flags, int64_t spin_ns);
+    int64_t (*sendmsg)(struct host *h, struct bw_sock *s, const struct bw_msg *m, int64_t spin_ns);
+    int64_t (*recvmsg)(struct host *h, struct bw_sock *s, struct bw_msg *m, int64_t spin_ns);
 };
 
 #endif

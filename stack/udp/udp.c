@@ -12,13 +12,6 @@ enum {
     UDP_OVERHEAD = 256, /* counted for each queued datagram beside its bytes */
 };
 
-/* What stands before each datagram in the receive queue. */
-struct udp_record {
-    uint8_t ip[16];
-    uint32_t zone, ifindex, len;
-    uint16_t port, pad;
-};
-
 static int udp_take_error(struct bw_sock *s)
 {
     int err = s->so_error;
@@ -40,8 +33,16 @@ static void udp_init(struct bw_sock *s)
 void udp_enqueue(struct udp_sock *u, const struct packet *pkt, uint32_t len)
 {
     struct chunk_pool *pool = &u->base.st->chunks;
-    struct udp_record rec = {.zone = pkt->zone, .ifindex = pkt->ifindex, .len = len, .port = get16(pkt->l4)};
+    struct udp_record rec = {.when = u->base.st->now,
+                             .zone = pkt->zone,
+                             .ifindex = pkt->ifindex,
+                             .len = (uint16_t)len,
+                             .port = get16(pkt->l4),
+                             .gso_size = pkt->gso_size < len ? pkt->gso_size : 0,
+                             .ttl = pkt->ttl,
+                             .tos = pkt->tos};
     memcpy(rec.ip, pkt->src, 16);
+    memcpy(rec.dst, pkt->dst, 16);
     uint32_t at = u->rcvq.len, size = len + UDP_OVERHEAD;
     int full = u->rcv_used && u->rcv_used + size > u->base.rcvbuf; /* one is always let in */
     if (full || byteq_store(&u->rcvq, pool, at, &rec, sizeof rec) ||
@@ -104,6 +105,19 @@ static void udp_one(struct bw_stack *st, struct packet *pkt)
         icmp_send_error(st, pkt, ICMP_UNREACHABLE, ICMP_PORT, 0);
 }
 
+/* Does a socket take them as one message (UDP_GRO)? Then it has it. */
+static int udp_merged_wanted(struct bw_stack *st, const struct packet *pkt)
+{
+    if (pkt->ip_broadcast)
+        return 0;
+    struct bw_sock *s = udp_find(st, pkt->dst, get16(pkt->l4 + 2), pkt->src, get16(pkt->l4), pkt->zone,
+                                 pkt->ifindex);
+    if (!s || !udp_of(s)->gro || pkt->l4_len - UDP_HLEN > UDP_MAX)
+        return 0;
+    udp_enqueue(udp_of(s), pkt, pkt->l4_len - UDP_HLEN);
+    return 1;
+}
+
 /* Several datagrams of one flow that a device has merged: each gets the header before its payload, over
  * the end of the one before. Their checksums need no look (netdev.h). */
 void udp_input(struct bw_stack *st, struct packet *pkt)
@@ -113,6 +127,8 @@ void udp_input(struct bw_stack *st, struct packet *pkt)
         udp_one(st, pkt);
         return;
     }
+    if (udp_merged_wanted(st, pkt))
+        return;
     uint8_t head[UDP_HLEN];
     memcpy(head, pkt->l4, UDP_HLEN);
     for (uint32_t left = pkt->l4_len - UDP_HLEN, n; left; left -= n, pkt->l4 += n) {
@@ -365,6 +381,7 @@ static int udp_setopt(struct bw_sock *s, int opt, int64_t value)
             return -EINVAL;
         udp_of(s)->segment = (uint16_t)value;
         return 0;
+    case BW_OPT_UDP_GRO: udp_of(s)->gro = value != 0; return 0;
     default: return -ENOPROTOOPT;
     }
 }
@@ -378,31 +395,45 @@ static int udp_getopt(struct bw_sock *s, int opt, int64_t *value)
     case BW_OPT_ATMARK:
     case BW_OPT_ACCEPTCONN: *value = 0; return 0;
     case BW_OPT_UDP_SEGMENT: *value = u->segment; return 0;
+    case BW_OPT_UDP_GRO: *value = u->gro; return 0;
     default: return -ENOPROTOOPT;
     }
 }
 
 /* ---- to the user ---------------------------------------------------------------------------------- */
 
-int64_t udp_recv(struct bw_sock *s, void *buf, size_t len, int flags, struct bw_addr *from)
+int64_t udp_first(struct bw_sock *s, struct udp_record *rec)
 {
     struct udp_sock *u = udp_of(s);
-    struct udp_record rec;
     if (s->so_error)
         return -udp_take_error(s);
     if (!u->rcvq.len)
         return s->flags & SOCK_SHUT_RD ? 0 : -EAGAIN;
-    byteq_copy(&u->rcvq, &s->st->chunks, 0, &rec, sizeof rec);
+    byteq_copy(&u->rcvq, &s->st->chunks, 0, rec, sizeof *rec);
+    return 1;
+}
+
+void udp_forget_first(struct udp_sock *u, const struct udp_record *rec)
+{
+    byteq_drop(&u->rcvq, &u->base.st->chunks, (uint32_t)sizeof *rec + rec->len);
+    u->rcv_used -= rec->len + UDP_OVERHEAD;
+}
+
+int64_t udp_recv(struct bw_sock *s, void *buf, size_t len, int flags, struct bw_addr *from)
+{
+    struct udp_sock *u = udp_of(s);
+    struct udp_record rec;
+    int64_t there = udp_first(s, &rec);
+    if (there <= 0)
+        return there;
     uint32_t n = len < rec.len ? (uint32_t)len : rec.len;
     byteq_copy(&u->rcvq, &s->st->chunks, sizeof rec, buf, n);
     if (from) {
         *from = (struct bw_addr){.zone = rec.zone, .port = rec.port};
         memcpy(from->ip, rec.ip, 16);
     }
-    if (!(flags & BW_MSG_PEEK)) {
-        byteq_drop(&u->rcvq, &s->st->chunks, sizeof rec + rec.len);
-        u->rcv_used -= rec.len + UDP_OVERHEAD;
-    }
+    if (!(flags & BW_MSG_PEEK))
+        udp_forget_first(u, &rec);
     return flags & BW_MSG_TRUNC ? (int64_t)rec.len : (int64_t)n;
 }
 
@@ -471,6 +502,8 @@ const struct sock_ops udp_ops = {
     .has_peer = udp_has_peer,
     .send = udp_send,
     .recv = udp_recv,
+    .sendmsg = udp_sendmsg,
+    .recvmsg = udp_recvmsg,
     .send_batch = udp_send_batch,
     .recv_batch = udp_recv_batch,
     .shutdown = udp_shutdown,

@@ -20,8 +20,18 @@ struct udp_sock {
     uint32_t rcv_used;            /* bytes that count against rcvbuf, overhead included */
     uint32_t sent_if;             /* interface of the datagram before; 0: none yet */
     uint8_t keepalive, oobinline; /* kept to be read, as on Linux */
+    uint8_t gro;                  /* BW_OPT_UDP_GRO */
     uint16_t segment; /* BW_OPT_UDP_SEGMENT: longer messages are several datagrams of so many bytes; 0: one */
     struct udp_sock *wait_next, **wait_prev; /* on st->udp_waiting; wait_prev NULL: not */
+};
+
+/* What stands before each datagram in the receive queue. */
+struct udp_record {
+    uint8_t ip[16], dst[16];
+    int64_t when; /* it came, in the stack's time */
+    uint32_t zone, ifindex;
+    uint16_t len, port, gso_size; /* gso_size: of the datagrams that make it, 0: it is one */
+    uint8_t ttl, tos;
 };
 
 static inline struct udp_sock *udp_of(struct bw_sock *s)
@@ -31,6 +41,9 @@ static inline struct udp_sock *udp_of(struct bw_sock *s)
 
 int64_t udp_send(struct bw_sock *s, const void *buf, size_t len, int flags, const struct bw_addr *to);
 int64_t udp_recv(struct bw_sock *s, void *buf, size_t len, int flags, struct bw_addr *from);
+/* message.c */
+int64_t udp_sendmsg(struct bw_sock *s, const void *buf, size_t len, const struct bw_msg *m);
+int64_t udp_recvmsg(struct bw_sock *s, struct bw_msg *m);
 int64_t udp_send_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last);
 int64_t udp_recv_batch(struct bw_sock *s, const struct bw_batch *b, uint32_t first, uint32_t last);
 
@@ -64,6 +77,10 @@ struct udp_out {
 int udp_begin(struct udp_sock *u, const struct bw_addr *to, size_t len, struct udp_target *target);
 /* Datagrams of up to len bytes to the target. 0, -EINVAL, -EAGAIN (transmit queue full). */
 int udp_prepare(struct udp_sock *u, const struct udp_target *target, uint32_t len, struct udp_out *out);
+/* The first datagram in the queue: 1; or what a read answers instead. */
+int64_t udp_first(struct bw_sock *s, struct udp_record *rec);
+/* It is read. */
+void udp_forget_first(struct udp_sock *u, const struct udp_record *rec);
 /* A received datagram of len bytes of data waits for its reader, if there is room. */
 void udp_enqueue(struct udp_sock *u, const struct packet *pkt, uint32_t len);
 void udp_header(const struct udp_sock *u, uint8_t *head, uint16_t dport, uint32_t len);

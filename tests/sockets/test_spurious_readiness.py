@@ -13,7 +13,7 @@ from typing import Any
 
 import barewire
 import pytest
-from barewire import _inet, _transfer, batch
+from barewire import _inet, _messages, _transfer, batch
 from barewire.stack import lib
 
 MS = 1_000_000
@@ -45,10 +45,11 @@ class Lies:
 @pytest.fixture
 def lies(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lies]:
     made = Lies()
-    for name in ("_recv", "_recvfrom", "_send", "_sendto"):
+    for name in ("_recv", "_recvfrom", "_recvmsg", "_send", "_sendto"):
         monkeypatch.setattr(_transfer, name, made.again)
     for name in ("_recv_batch", "_send_batch"):
         monkeypatch.setattr(batch, name, made.again)
+    monkeypatch.setattr(_messages, "_sendmsg", made.again)
     monkeypatch.setattr(_inet, "lib", made)
     yield made
     made.stack.close()
@@ -59,12 +60,15 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "recv_into": lambda s: s.recv_into(bytearray(10), 0, NOSIGNAL),
     "recvfrom": lambda s: s.recvfrom(10),
     "recvfrom_into": lambda s: s.recvfrom_into(bytearray(10)),
-    "recvmsg": lambda s: s.recvmsg(10),
+    "recvmsg": lambda s: s.recvmsg(10, 0, NOSIGNAL),
     "recvmsg_into": lambda s: s.recvmsg_into([bytearray(10)]),
     "send": lambda s: s.send(b"x", NOSIGNAL),
     "sendall": lambda s: s.sendall(b"x", NOSIGNAL),
     "sendto": lambda s: s.sendto(b"x", s.getsockname()),
     "sendmsg": lambda s: s.sendmsg([b"x"], [], 0, s.getsockname()),
+    "sendmsg with control": lambda s: s.sendmsg(
+        [b"x"], [(socket.IPPROTO_IP, socket.IP_TOS, b"\0")]
+    ),
     "recv_batch": lambda s: s.recv_batch(batch.Batch(4, 100)),
     "send_batch": lambda s: s.send_batch(batch.Batch(4, 100), count=2),
 }

@@ -70,6 +70,7 @@ static void copy_template(struct tcb *t, const struct tcb *from)
     t->base.rcvtimeo = from->base.rcvtimeo;
     t->base.sndtimeo = from->base.sndtimeo;
     t->base.timestamp = from->base.timestamp;
+    t->base.tells = from->base.tells;
     t->base.sndbuf = from->base.sndbuf;
     t->base.rcvbuf = from->base.rcvbuf;
     t->base.flags |= from->base.flags & (SOCK_SNDBUF_LOCK | SOCK_RCVBUF_LOCK);
