@@ -55,6 +55,7 @@ class Channel:
             0  # how often somebody fed the object: who waited for that need not read
         )
         self._unsent = memoryview(b"")  # encrypted, and refused by a socket that does not block
+        self._ended = False  # by close_notify: what follows is not TLS's
         self._taken = 0  # bytes that were encrypted of a write() that could not end
 
     # ---- what SSLSocket asks for -------------------------------------------------------------
@@ -66,7 +67,12 @@ class Channel:
     def read(self, size: int, buffer: Any = None) -> Any:
         """bytes, or into the buffer and their number; b"" or 0 after close_notify."""
         arguments = (size,) if buffer is None else (size, buffer)
-        return self._run(self._ssl.read, *arguments, what="read")[0]
+        until = None
+        if not (self._ended or self._ssl.pending() or self._incoming.pending):
+            until = self._feed(self._read_so_far, None, None, "read")  # its exception is dear
+        got = self._run(self._ssl.read, *arguments, what="read", until=until)[0]
+        self._ended = not got and size > 0
+        return got
 
     def write(self, data: Any) -> int:
         """Sends all of the bytes; their number.
@@ -137,8 +143,8 @@ class Channel:
             until = self._flush(until, what)
             until = self._feed(seen, wants, until, what)
 
-    def _feed(self, seen: int, wants: Exception, until: int | None, what: str) -> int | None:
-        """Gives OpenSSL the next record, or what there is of it; raises `wants` if there is nothing."""
+    def _feed(self, seen: int, wants: Exception | None, until: int | None, what: str) -> int | None:
+        """Gives OpenSSL the next record, or what there is of it; raises `wants` if there is nothing now."""
         with self._reading:
             if self._read_so_far != seen:
                 return until  # another thread has
@@ -165,7 +171,13 @@ class Channel:
                 give(scratch)
 
     def _receive(
-        self, data: Any, size: int, until: int | None, wants: Exception, begun: bool, what: str
+        self,
+        data: Any,
+        size: int,
+        until: int | None,
+        wants: Exception | None,
+        begun: bool,
+        what: str,
     ) -> tuple[int, int | None]:
         """(bytes, deadline); -1: no more now, on a socket that does not block."""
         owner = self._socket()
@@ -174,7 +186,7 @@ class Channel:
             if answer >= 0:
                 return answer, until
             if answer == EAGAIN and owner.gettimeout() == 0:
-                if begun:
+                if begun or wants is None:
                     return -1, until
                 raise wants
             until = self._wait(answer, IN, until, what)

@@ -148,6 +148,16 @@ class Tls(Network):
         with pytest.raises(ValueError, match="No SSL wrapper"):
             one.unwrap()
 
+    def test_nothing_is_read_beyond_close_notify(self, contexts: Contexts) -> None:
+        one, other = self.wrapped(contexts)
+
+        def serve() -> None:
+            other.unwrap().sendall(b"clear")
+
+        with background(serve):
+            assert one.recv(100) == b"" and one.recv(100) == b""
+            assert one.unwrap().recv(100) == b"clear"
+
     def test_end_with_and_without_close_notify(self, contexts: Contexts) -> None:
         one, other = self.wrapped(contexts)
         other.sendall(b"last")
