@@ -102,6 +102,25 @@ class EventLoop(asyncio.SelectorEventLoop):
             return base._make_datagram_transport(sock, protocol, address, waiter, extra)
         return _SelectorDatagramTransport(self, sock, protocol, address, waiter, extra)
 
+    async def sock_accept(self, sock: Any) -> Any:
+        """As asyncio's; one that is cancelled when the connection is there already closes it."""
+        base: Any = self
+        if self.get_debug() and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
+        accepted = self.create_future()
+        base._sock_accept(accepted, sock)
+        try:
+            return await accepted
+        except exceptions.CancelledError:
+            if accepted.done() and not accepted.cancelled() and not accepted.exception():
+                accepted.result()[0].close()
+            raise
+
+    def _sock_accept(self, fut: Any, sock: Any) -> None:
+        if not fut.done():  # it may be cancelled in the turn in which the listener is ready
+            base: Any = super()
+            base._sock_accept(fut, sock)
+
     async def _sock_sendfile_native(
         self, sock: Any, file: Any, offset: int, count: int | None
     ) -> int:

@@ -162,6 +162,7 @@ struct host {
     /* pump.c's: when it was driven */
     int64_t burst_at;  /* the last burst of anybody, ... */
     int64_t call_at;   /* ... and of a call */
+    int64_t noted_at;  /* somebody who waits on a poller's descriptor was told */
     atomic_uint epoch; /* changes with each burst of a call; read without the lock */
 
     /* background.c's */

@@ -34,6 +34,7 @@ static int append(struct interest *i, int wake)
     atomic_fetch_add(&p->ready, 1);
     if (p->note_fd >= 0 && !p->noted) {
         p->noted = 1;
+        i->host->noted_at = i->host->now;
         event_write(p->note_fd);
     }
     int sleeps = p->waiters != NULL;
