@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 
 from .errors import invalid
-from .names import DeviceSpec, parse_between
+from .names import DeviceSpec, parse_between, parse_text
 
 OPTIONS = {
     "cpu": "CPU that the stack's background thread is pinned to",
@@ -20,6 +20,13 @@ QUEUE_OPTIONS = {
     "the interface",
     "queues": "how many queues to use, from 0 (1); with queue=K how many stacks share the interface",
 }
+GROUP_OPTIONS = {
+    "rss_key": "of stacks that share: the card's RSS key (`ethtool -x`), 40 bytes in hexadecimal; flows "
+    "are theirs as the card spreads them (by the port)",
+    "rss_table": "with rss_key: the stack of each entry of the card's indirection table, as 0,1,0,1 "
+    "(0 to N-1 in turn)",
+}
+RSS_KEY, RSS_TABLE = 40, 512  # BW_RSS_KEY, BW_RSS_TABLE
 
 
 @dataclass(frozen=True)
@@ -31,13 +38,24 @@ class Driving:
 
 
 @dataclass(frozen=True)
+class Rss:
+    """How a card spreads flows: Toeplitz' hash of addresses and ports with `key` (40 bytes), and the
+    stack of each entry of the indirection `table`, whose length is a power of two."""
+
+    key: bytes
+    table: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Queues:
     """A device drives `count` queues from `first`. With `group` above 1 its stack is number `first`
-    of so many that share the interface: it has the local ports with port % group == first."""
+    of so many that share the interface: it has the local ports with port % group == first, or with
+    `rss` the flows that the card brings to it."""
 
     first: int = 0
     count: int = 1
     group: int = 1
+    rss: Rss | None = None
 
 
 ONE_QUEUE = Queues()
@@ -65,7 +83,30 @@ def queues_of(spec: DeviceSpec, most: int) -> Queues:
     if queue >= queues:
         text = f"queue={queue}&queues={queues}: queues are numbered from 0, so at most {queues - 1}"
         raise invalid(text)
-    return Queues(queue, 1, queues)
+    return Queues(queue, 1, queues, _rss_of(spec, queues))
+
+
+def _rss_of(spec: DeviceSpec, queues: int) -> Rss | None:
+    text, table = spec.get("rss_key", parse_text, ""), spec.get("rss_table", parse_text, "")
+    if not text:
+        if table:
+            raise invalid("rss_table= goes with rss_key=, the card's key")
+        return None
+    try:
+        key = bytes.fromhex(text.replace(":", ""))
+        owners = tuple(int(n) for n in table.split(",")) if table else ()
+    except ValueError:
+        raise invalid("rss_key= is hexadecimal, rss_table= numbers with commas") from None
+    owners = owners or tuple(i % queues for i in range(128))
+    if len(key) != RSS_KEY:
+        raise invalid(f"rss_key= has {len(key)} bytes: cards have {RSS_KEY}")
+    if not 1 <= len(owners) <= RSS_TABLE or len(owners) & (len(owners) - 1):
+        raise invalid(
+            f"rss_table= has {len(owners)} entries: expected a power of two up to {RSS_TABLE}"
+        )
+    if not 0 <= min(owners) <= max(owners) < queues:
+        raise invalid(f"rss_table= names stacks 0 to {queues - 1}")
+    return Rss(key, owners)
 
 
 def _ranges(cpus: set[int]) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .device import stable_mac
-from .driving import ONE_QUEUE, Queues, queues_of
+from .driving import GROUP_OPTIONS, ONE_QUEUE, Queues, queues_of
 from .errors import DeviceError, invalid
 from .helper_thread import in_thread
 from .interface import interface_up
@@ -47,6 +47,7 @@ PACKET_OPTIONS = {
     "fanout_mode": "how they share: hash (default), lb, cpu, rollover, rnd or qm",
     "queue": "with queues=N: number of the stack among N that share the interface by ports",
     "queues": "how many those are; only with queue=",
+    **GROUP_OPTIONS,
 }
 
 

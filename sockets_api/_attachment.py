@@ -6,6 +6,7 @@ import errno
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Interface
 from typing import Any, TypeVar
 
@@ -45,11 +46,13 @@ def take_wishes(config: Any, devices: Sequence[Device], spin: float | None) -> i
     if cpu is not None and config.virtual_time:
         raise ValueError(f"cpu={cpu}: a stack in virtual time has no thread to pin")
     config.cpu = -1 if cpu is None else cpu
-    group = _agreed(
-        "queue", ((d.queues.group, d.queues.first) for d in devices if d.queues.group > 1)
-    )
+    group = _agreed("queue", (replace(d.queues, count=1) for d in devices if d.queues.group > 1))
     if group is not None:
-        config.engine.port_mod, config.engine.port_value = group
+        share = config.engine.share
+        share.group, share.mine = group.group, group.first
+        if group.rss is not None:
+            share.key, share.table_len = group.rss.key, len(group.rss.table)
+            ffi.memmove(share.table, bytes(group.rss.table), len(group.rss.table))
     if spin is not None:
         return round(spin * 1e9)
     wished = _agreed("spin", (d.driving.spin_ns for d in devices))

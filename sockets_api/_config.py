@@ -318,7 +318,6 @@ def host_config(config: Config, key: bytes, now: int, is_virtual: bool) -> Any:
     engine.max_orphans = half if config.max_orphans is None else config.max_orphans
     engine.max_neighs = MAX_NEIGHBOURS
     engine.port_first, engine.port_last = config.ports or PORTS
-    engine.port_mod = 1
     engine.header_prediction, engine.poison = config.header_prediction, config.poison
     engine.fast_open, engine.syn_cookies = config.fast_open, config.syn_cookies
     engine.mtu_probing, engine.ecn = config.mtu_probing, ECN_MODES[config.ecn]

@@ -237,22 +237,29 @@ static void bind_enter(struct bw_sock *s, uint16_t lport)
     bind_link(s, 0);
 }
 
-/* Ports of the range that satisfy port % mod == value (queue groups). */
-static uint32_t port_count(const struct bw_config *cfg, uint32_t *first)
+/* Every how many ports one is the stack's, by the number alone. */
+static uint32_t port_step(const struct bw_config *cfg)
 {
-    uint32_t mod = cfg->port_mod ? cfg->port_mod : 1;
-    *first = cfg->port_first + (cfg->port_value + mod - cfg->port_first % mod) % mod;
-    return *first > cfg->port_last ? 0 : (cfg->port_last - *first) / mod + 1;
+    return cfg->share.group > 1 && !cfg->share.table_len ? cfg->share.group : 1;
 }
 
-/* Walks the range from a start; `usable` decides. */
-static uint16_t port_walk(struct bw_sock *s, uint64_t start, int (*usable)(const struct bw_sock *, uint16_t))
+/* Ports of the range that may be the stack's. */
+static uint32_t port_count(const struct bw_config *cfg, uint32_t *first)
+{
+    uint32_t step = port_step(cfg), mine = step > 1 ? cfg->share.mine : 0;
+    *first = cfg->port_first + (mine + step - cfg->port_first % step) % step;
+    return *first > cfg->port_last ? 0 : (cfg->port_last - *first) / step + 1;
+}
+
+/* Walks the range from a start; `usable` decides, and towards a peer (raddr NULL: none is known) whose the flow is. */
+static uint16_t port_walk(struct bw_sock *s, uint64_t start, int (*usable)(const struct bw_sock *, uint16_t),
+                          const uint8_t *laddr, const uint8_t *raddr, uint16_t rport)
 {
     const struct bw_config *cfg = &s->st->cfg;
-    uint32_t first, n = port_count(cfg, &first), mod = cfg->port_mod ? cfg->port_mod : 1;
+    uint32_t first, n = port_count(cfg, &first), step = port_step(cfg);
     for (uint32_t i = 0; i < n; i++) {
-        uint16_t port = (uint16_t)(first + (start + i) % n * mod);
-        if (usable(s, port))
+        uint16_t port = (uint16_t)(first + (start + i) % n * step);
+        if (!(raddr && flow_of_others(s->st, raddr, rport, laddr, port)) && usable(s, port))
             return port;
     }
     return 0;
@@ -266,13 +273,22 @@ static int port_free(const struct bw_sock *s, uint16_t port)
 int bind_add(struct bw_sock *s, uint16_t lport)
 {
     if (lport == 0) {
-        lport = port_walk(s, random64(s->st), port_free);
+        lport = port_walk(s, random64(s->st), port_free, NULL, NULL, 0);
         if (lport == 0)
             return -EADDRINUSE;
     } else if (conflicts(s, lport)) {
         return -EADDRINUSE;
     }
     bind_enter(s, lport);
+    return 0;
+}
+
+int bind_towards(struct bw_sock *s, const uint8_t *laddr, const uint8_t *raddr, uint16_t rport)
+{
+    uint16_t port = port_walk(s, random64(s->st), port_free, laddr, raddr, rport);
+    if (!port)
+        return -EADDRINUSE;
+    bind_enter(s, port);
     return 0;
 }
 
@@ -342,7 +358,8 @@ uint16_t port_choose(struct bw_stack *st, struct bw_sock *s)
              .period = (uint32_t)(st->now / PORT_PERIOD)};
     uint64_t h = siphash(st->port_key, &key, sizeof key);
     uint16_t *counter = &st->port_counter[h >> 32 & (PORT_COUNTERS - 1)];
-    uint16_t port = port_walk(s, (uint32_t)h + (uint64_t)*counter, port_free_towards);
+    uint16_t port = port_walk(s, (uint32_t)h + (uint64_t)*counter, port_free_towards, s->laddr, s->raddr,
+                              s->rport);
     if (port) {
         ++*counter;
         bind_enter(s, port);

@@ -77,6 +77,16 @@ struct bw_punt_rate {
 enum { BW_FASTOPEN_CLIENT = 1, BW_FASTOPEN_SERVER = 2 };
 /* Path MTU discovery by probes: never, after a black hole, always. */
 enum { BW_MTU_PROBING_OFF, BW_MTU_PROBING_BLACK_HOLE, BW_MTU_PROBING_ALWAYS };
+enum { BW_RSS_KEY = 40, BW_RSS_TABLE = 512 };
+/* Of `group` stacks that share their addresses this is number `mine`: it has the flows to local ports with
+ * port % group == mine, or, with a table, those that a card brings to its queue: table[hash % table_len], where the
+ * hash is Toeplitz' of a packet's addresses and ports. group 0 or 1: all flows are its own. */
+struct bw_share {
+    uint16_t group, mine;
+    uint16_t table_len; /* a power of two; 0: by the port */
+    uint8_t key[BW_RSS_KEY];
+    uint8_t table[BW_RSS_TABLE];
+};
 struct bw_config {
     uint8_t seed[32];                /* every key and random number comes from here */
     int64_t now;                     /* the first reading of the clock */
@@ -85,7 +95,7 @@ struct bw_config {
     uint32_t max_orphans;            /* connections that their users have closed */
     uint32_t max_neighs;             /* next-hop entries */
     uint16_t port_first, port_last;  /* ephemeral range, inclusive (RFC 6056) */
-    uint16_t port_mod, port_value;   /* only ports with port % mod == value; mod 1: all */
+    struct bw_share share;           /* which flows are this stack's */
     struct bw_bounds rcvbuf, sndbuf; /* of TCP; max at most BW_BUFFER_MAX */
     uint8_t header_prediction;       /* 0 switches the fast path off */
     uint8_t poison;         /* tests: memory given back is overwritten, so that a late reader shows */

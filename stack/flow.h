@@ -23,6 +23,9 @@ struct bw_sock *bind_each(struct bw_stack *st, enum sock_kind kind, uint16_t lpo
 /* Checks for a conflict and enters the socket under s->laddr, lport (0: choose one by RFC 6056
  * without a peer). 0, -EADDRINUSE. */
 int bind_add(struct bw_sock *s, uint16_t lport);
+/* bind_add(s, 0) for a datagram socket whose first packet goes to that peer: the port is one by which the answers
+ * come to this stack. */
+int bind_towards(struct bw_sock *s, const uint8_t *laddr, const uint8_t *raddr, uint16_t rport);
 void bind_del(struct bw_sock *s);
 void bind_replace(struct bw_sock *s, struct bw_sock *by); /* as flow_replace, for one that is connected */
 /* The socket's name, kind or options have changed since it was entered. */
@@ -34,10 +37,23 @@ void bind_set_connected(struct bw_sock *s, int connected);
 /* RFC 6056 algorithm 4: enters the socket under a free local port towards (raddr, rport) and returns
  * it. 0: none free. */
 uint16_t port_choose(struct bw_stack *st, struct bw_sock *s);
-/* Is the port one of another stack's that has the same addresses? What comes for it is not ours to refuse. */
-static inline int port_of_others(const struct bw_stack *st, uint16_t port)
+/* Is a flow, as its packets come in, one of another stack's that has the same addresses? It is not ours to refuse,
+ * nor to begin. */
+static inline int flow_of_others(const struct bw_stack *st, const uint8_t *src, uint16_t sport,
+                                 const uint8_t *dst, uint16_t dport)
 {
-    return st->cfg.port_mod > 1 && port % st->cfg.port_mod != st->cfg.port_value;
+    const struct bw_share *share = &st->cfg.share;
+    if (share->group <= 1)
+        return 0;
+    if (!share->table_len)
+        return dport % share->group != share->mine;
+    uint32_t size = ip_is_v4(dst) ? 4 : 16;
+    uint8_t name[36];
+    memcpy(name, src + 16 - size, size);
+    memcpy(name + size, dst + 16 - size, size);
+    put16(name + 2 * size, sport);
+    put16(name + 2 * size + 2, dport);
+    return share->table[toeplitz(share->key, name, 2 * size + 4) % share->table_len] != share->mine;
 }
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "../nic_drivers/bytes.h"
 #include "../nic_drivers/checksum.h"
+#include "../nic_drivers/toeplitz.h"
 #include "counters.h"
 #include "engine.h"
 #include "mem/byteq.h"

@@ -54,7 +54,9 @@ BUILD_SCRIPTS = {
     "tools/bench/syn_sender_build.py",
     "tools/relay/pump_build.py",
 }
-CONTRACT = {f"nic_drivers/{name}.h" for name in ("netdev", "bytes", "checksum", "memory")}
+CONTRACT = {
+    f"nic_drivers/{name}.h" for name in ("netdev", "bytes", "checksum", "memory", "toeplitz")
+}
 PURE_HEADERS = {
     "errno.h", "inttypes.h", "limits.h", "stdalign.h", "stdarg.h", "stdbool.h", "stddef.h",
     "sanitizer/asan_interface.h", "stdint.h", "stdlib.h", "string.h",

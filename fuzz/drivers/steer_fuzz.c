@@ -105,7 +105,7 @@ static void one_frame(struct input *in, uint8_t *end)
         after += counts[i];
     int mine = belongs(frame, len), there = has_socket && ctx.rx_queue_index < STEER_QUEUES;
     if (the_config.mode == STEER_OWN && the_config.group > 1)
-        there &= is_of_queue(frame, end, the_config.group, ctx.rx_queue_index);
+        there &= is_of_queue(frame, end, &the_config, ctx.rx_queue_index);
     if (action == XDP_DROP) /* held back, and by nothing but the guard */
         MUST(mine && after == before && the_guard.held == held + 1 && the_guard.allowance);
     else

@@ -14,7 +14,6 @@ void configure(struct world *w, struct bw_config *cfg)
                               .max_neighs = 8,
                               .port_first = 40000,
                               .port_last = 40007,
-                              .port_mod = 1,
                               .rcvbuf = {2048, 65536, 1 << 20},
                               .sndbuf = {4096, 65536, 1 << 20},
                               .header_prediction = choice & 1,

@@ -64,6 +64,9 @@ static struct steer_config wanted(const struct xdp *x, const struct xdp_config *
     struct steer_config config = {
         .mode = cfg->steer, .group = cfg->group, .guard_rate = cfg->syn_guard, .frags = x->frags};
     memcpy(config.mac, cfg->mac, 6);
+    config.table_len = cfg->table_len;
+    memcpy(config.key, cfg->rss_key, cfg->table_len ? STEER_KEY : 0);
+    memcpy(config.table, cfg->table, cfg->table_len);
     return config;
 }
 

@@ -7,6 +7,7 @@
 #include "../guard/guard.bpf.h"
 #include <linux/in.h>
 
+#include "../toeplitz.h"
 #include "steer.h"
 
 struct {
@@ -37,7 +38,13 @@ struct {
     __type(value, __u64);
 } verdicts SEC(".maps");
 
-enum { ARP_TARGET = 14 + 24, ARP_END = 14 + 28, IP_DESTINATION = 14 + 16, IP_END = 14 + 20 };
+enum {
+    ARP_TARGET = 14 + 24,
+    ARP_END = 14 + 28,
+    IP_SOURCE = 14 + 12,
+    IP_DESTINATION = 14 + 16,
+    IP_END = 14 + 20
+};
 
 static __always_inline void count(__u32 verdict)
 {
@@ -56,15 +63,22 @@ static __always_inline int is_own(const __u8 *data, const __u8 *end, __u32 at, _
     return bpf_map_lookup_elem(&addrs, &ip) != 0;
 }
 
-/* In a group: is it TCP or UDP to a port of the stack that drives this queue? Fragments have no ports. */
-static __always_inline int is_of_queue(const __u8 *data, const __u8 *end, __u32 group, __u32 queue)
+/* In a group: is it TCP or UDP of the stack that drives this queue? Fragments have no ports. */
+static __always_inline int is_of_queue(const __u8 *data, const __u8 *end, const struct steer_config *cfg,
+                                       __u32 queue)
 {
     if (data + IP_END > end || data[12] != 8 || data[13] || data[20] & 0x3f || data[21])
         return 0;
     const __u8 *ports = data + 14 + (data[14] & 15) * 4;
     if ((data[23] != IPPROTO_TCP && data[23] != IPPROTO_UDP) || ports + 4 > end)
         return 0;
-    return (__u32)(ports[2] << 8 | ports[3]) % group == queue;
+    if (!cfg->table_len)
+        return (__u32)(ports[2] << 8 | ports[3]) % cfg->group == queue;
+    __u8 name[12];
+    __builtin_memcpy(name, data + IP_SOURCE, 8);
+    __builtin_memcpy(name + 8, ports, 4);
+    return cfg->table[toeplitz(cfg->key, name, sizeof name) & (cfg->table_len - 1u) & (STEER_TABLE - 1)] ==
+           queue;
 }
 
 static __always_inline __u32 judge(const __u8 *data, const __u8 *end, __u32 queue)
@@ -81,8 +95,7 @@ static __always_inline __u32 judge(const __u8 *data, const __u8 *end, __u32 queu
         for (int i = 0; i < 6; i++)
             own &= data[i] == cfg->mac[i];
         if (own)
-            return cfg->group > 1 && !is_of_queue(data, end, cfg->group, queue) ? VERDICT_GROUP
-                                                                                : VERDICT_STACK;
+            return cfg->group > 1 && !is_of_queue(data, end, cfg, queue) ? VERDICT_GROUP : VERDICT_STACK;
     } else if (type == ETH_P_IP && is_own(data, end, IP_DESTINATION, IP_END)) {
         return VERDICT_STACK;
     }

@@ -7,6 +7,8 @@
 
 enum { STEER_QUEUES = 64, STEER_ADDRS = 512 }; /* twice a stack's: old and new ones together */
 
+enum { STEER_KEY = 40, STEER_TABLE = 512 };
+
 enum steer_mode {
     STEER_OWN,   /* the stack has a MAC address of its own; ARP for its addresses too */
     STEER_SHARE, /* it shares the interface's: IPv4 to, and ARP for, its addresses */
@@ -20,7 +22,10 @@ struct steer_config {
     __u8 group;
     __u32 guard_rate;
     __u8 frags;
-    __u8 pad[3];
+    __u8 pad;
+    __u16 table_len; /* a power of two, with a card's hash; 0: by the port */
+    __u8 key[STEER_KEY];
+    __u8 table[STEER_TABLE];
 };
 
 enum steer_verdict {

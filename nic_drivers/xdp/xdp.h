@@ -29,8 +29,10 @@ struct xdp_config {
     uint8_t hugepages;      /* 1: only on huge pages */
     uint8_t pseudo;         /* 1: a checksum that is the pseudo header's sum is taken as unfinished */
     uint8_t mac[6];
-    uint8_t group;         /* above 1: so many stacks share the interface, and this is number `queue` */
-    uint16_t filter_len;   /* of a group: instructions of ... */
+    uint8_t group;       /* above 1: so many stacks share the interface, and this is number `queue` */
+    uint16_t filter_len; /* of a group: instructions of ... */
+    uint16_t table_len;  /* of a card's indirection table; 0: the stacks have flows by the port */
+    uint8_t rss_key[40], table[512];
     const uint8_t *filter; /* ... the classic BPF for what comes to this stack beside its queue */
 };
 /* What an open device runs as. */

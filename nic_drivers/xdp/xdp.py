@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from ..device import Device, stable_mac
-from ..driving import ONE_QUEUE, QUEUE_OPTIONS, Queues, queues_of
+from ..driving import GROUP_OPTIONS, ONE_QUEUE, QUEUE_OPTIONS, Queues, queues_of
 from ..errors import DeviceError, invalid
 from ..guard.guard import GUARD_HELP, GUARD_RATE_MAX
 from ..helper_thread import in_thread
@@ -115,6 +115,9 @@ def open_xdp(
         if queues.group > 1:
             program = own_frames(own, queues)
             code = ffi.new("uint8_t[]", assembled(program))
+            if queues.rss is not None:
+                config.rss_key, config.table_len = queues.rss.key, len(queues.rss.table)
+                ffi.memmove(config.table, bytes(queues.rss.table), len(queues.rss.table))
             config.group, config.filter, config.filter_len = queues.group, code, len(program)
         return _new(config)
 
@@ -234,6 +237,7 @@ register(
         "steer": "own (default) or all: every frame goes to the stack",
         "mode": "auto (default), native, generic or zerocopy",
         **QUEUE_OPTIONS,
+        **GROUP_OPTIONS,
         "ring": "entries of each ring, a power of two (1024)",
         "hugepages": "1: refuse to run without huge pages (0)",
         "busy_poll": "microseconds a call may poll the interface itself (0)",

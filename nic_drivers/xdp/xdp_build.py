@@ -20,6 +20,7 @@ ffi = _netdev["extension"](
         *(f"{HERE}/{name}" for name in ("xdp_device.h", "steer.h", "steer.bpf.c")),
         *glob.glob("nic_drivers/guard/*.h"),
         "nic_drivers/libbpf_quiet.h",
+        "nic_drivers/toeplitz.h",
     ],
 )
 

@@ -101,7 +101,7 @@ static void udp_one(struct bw_stack *st, struct packet *pkt)
         return;
     }
     drop(st, DROP_UDP_NO_SOCKET, total);
-    if (!port_of_others(st, dport))
+    if (!flow_of_others(st, pkt->src, sport, pkt->dst, dport))
         icmp_send_error(st, pkt, ICMP_UNREACHABLE, ICMP_PORT, 0);
 }
 
@@ -229,7 +229,7 @@ static int udp_connect(struct bw_sock *s, const struct bw_addr *addr)
     if (!err)
         err = udp_path(s, dst, 0, &path);
     if (!err && !(s->flags & SOCK_BOUND))
-        err = bind_add(s, 0) ? -BW_NO_PORT : 0;
+        err = bind_towards(s, udp_source(s, path), dst, addr->port) ? -BW_NO_PORT : 0;
     if (err)
         return err;
     flow_del(s);
@@ -345,7 +345,7 @@ int udp_begin(struct udp_sock *u, const struct bw_addr *to, size_t len, struct u
     if (!err && (s->flags & SOCK_SHUT_WR))
         err = -EPIPE;
     if (!err && !(s->flags & SOCK_BOUND))
-        err = bind_add(s, 0) ? -BW_NO_PORT : 0;
+        err = bind_towards(s, udp_source(s, target->path), target->dst, target->port) ? -BW_NO_PORT : 0;
     return err;
 }
 

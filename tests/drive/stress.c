@@ -250,7 +250,6 @@ struct host *new_host(void)
                                             .max_neighs = 64,
                                             .port_first = 20000,
                                             .port_last = 60000,
-                                            .port_mod = 1,
                                             .header_prediction = 1}};
     struct bw_ifaddr own = {.ifindex = 1, .prefix_len = 96 + 8};
     struct bw_addr addr = loopback(PORT);

@@ -25,7 +25,6 @@ static struct bw_config config(void)
                             .max_neighs = 16,
                             .port_first = 32768,
                             .port_last = 60999,
-                            .port_mod = 1,
                             .trace_records = 16};
     cfg.rcvbuf = cfg.sndbuf = (struct bw_bounds){.min = 4096, .standard = 1 << 20, .max = 1 << 20};
     return cfg;

@@ -41,7 +41,8 @@ void tcp_send_rst(struct bw_stack *st, const struct tcp_seg *seg)
         .src = pkt->dst, .dst = pkt->src, .sport = seg->dport, .dport = seg->sport, .ttl = 64};
     b.tos = pkt->tos & 0xfc; /* as Linux; an answer is not ECN-capable */
     struct ip_path path = {0};
-    if ((seg->flags & TCP_RST) || port_of_others(st, seg->dport) || ip_path_copy(st, b.dst, pkt->zone, &path))
+    if ((seg->flags & TCP_RST) || flow_of_others(st, pkt->src, seg->sport, pkt->dst, seg->dport) ||
+        ip_path_copy(st, b.dst, pkt->zone, &path))
         return;
     if (seg->flags & TCP_ACK) {
         b.seq = seg->ack;
