@@ -83,5 +83,10 @@ def acks(difference: Difference, which: int) -> bool:
     return all(BARE_ACK.match(line) for line in sends(difference, which))
 
 
+def only_we_ack(difference: Difference) -> bool:
+    """Bare ACKs of ours, where Linux sent nothing, are the whole difference."""
+    return acks(difference, OURS) and not sends(difference, LINUX) and differs_in_frames(difference)
+
+
 def closed(line: str) -> str:
     return line.replace("state 6", "state 7")

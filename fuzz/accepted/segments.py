@@ -23,6 +23,7 @@ from .normal import (
     contradicts_the_end,
     differs_in_frames,
     flags,
+    only_we_ack,
     played,
     same,
     sends,
@@ -62,9 +63,7 @@ def _old_ack_on_text(difference: Difference) -> bool:
         step.op in ("say", "step")
         and size(step) > 0
         and int(step.args[4]) < 0
-        and acks(difference, OURS)
-        and not sends(difference, LINUX)
-        and differs_in_frames(difference)
+        and only_we_ack(difference)
     )
 
 
@@ -181,9 +180,7 @@ def _old_ack_with_old_stamp(difference: Difference) -> bool:
         and int(step.args[4]) != 0
         and int(step.args[3]) < 0
         and not difference.said[-1].payload
-        and acks(difference, OURS)
-        and not sends(difference, LINUX)
-        and differs_in_frames(difference)
+        and only_we_ack(difference)
     )
 
 

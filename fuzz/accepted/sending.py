@@ -17,10 +17,10 @@ from .normal import (
     RST,
     SEGMENTS,
     URG,
-    acks,
     at,
     differs_in_frames,
     flags,
+    only_we_ack,
     played,
     same,
     sends,
@@ -136,9 +136,7 @@ def _small_record(difference: Difference) -> bool:
         bool(played(difference, "close", "shutdown"))
         and step.op in SEGMENTS
         and _looks_at_no_ack(step)
-        and acks(difference, OURS)
-        and not sends(difference, LINUX)
-        and differs_in_frames(difference)
+        and only_we_ack(difference)
     )
 
 
