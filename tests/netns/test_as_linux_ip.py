@@ -125,6 +125,31 @@ def _sizes_after(side: Side, mtu: int) -> list[int]:
     return sorted({len(s.payload) for s in segments(again + side.peer.settle())})
 
 
+@pytest.mark.parametrize("second", [68, 551, 552, 560])
+@pytest.mark.parametrize("first", [552, 500, 600])
+def test_the_least_path_mtu_told_again(make_side: Any, first: int, second: int) -> None:
+    """A path that is as narrow as it gets hears of a link that is narrower still: DF goes."""
+    found = {name: _told_twice(make_side(name), first, second) for name in ("kernel", "barewire")}
+    assert found["barewire"] == found["kernel"]
+
+
+def _told_twice(side: Side, *mtus: int) -> list[tuple[int, bool]]:
+    """Length and DF of what is sent after each error, and on a later connection."""
+    sock, flow = side.connected(options=(Mss(1460), SackPermitted()))
+    found = []
+    for mtu in mtus:
+        sock.send(bytes(500))
+        (ip, *_) = [IPv4.parse(f[14:]) for f in side.peer.settle()]
+        error = icmp.Unreachable(icmp.UNREACH_FRAG_NEEDED, ip.build()[:576], mtu)
+        side.peer.put(side.peer.packet(error.build(), PROTO_ICMP))
+        side.peer.settle()
+        side.peer.say(flow, PeerStep())
+        sock.send(bytes(400))
+        found += [(len(f) - 54, IPv4.parse(f[14:]).df) for f in side.peer.settle()]
+        side.peer.say(flow, PeerStep())
+    return found
+
+
 # ---- addresses and routes ----------------------------------------------------------------------------
 
 

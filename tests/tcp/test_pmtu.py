@@ -20,11 +20,16 @@ from tests.kit.wire import Wire
 from tests.kit.world import World
 
 FRAG_NEEDED = 4
+DONT = 0  # IP_PMTUDISC_DONT
 
 
 def error(tcp: Tcp, code: int, about: Packet | bytes, mtu: int = 0) -> None:
     quoted = about if isinstance(about, bytes) else about.l3
     tcp.wire.sends(frames.unreachable("198.18.0.99", tcp.wire.here, code, quoted, mtu))
+
+
+def df(packet: Packet) -> bool:
+    return packet.ip is not None and packet.ip.df
 
 
 # ---- by ICMP -------------------------------------------------------------------------------------
@@ -87,9 +92,12 @@ def test_a_path_below_552_does_not_become_larger(tcp: Tcp, peer: TcpPeer) -> Non
     sock = tcp.established(mss=1460)
     assert sock.inside.mss == 300 - 40
     tcp.sends(sock, 100)
-    with tcp.counts("drop_icmp_changes_nothing"):
-        error(tcp, FRAG_NEEDED, tcp.expects(seq=1), mtu=200)
+    error(tcp, FRAG_NEEDED, tcp.expects(seq=1), mtu=200)
     assert sock.inside.mss == 300 - 40
+    again = tcp.expects(seq=1, len=100, why="routers may fragment it now")
+    assert not df(again)
+    with tcp.counts("drop_icmp_changes_nothing"):
+        error(tcp, FRAG_NEEDED, again, mtu=200)
 
 
 @pytest.mark.parametrize("what", ["larger", "not in flight", "no df"])
@@ -428,3 +436,30 @@ def test_a_probe_lost_among_others_has_not_passed(world: World) -> None:
         tcp.drain("1ms")
         peer.sends(ack=peer.stack_next)
     assert sock.inside.mss == 1024
+
+
+def test_a_probe_says_dont_fragment_where_nothing_else_does(world: World) -> None:
+    """RFC 8899 4.1: IP_MTU_DISCOVER is DONT. Were a probe fragmented, its arrival would prove nothing."""
+    tcp = Tcp(Wire(world, mtu_probing=2))
+    sock = tcp.established(mss=1460, sack=True)
+    sock.set(mtu_discover=DONT)
+    tcp.sends(sock, 10_000)
+    probe, *others = tcp.drain()
+    assert [len(p.tcp.payload) for p in (probe, others[0]) if p.tcp] == [1460, 1024]
+    assert [df(p) for p in (probe, *others)] == [True] + [False] * len(others)
+
+
+def test_a_path_at_the_least_mtu_may_be_told_to_fragment(tcp: Tcp, peer: TcpPeer) -> None:
+    """First 552, then less: the MSS stays, DF goes, and what is in flight goes again without it; once."""
+    sock = tcp.established(mss=1460)
+    tcp.sends(sock, 1460)
+    error(tcp, FRAG_NEEDED, tcp.expects(seq=1), mtu=552)
+    assert all(df(p) for p in tcp.drain())
+    peer.sends(ack=1461)
+    tcp.sends(sock, 512)
+    first = tcp.expects(seq=1461, len=512)
+    error(tcp, FRAG_NEEDED, first, mtu=500)
+    assert not df(tcp.expects(seq=1461, len=512))
+    assert sock.inside.mss == 512
+    with tcp.counts("icmp_errors_applied", 0):
+        error(tcp, FRAG_NEEDED, first, mtu=400)

@@ -2,16 +2,23 @@
 /* Errors that come from the network: what an ICMP message or a lost interface does to a connection. */
 #include "../tcp.h"
 
-/* RFC 1191 and RFC 5927: only about data in flight, only smaller, and never below 552 (docs/rfc/1191.md):
- * what is narrower still has to fragment. */
+enum { LEAST = 552 }; /* bytes: docs/rfc/1191.md */
+
+/* RFC 1191 and RFC 5927: only about data in flight, only smaller, and never below LEAST: what is narrower still
+ * has to fragment, which a path that is so narrow already may hear later. */
 static int path_mtu_shrank(struct tcb *t, uint32_t mtu)
 {
-    uint32_t believed = mtu < 552 ? 552 : mtu;
-    if (mtu < 68 || believed >= t->base.path.mtu)
+    struct ip_path *path = &t->base.path;
+    const int fragments = mtu < LEAST;
+    const uint32_t believed = fragments ? LEAST : mtu;
+    if (mtu < 68 || mtu >= path->mtu)
         return 0;
-    t->base.path.mtu = believed;
-    if (mtu < believed)
-        t->base.path.flags |= PATH_FRAGMENTS;
+    if (believed >= path->mtu && (!fragments || path->flags & PATH_FRAGMENTS))
+        return 0;
+    if (believed < path->mtu)
+        path->mtu = believed;
+    if (fragments)
+        path->flags |= PATH_FRAGMENTS;
     tcp_update_mss(t);
     tcp_resend_all(t);
     tcp_want_output(t);

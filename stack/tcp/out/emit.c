@@ -141,7 +141,8 @@ int tcp_emit(struct tcb *t, const struct tcp_emit *e)
                                  .proto = 6,
                                  .ttl = t->base.ttl,
                                  .tos = (uint8_t)(t->base.tos | ecn.ip),
-                                 .df = sock_dont_fragment(&t->base, &t->base.path) || is_syn_ack(e)};
+                                 .df = sock_dont_fragment(&t->base, &t->base.path) || is_syn_ack(e) ||
+                                       e->whole};
     ip_header(st, ip, &head, l4_len);
     const uint16_t urgent = unlikely(t->snd_urgent) ? tcp_urgent_pointer(t, e->seq) : 0;
     const struct tcp_header fields = {.sport = t->base.lport,
