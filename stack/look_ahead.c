@@ -6,7 +6,7 @@
 #include "../l2/ethernet.h"
 #include "tcp/tcp.h"
 
-enum { LOOK_AHEAD = 64 /* frames */, LOOK_AHEAD_SOCKS = 256 /* so many the cache holds */ };
+enum { LOOK_AHEAD = 64 /* frames */ };
 
 /* The hash of the flow whose segment the frame seems to be; 0: not known. *acks: it has no data. */
 static uint32_t frame_flow(const struct bw_stack *st, const struct iface *in, const struct rx_frame *f,
@@ -42,7 +42,7 @@ static int look_ahead(struct bw_stack *st, const struct iface *in, const struct 
 {
     static const uint8_t data[] = TCB_DATA_LINES, ack[] = TCB_ACK_LINES;
     uint8_t acks[LOOK_AHEAD];
-    if (n < 2 || st->socks_used < LOOK_AHEAD_SOCKS)
+    if (n < 2 || st->socks_used < BW_LOOK_AHEAD_SOCKS)
         return 0;
     if (n > LOOK_AHEAD)
         n = LOOK_AHEAD;

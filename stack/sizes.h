@@ -11,6 +11,7 @@
 #define BW_FRAG_DATAGRAMS 256
 #define BW_FRAG_PER_SOURCE 64
 #define BW_BROADCAST_TURN 256
+#define BW_LOOK_AHEAD_SOCKS 256 /* so many the cache holds */
 #endif
 
 #endif

@@ -252,22 +252,45 @@ void far_sends_segment(struct world *w)
     deliver(w, ip, len, 0, w->csum);
 }
 
-/* Segments of one burst: they may be merged. */
+/* A segment of a burst: the next of the flow's stream, which may be merged with the one before; its packet may
+ * end anywhere. Or any other. */
+static uint32_t put_next(struct world *w, struct flow *f, uint32_t size, uint8_t *ip)
+{
+    uint8_t how = take8(&w->in);
+    if (how >= 224)
+        return put_segment(w, ip);
+    uint32_t options = f->stamped ? timestamp(w, f, ip + 40) : 0, whole = how & 8 ? 0 : size;
+    uint32_t total = build_segment(f, ip, how & 1 ? 0x18 : 0x10, f->snd, f->rcv, options, whole);
+    if (how < 192)
+        return total;
+    return finish(ip, 6, world_peer, 20 + take8(&w->in) % (options + 20), 16);
+}
+
+/* 1 to BURST frames at once, each in memory of just its length. */
 void far_sends_burst(struct world *w)
 {
-    uint8_t packet[4][1600];
-    struct rx_frame frames[4];
-    int n = 2 + take8(&w->in) % 3;
-    for (int i = 0; i < n; i++) {
-        uint32_t head = w->dev.layer == 2 ? 14 : 0;
+    enum { BURST = 16 };
+    struct rx_frame frames[BURST];
+    uint8_t packet[1700], count = take8(&w->in);
+    uint32_t head = w->dev.layer == 2 ? 14 : 0, size = take_near(&w->in) % 1461;
+    struct flow *f = some_flow(w);
+    int n = 0;
+    while (n <= count % BURST) {
+        uint32_t len = head + put_next(w, f, size, packet + head);
         if (head) {
-            memcpy(packet[i], w->dev.mac, 6);
-            memcpy(packet[i] + 6, "\2\0\0\0\0\1\x08\0", 8);
+            memcpy(packet, w->dev.mac, 6);
+            memcpy(packet + 6, "\2\0\0\0\0\1\x08\0", 8);
         }
-        uint32_t len = put_segment(w, packet[i] + head);
-        frames[i] = (struct rx_frame){.data = packet[i], .len = head + len, .csum = BW_CSUM_VALID};
+        uint8_t *exact = malloc(len);
+        if (!exact)
+            break;
+        memcpy(exact, packet, len);
+        frames[n++] = (struct rx_frame){
+            .data = exact, .len = len, .csum = count & 64 ? w->csum : BW_CSUM_VALID};
     }
     bw_input(w->st, OUTSIDE, frames, n);
+    while (n--)
+        free(frames[n].data);
 }
 
 void far_sends_datagram(struct world *w)

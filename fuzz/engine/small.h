@@ -9,5 +9,6 @@
 #define BW_FRAG_DATAGRAMS 8
 #define BW_FRAG_PER_SOURCE 4
 #define BW_BROADCAST_TURN 2
+#define BW_LOOK_AHEAD_SOCKS 2
 
 #endif
