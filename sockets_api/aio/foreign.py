@@ -10,10 +10,11 @@ that collects or sends.
 from __future__ import annotations
 
 import weakref
-from asyncio import events, streams
+from asyncio import constants, events, streams
 from collections import deque
 from types import MethodType
 from typing import Any
+from weakref import WeakMethod
 
 from .. import selectors
 from .loop import OPENERS, EventLoop, in_namespace, namespace
@@ -39,10 +40,10 @@ async def open_connection(
     stack: Any, host: Any = None, port: Any = None, *, limit: int = 2**16, **options: Any
 ) -> tuple[streams.StreamReader, streams.StreamWriter]:
     """asyncio.open_connection on a stack."""
-    loop = events.get_running_loop()
+    loop = opener(stack)  # the streams' too: their start_tls() asks it
     reader = streams.StreamReader(limit=limit, loop=loop)
     protocol = streams.StreamReaderProtocol(reader, loop=loop)
-    transport, _ = await opener(stack).create_connection(lambda: protocol, host, port, **options)
+    transport, _ = await loop.create_connection(lambda: protocol, host, port, **options)
     return reader, streams.StreamWriter(transport, protocol, reader, loop)
 
 
@@ -51,13 +52,13 @@ async def start_server(
     **options: Any,
 ) -> Any:  # fmt: skip
     """asyncio.start_server on a stack."""
-    loop = events.get_running_loop()
+    loop = opener(stack)
 
     def factory() -> streams.StreamReaderProtocol:
         reader = streams.StreamReader(limit=limit, loop=loop)
         return streams.StreamReaderProtocol(reader, connected, loop=loop)
 
-    return await opener(stack).create_server(factory, host, port, **options)
+    return await loop.create_server(factory, host, port, **options)
 
 
 def _of_host(name: str) -> Any:
@@ -68,25 +69,51 @@ def _of_host(name: str) -> Any:
     return method
 
 
+def _of_stack(name: str) -> Any:
+    def method(self: Any) -> Any:
+        return MethodType(in_namespace(name, self._names), self)
+
+    return property(method)
+
+
+class _Watched(selectors.EpollSelector):
+    """A poller whose descriptor a loop watches while there is a socket in it: it is held by that, and so is
+    what it tells."""
+
+    def __init__(self, host: Any, turn: Any) -> None:
+        super().__init__()
+        self._host, self._turn = host, WeakMethod(turn)
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> Any:
+        key = super().register(fileobj, events, data)
+        if len(self.get_map()) == 1:
+            self._host.add_reader(self.fileno(), self._turn())
+        return key
+
+    def unregister(self, fileobj: Any) -> Any:
+        key = super().unregister(fileobj)
+        if not self.get_map() and not self._host.is_closed():
+            self._host.remove_reader(self.fileno())
+        return key
+
+
 class Guest(EventLoop):
     """Our loop as transports know it, inside another one. It never runs by itself.
 
-    Another loop holds it until that is closed; its poller goes with the last of its transports.
+    It goes, and its poller, with the last of its transports and servers; while one of them waits, another
+    loop holds it, until that is closed.
     """
 
     def __init__(self, host: Any, stack: Any) -> None:
         self._host, self._stack = host, stack
         self._ready: deque[Any] = deque()
-        names = namespace(stack)
-        for name in OPENERS:
-            setattr(self, name, MethodType(in_namespace(name, names), self))
+        self._names = namespace(stack)
         if isinstance(host, EventLoop):
             shared: Any = host
             self._selector, self._transports = shared._selector, shared._transports
         else:
-            self._selector = selectors.EpollSelector()
+            self._selector = _Watched(host, self._turn)
             self._transports = weakref.WeakValueDictionary()
-            host.add_reader(self._selector.fileno(), self._turn)
 
     for _name in (
         "call_at",
@@ -104,7 +131,15 @@ class Guest(EventLoop):
         "time",
     ):
         locals()[_name] = _of_host(_name)
+    for _name in OPENERS:
+        locals()[_name] = _of_stack(_name)
     del _name
+
+    def _make_socket_transport(self, *arguments: Any, **options: Any) -> Any:
+        transport = super()._make_socket_transport(*arguments, **options)
+        if isinstance(self._selector, _Watched):  # what is in it, the other loop cannot wait for
+            transport._sendfile_compatible = constants._SendfileMode.FALLBACK
+        return transport
 
     def _turn(self) -> None:
         """The descriptor is readable: one batch, told as a turn of a loop of ours would tell it."""
@@ -128,7 +163,8 @@ class Guest(EventLoop):
         raise RuntimeError(f"{self!r} is closed with its loop")
 
     def __del__(self) -> None:
-        pass  # there is nothing that only close() would release
+        if isinstance(self._selector, _Watched):
+            self._selector.close()
 
     def __repr__(self) -> str:
         return f"<{self._stack!r} in {self._host!r}>"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import barewire
 import pytest
+import trustme
 import uvloop
+from barewire.aio import foreign
 from barewire.nic_drivers import pipe_pair
 
 from tests.sockets.kit import LOCAL, PATIENCE
@@ -232,3 +235,82 @@ def test_no_nap_makes_a_loop_late_that_sleeps_on_the_descriptor(make: Any) -> No
 
         with asyncio.Runner(loop_factory=make) as runner:
             assert runner.run(main()) < 20
+
+
+def test_start_tls_of_streams(run: Any, stack: barewire.Stack) -> None:
+    authority = trustme.CA()
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(LOCAL).configure_cert(server_tls)
+    client_tls = ssl.create_default_context()
+    authority.configure_trust(client_tls)
+
+    async def upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readline())
+        await writer.start_tls(server_tls)
+        await echo(reader, writer)
+
+    async def main() -> None:
+        async with await stack.start_server(upgrade, LOCAL, 0) as server:
+            where = server.sockets[0].getsockname()
+            reader, writer = await stack.open_connection(*where)
+            writer.write(b"STARTTLS\n")
+            assert await reader.readline() == b"STARTTLS\n"
+            await writer.start_tls(client_tls, server_hostname=LOCAL)
+            writer.write(b"hidden\n")
+            assert await reader.readline() == b"hidden\n"
+            assert writer.get_extra_info("ssl_object").version() == "TLSv1.3"
+            writer.close()
+            await writer.wait_closed()
+        await drained(stack)
+
+    run(main())
+
+
+@pytest.mark.parametrize("make", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_many_stacks_in_one_loop(make: Callable[[], Any]) -> None:
+    """A loop that runs on keeps nothing of a stack that is closed; no collector is needed."""
+
+    async def main(stack: barewire.Stack) -> None:
+        async with await stack.start_server(echo, LOCAL, 0) as server:
+            reader, writer = await stack.open_connection(*server.sockets[0].getsockname())
+            writer.write(b"ping")
+            assert await reader.readexactly(4) == b"ping"
+            writer.close()
+            await writer.wait_closed()
+        await drained(stack)
+
+    def live_guests() -> int:
+        return len(foreign._guests)
+
+    with asyncio.Runner(loop_factory=make) as runner:
+        gc.collect()
+        before = live_guests()
+        gc.disable()
+        try:
+            for _ in range(3):
+                with barewire.Stack() as stack:
+                    runner.run(limited(main(stack)))
+            assert live_guests() == before
+        finally:
+            gc.enable()
+
+
+def test_sendfile_in_asyncios_loop(stack: barewire.Stack, tmp_path: Any) -> None:
+    """The loop cannot wait for the stack's socket by itself: it reads the file, and writes."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(256)) * 4096)
+
+    async def main() -> None:
+        async with await stack.start_server(echo, LOCAL, 0) as server:
+            reader, writer = await stack.open_connection(*server.sockets[0].getsockname())
+            with path.open("rb") as file:
+                told = asyncio.ensure_future(reader.readexactly(1 << 20))
+                sent = await asyncio.get_running_loop().sendfile(writer.transport, file)
+            assert sent == 1 << 20
+            assert await told == path.read_bytes()
+            writer.close()
+            await writer.wait_closed()
+        await drained(stack)
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(limited(main()))
