@@ -66,9 +66,8 @@ static void mute(struct waiter *w, struct wait_item *item)
     struct epoll_event all = {.events = EPOLLIN | EPOLLOUT | EPOLLPRI | (uint32_t)EPOLLET};
     if (w->muted_fd < 0 && (w->muted_fd = epoll_create1(EPOLL_CLOEXEC)) >= 0)
         w->muted_fd = fd_high(w->muted_fd);
-    item->muted = w->muted_fd >= 0;
-    if (item->muted)
-        epoll_ctl(w->muted_fd, EPOLL_CTL_ADD, item->fd, &all); /* EEXIST: it is in two lists */
+    item->muted = w->muted_fd >= 0 && (!epoll_ctl(w->muted_fd, EPOLL_CTL_ADD, item->fd, &all) ||
+                                       errno == EEXIST); /* it is in two lists */
 }
 
 static void take_changes(const struct waiter *w)
