@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterable
 from operator import index
 from struct import Struct
@@ -21,7 +22,11 @@ from ._kernel import select as _poll
 from ._kernel import socket as _std
 
 _CMSG = Struct("@Nii")  # struct cmsghdr: cmsg_len, cmsg_level, cmsg_type
+_INT = range(-(2**31), 2**31)
 _LARGEST = 2**31 - 1  # bytes of control messages
+_ROOM = 4096  # and more than a datagram comes with
+_STAMP = Struct("@qq")  # struct timeval or timespec, in a message of SOL_SOCKET of these types
+_STAMP_UNIT = {29: 1000, 35: 1}  # SO_TIMESTAMP, SO_TIMESTAMPNS; ns of the second number
 _sendmsg = lib.host_sendmsg
 _NOT_ASKED = -lib.BW_NOT_ASKED  # no answer of C
 BLOCK = 256 * 1024  # bytes of a file that are read at once
@@ -41,6 +46,7 @@ def _datagram(
 ) -> tuple[int, list[tuple[int, int, bytes]], int, Any]:
     """One datagram into C arrays, with at most `room` bytes of control messages; (its length, them, MSG_
     flags, sender)."""
+    room = min(room, _ROOM)
     message, control = ffi.new("struct bw_msg *"), ffi.new("uint8_t[]", room)
     iov = ffi.new("struct bw_iovec[]", [(piece, len(piece)) for piece in pieces])
     message.iov, message.pieces = iov, len(pieces)
@@ -48,6 +54,8 @@ def _datagram(
     told = sock._receive(answer, None, 0, flags, message=message)
     sender = unpack(ffi.buffer(ffi.addressof(message, "name"))[:]) if message.named else None
     records = _records(bytes(ffi.buffer(control, message.control_used)))
+    if not sock._stack.is_virtual:
+        records = [_by_wall_clock(*record) for record in records]
     return told, records, message.told, sender
 
 
@@ -61,6 +69,28 @@ def _records(control: bytes) -> list[tuple[int, int, bytes]]:
     return found
 
 
+def _by_wall_clock(level: int, kind: int, data: bytes) -> tuple[int, int, bytes]:
+    """A control message that tells when a datagram came, in the time of CLOCK_REALTIME (socket(7)) instead of
+    the stack's; any other as it is."""
+    unit = _STAMP_UNIT.get(kind) if level == _std.SOL_SOCKET and len(data) == _STAMP.size else None
+    if unit is None:
+        return level, kind, data
+    seconds, parts = _STAMP.unpack(data)
+    seconds, ns = divmod(seconds * 10**9 + parts * unit + _wall_clock_ahead(), 10**9)
+    return level, kind, _STAMP.pack(seconds, ns // unit)
+
+
+def _wall_clock_ahead() -> int:
+    """ns from CLOCK_MONOTONIC to CLOCK_REALTIME, to some microseconds."""
+    ahead = 0
+    for _ in range(16):
+        before, wall, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        ahead = wall - before
+        if after - before < 10_000:  # nothing else ran meanwhile
+            break
+    return ahead
+
+
 def _control(ancdata: Iterable[Any]) -> bytes:
     """Control messages as sendmsg(2) takes them."""
     if not hasattr(ancdata, "__iter__"):
@@ -70,6 +100,8 @@ def _control(ancdata: Iterable[Any]) -> bytes:
         if not isinstance(item, (tuple, list)) or len(item) != 3:
             raise TypeError("[sendmsg() ancillary data items] argument must be 3-item sequence")
         level, kind, data = index(item[0]), index(item[1]), bytes(memoryview(item[2]))
+        if level not in _INT or kind not in _INT:
+            raise OverflowError("Python int too large to convert to C int")
         record = _CMSG.pack(_CMSG.size + len(data), level, kind) + data
         whole += record.ljust(-(-len(record) // 8) * 8, b"\0")
     return whole

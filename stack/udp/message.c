@@ -48,6 +48,8 @@ static int read_ip(const struct bw_stack *st, const struct cmsg *head, const uin
             return -ENODEV;
         if (ifindex)
             way->ifindex = (uint32_t)ifindex;
+        if ((data[4] & 0xf0) == 0xe0 || get32(data + 4) == UINT32_MAX) /* nobody's source */
+            return -EINVAL;
         if (memcmp(data + 4, unnamed, 4) != 0)
             ip_from_v4(way->source, data + 4);
         return 0;
