@@ -8,6 +8,7 @@ from ..conversation import Step
 from ..differential import Accepted, Difference
 from .normal import LINUX, OURS, at, differs_in_frames, played, same, sends
 
+NOBODY = ("000000000000", "ffffffffffff", "01005e000001")
 SURE_WINDOW = 32_000  # bytes that any receive window here has at least
 
 
@@ -79,7 +80,7 @@ def _arp_of_nobody(difference: Difference) -> bool:
     step = difference.step
     return (
         step.op == "arp"
-        and step.args[1] in ("000000000000", "ffffffffffff", "01005e000001")
+        and (step.args[1] in NOBODY or step.args[2] == "198.18.0.255")
         and not sends(difference, OURS)
         and all(line.startswith("sends: ARP reply") for line in sends(difference, LINUX))
     )
@@ -120,7 +121,7 @@ PACKETS: tuple[Accepted, ...] = (
         _header_in_pieces,
     ),
     Accepted(
-        "ARP from nobody's MAC address",
+        "ARP from nobody's address",
         "Zero, broadcast and groups are nobody's, and get no answer; Linux answers.",
         _arp_of_nobody,
         ends=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from socket import MSG_OOB
 
 from barewire.stack.tcp.segment import Flags
 
@@ -63,7 +64,9 @@ def _old_ack_on_text(difference: Difference) -> bool:
         step.op in ("say", "step")
         and size(step) > 0
         and int(step.args[4]) < 0
-        and only_we_ack(difference)
+        and acks(difference, OURS)
+        and not sends(difference, LINUX)
+        and same(difference, without(r"^sends: .*|(?<=stream )IN\|"))
     )
 
 
@@ -142,11 +145,14 @@ def _twice_behind_what_joins(difference: Difference) -> bool:
 
 def _at_the_edge(difference: Difference) -> bool:
     """The segment has text that came before, all of it, and ends where the window begins."""
-    if difference.step.op == "recv":  # a mark that came so
-        return difference.only(OURS) == ["call: EINVAL"] and difference.only(LINUX) == [
-            "call: EAGAIN"
-        ]
     early = any(one.flags & Flags.URG and at(one.seq) < 1 for one in difference.said)
+    if difference.step.op == "recv" and int(difference.step.args[2]) & MSG_OOB:
+        told = difference.only(OURS), difference.only(LINUX)
+        late = told in (
+            (["call: EINVAL"], ["call: EAGAIN"]),
+            (["call: EINVAL"], ["call: ENOTCONN"]),
+        )
+        return late or (early and same(difference, without("^call: .*")))  # a mark that came so
     if early and same(difference, without(r"(?<=[ |])PRI\|")):
         return True
     if difference.step.op not in (*SEGMENTS, "mutant") or not difference.said:

@@ -142,12 +142,15 @@ def _small_record(difference: Difference) -> bool:
 
 def _news_of_urgent(difference: Difference) -> bool:
     """A send of urgent data that the peer's window keeps back."""
-    ours = sends(difference, OURS)
+    waits = difference.step.op == "wait"  # for the probe
+    first, second = (LINUX, OURS) if waits else (OURS, LINUX)
+    news = sends(difference, first)
+    calls = played(difference, "send") if waits else [difference.step]
     return (
-        difference.step.op == "send"
-        and difference.step.args[2] == MSG_OOB
-        and len(ours) == 1
-        and bool(re.match(r"sends: AU seq \d+ ack \d+ of 0 urgent \d+", ours[0]))
+        any(step.op == "send" and step.args[2] == MSG_OOB for step in calls)
+        and len(news) == 1
+        and bool(re.match(r"sends: AU seq \d+ ack \d+ of 0 urgent \d+", news[0]))
+        and (not waits or not sends(difference, second))
         and differs_in_frames(difference)
     )
 
@@ -159,7 +162,7 @@ def _shrunk_without_news(difference: Difference) -> bool:
         one.seq <= before.seq and 0 <= one.window < before.window
         for before, one in combinations(said, 2)
     )
-    data = re.compile(r"sends: (AU? seq \d+ ack \d+ of [1-9]|FAU? )")
+    data = re.compile(r"sends: (AU? seq \d+ ack \d+ of ([1-9]|0 urgent)|FAU? )")
     sent = sends(difference, OURS) + sends(difference, LINUX)
     return (
         shrunk

@@ -43,6 +43,10 @@ def _maxseg_of_a_connection(difference: Difference) -> bool:
 
 
 def _shown_time_wait(difference: Difference) -> bool:
+    if difference.step.op == "names" and "call: ENOTCONN" in difference.only(LINUX):
+        return any(line.endswith(" state 6") for line in difference.only(OURS)) and same(
+            difference, lambda line: "" if line.startswith("call: ") else closed(line)
+        )
     return same(difference, closed)
 
 
@@ -60,6 +64,8 @@ def _small_send_buffer(difference: Difference) -> bool:
         step.args[1:3] == (1, 7) and int(step.args[3]) <= 4608
         for step in played(difference, "option")
     )
+    if difference.step.op == "sendto" and difference.only(LINUX) == ["call: ENOBUFS"]:
+        return small
     frames = (
         r"|^sends: AU? seq .*" if any(" sack " in line for line in sends(difference, LINUX)) else ""
     )
