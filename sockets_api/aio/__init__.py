@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import events
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -23,6 +24,8 @@ def new_event_loop(stack: Any = None) -> EventLoop:
 
 
 def run(main: Coroutine[Any, Any, T], *, stack: Any = None, debug: bool | None = None) -> T:
-    """asyncio.run() with a loop on a stack (None: the default one)."""
+    """asyncio.run() with a loop on a stack (None: the default one). RuntimeError where a loop runs."""
+    if events._get_running_loop() is not None:
+        raise RuntimeError("barewire.run() cannot be called from a running event loop")
     with asyncio.Runner(debug=debug, loop_factory=lambda: EventLoop(stack=stack)) as runner:
         return runner.run(main)

@@ -40,12 +40,14 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """asyncio makes its own loops again; a uvloop that was loaded meanwhile goes on making ours."""
+    """asyncio and uvloop make their own loops again."""
     _POLICY._loop_factory = _STANDARD
     _rename(EventLoop, _STANDARD)
     _share_modules()
     if _uvloop in sys.meta_path:
         sys.meta_path.remove(_uvloop)
+    while _taken:
+        _set_makers(*_taken.popitem()[1])
 
 
 def _rename(old: Any, new: Any) -> None:
@@ -104,13 +106,21 @@ class _Loader(Loader):
 _uvloop: Any = _Finder()
 
 
+_taken: dict[str, tuple[Any, Any, Any]] = {}  # uvloop, its Loop and its new_event_loop
+
+
 def _take(module: Any) -> None:
     """uvloop's install(), policy and run() make their loops by these names."""
-    module.Loop = EventLoop
-    module.new_event_loop = _instead_of_uvloop
+    if module.Loop is not EventLoop:
+        _taken["uvloop"] = module, module.Loop, module.new_event_loop
+        _set_makers(module, EventLoop, _instead_of_uvloop)
+
+
+def _set_makers(module: Any, loop: Any, make: Any) -> None:
+    module.Loop, module.new_event_loop = loop, make
     run = getattr(module, "run", None)
     if run is not None:
-        run.__kwdefaults__["loop_factory"] = _instead_of_uvloop
+        run.__kwdefaults__["loop_factory"] = make
 
 
 _told = False

@@ -116,6 +116,18 @@ class EventLoop(asyncio.SelectorEventLoop):
                 accepted.result()[0].close()
             raise
 
+    def _accept_connection(self, protocol_factory: Any, sock: Any, *arguments: Any) -> None:
+        """As asyncio's; what waits in serve_forever() hears that the stack was closed."""
+        base: Any = super()
+        try:
+            base._accept_connection(protocol_factory, sock, *arguments)
+        except OSError as exc:
+            server = arguments[1] if len(arguments) > 1 else None
+            forever = getattr(server, "_serving_forever_fut", None)
+            if forever is None or forever.done():
+                raise
+            forever.set_exception(exc)
+
     def _sock_accept(self, fut: Any, sock: Any) -> None:
         if not fut.done():  # it may be cancelled in the turn in which the listener is ready
             base: Any = super()

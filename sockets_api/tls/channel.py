@@ -66,6 +66,8 @@ class Channel:
 
     def read(self, size: int, buffer: Any = None) -> Any:
         """bytes, or into the buffer and their number; b"" or 0 after close_notify."""
+        if buffer is not None and memoryview(buffer).readonly:
+            return self._ssl.read(size, buffer)  # has the error's words
         arguments = (size,) if buffer is None else (size, buffer)
         until = None
         if not (self._ended or self._ssl.pending() or self._incoming.pending):

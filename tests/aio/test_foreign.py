@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import ssl
 import time
@@ -314,3 +315,25 @@ def test_sendfile_in_asyncios_loop(stack: barewire.Stack, tmp_path: Any) -> None
 
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(limited(main()))
+
+
+def test_serve_forever_hears_that_its_stack_was_closed(run: Any, stack: barewire.Stack) -> None:
+    async def main() -> None:
+        server = await stack.start_server(echo, LOCAL, 0)
+        asyncio.get_running_loop().call_later(0.01, stack.close)
+        with pytest.raises(OSError) as told:
+            await server.serve_forever()
+        assert told.value.errno == errno.EBADF
+        server.close()
+
+    run(main())
+
+
+def test_run_inside_a_running_loop(stack: barewire.Stack) -> None:
+    async def main() -> None:
+        inner = asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="cannot be called from a running event loop"):
+            barewire.run(inner, stack=stack)
+        inner.close()
+
+    barewire.run(main(), stack=stack)

@@ -129,6 +129,24 @@ def test_a_uvloop_that_was_loaded_before() -> None:
     assert done.stdout == "barewire.aio.loop\n", done.stderr
 
 
+def test_uvloop_has_its_own_again_after_unpatch() -> None:
+    program = """
+        import barewire
+        barewire.patch()
+        import asyncio, uvloop
+        async def which():
+            return type(asyncio.get_running_loop()).__module__
+        print(uvloop.run(which()))
+        barewire.unpatch()
+        print(uvloop.run(which()), type(uvloop.new_event_loop()).__module__, uvloop.Loop.__module__)
+    """
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", textwrap.dedent(program)],
+        env=WHERE, capture_output=True, text=True, timeout=PATIENCE * 2,
+    )  # fmt: skip
+    assert done.stdout.split() == ["barewire.aio.loop"] + ["uvloop"] * 3, done.stderr
+
+
 def test_libraries_that_were_loaded_before_get_it_and_unpatch_gives_it_back() -> None:
     program = """
         from asyncio import new_event_loop

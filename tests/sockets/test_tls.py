@@ -78,6 +78,11 @@ class Tls(Network):
             one = self.keep(contexts.client.wrap_socket(one, **options))
         return one, made[0]
 
+    def test_read_into_what_is_read_only(self, contexts: Contexts) -> None:
+        one, _ = self.wrapped(contexts)
+        with pytest.raises(TypeError, match="read-write"):
+            one.recv_into(b"abc")  # at once: nothing comes
+
     def test_echo(self, contexts: Contexts) -> None:
         one, other = self.wrapped(contexts)
         assert isinstance(one, ssl.SSLSocket)
