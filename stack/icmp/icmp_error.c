@@ -99,7 +99,8 @@ void icmp_send_error(struct bw_stack *st, const struct packet *about, uint8_t ty
     }
     ip.options = options;
     ip.options_len = type == ICMP_PARAMETER ? 0 : ip_options_echo(st, about, options);
-    uint32_t most = ERROR_PACKET - IP4_HLEN - ip.options_len - ICMP_HLEN;
+    const uint32_t packet = path.mtu < ERROR_PACKET ? path.mtu : ERROR_PACKET, /* it needs no fragments */
+        head_len = IP4_HLEN + ip.options_len + ICMP_HLEN, most = packet > head_len ? packet - head_len : 0;
     path.sender = PATH_ANSWER;
     put32(head + 4, rest);
     if (!ip_send_datagram(st, &path, &ip, head, ICMP_HLEN, 2, about->l3, quoted < most ? quoted : most))

@@ -18,6 +18,14 @@ STAMPED = (Step("listen", (5,)), Step("syn", (0, 2)))
 
 # name: steps, and what the last one is answered with
 FOUND: dict[str, tuple[tuple[Step, ...], list[str]]] = {
+    "an ICMP error on a narrow path": (
+        (
+            Step("udp", (0,)),
+            Step("icmp_udp", (0, 0, 3, 4, 500)),
+            Step("datagram", (2, 2, 1400)),
+        ),
+        ["sends: ICMP 3/3 of 532 options  tos 192", "has: 0 datagram OUT"],
+    ),
     "a reset with text, with the number of the FIN": (
         (
             *ACTIVE,
