@@ -55,7 +55,7 @@ class Channel:
             0  # how often somebody fed the object: who waited for that need not read
         )
         self._unsent = memoryview(b"")  # encrypted, and refused by a socket that does not block
-        self._ended = False  # by close_notify: what follows is not TLS's
+        self._ended = False  # by close_notify or an error: what follows may not be TLS's
         self._taken = 0  # bytes that were encrypted of a write() that could not end
 
     # ---- what SSLSocket asks for -------------------------------------------------------------
@@ -138,6 +138,7 @@ class Channel:
                 except ssl.SSLWantReadError as problem:
                     wants = problem
                 except BaseException:
+                    self._ended = True  # or not: OpenSSL is asked before the socket
                     self._tell_the_peer()
                     raise
             if wants is None:

@@ -83,6 +83,13 @@ class Tls(Network):
         with pytest.raises(TypeError, match="read-write"):
             one.recv_into(b"abc")  # at once: nothing comes
 
+    def test_recv_after_an_error_does_not_wait(self, contexts: Contexts) -> None:
+        one, other = self.wrapped(contexts)
+        other.sendall(b"data")
+        with pytest.raises(ssl.SSLError, match="APPLICATION_DATA_AFTER_CLOSE_NOTIFY"):
+            one.unwrap()
+        assert one.recv(10) == b""
+
     def test_echo(self, contexts: Contexts) -> None:
         one, other = self.wrapped(contexts)
         assert isinstance(one, ssl.SSLSocket)
