@@ -18,6 +18,12 @@ class _SelectorSocketTransport(_Transport):  # type: ignore[misc]
 
     max_size = LEAST
 
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """As asyncio's, and "tcp_info": what TCP_INFO says now, as socket.tcp_info() gives it."""
+        if name == "tcp_info" and self._sock is not None:
+            return self._sock.tcp_info()
+        return super().get_extra_info(name, default)
+
     def _read_ready__data_received(self) -> None:
         if self._conn_lost:
             return

@@ -197,3 +197,18 @@ def test_idle_connections_cost_little_memory_and_no_turn(stack: Any) -> None:
         await asyncio.sleep(0)
 
     barewire.run(main(), stack=stack)
+
+
+def test_what_tcp_knows_of_a_connection(stack: barewire.Stack) -> None:
+    async def main() -> None:
+        async with connection() as (client, _):
+            info = client.get_extra_info("tcp_info")
+            assert info.tcpi_state == 1
+            assert client.get_extra_info("peername") == WHERE
+            assert client.get_extra_info("nothing", 7) == 7
+            client.abort()
+            while client.get_extra_info("tcp_info") is not None:
+                await asyncio.sleep(0)
+            assert client.get_extra_info("tcp_info", "gone") == "gone"
+
+    barewire.run(main(), stack=stack)
