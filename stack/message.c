@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Messages in pieces with control bytes (sendmsg(2), recvmsg(2), cmsg(3)). */
 #include "message.h"
-
-enum { GATHERED = 65536 /* bytes: more than a datagram has, so that one of so many is too long */ };
+#include "stack.h"
 
 static uint32_t cmsg_align(uint64_t n)
 {
@@ -73,7 +72,7 @@ int64_t msg_send(struct bw_sock *s, const void *buf, size_t len, const struct bw
 
 int64_t msg_send_pieces(struct bw_sock *s, const struct bw_msg *m)
 {
-    uint8_t whole[GATHERED];
+    uint8_t *whole = s->st->gathered; /* not on a thread's stack, which may have no more itself */
     size_t len = 0;
     for (uint32_t i = 0; i < m->pieces && len < GATHERED; i++) {
         size_t n = m->iov[i].len < GATHERED - len ? m->iov[i].len : GATHERED - len;

@@ -71,6 +71,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     struct tx_frame *queues = part(l, (size_t)(MAX_IFACES + 1) * TXQ_SIZE * sizeof *queues, 64);
     struct loopback *loopback = part(l, loopback_size(), 64);
     uint8_t *punts = part(l, (size_t)BW_PUNT_CLASSES * PUNT_QUEUE, 64);
+    uint8_t *gathered = part(l, GATHERED, 64);
     struct frag_table *frags = part(l, sizeof *frags, 4096);
     uint32_t slab_size = sizeof(struct listener);
     l->table = l->used;
@@ -103,6 +104,7 @@ static struct bw_stack *lay_out(const struct bw_config *cfg, struct layout *l)
     for (int i = 0; i < BW_PUNT_CLASSES; i++)
         st->punt[i].ring = punts + (size_t)i * PUNT_QUEUE;
     st->loopback = loopback_init(loopback);
+    st->gathered = gathered;
     st->frags = frags;
     frags->bytes = fragments;
     st->slab = slab;

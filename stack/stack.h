@@ -47,6 +47,7 @@ enum {
     ICMP_TYPES = 13,   /* up to parameter problem */
     ICMP_HOSTS = 1024, /* destinations whose rate of ICMP errors is remembered */
     IF_LOOPBACK = 1,
+    GATHERED = 65536, /* bytes of a message in pieces: a datagram of so many is too long */
 };
 
 /* ---- addresses ------------------------------------------------------------------------------- */
@@ -335,6 +336,7 @@ struct bw_stack {
 
     struct trace_ring trace;
     struct frag_table *frags;
+    uint8_t *gathered; /* GATHERED bytes, of one call: a message's pieces, side by side */
     struct tcp_globals *tcp;
     uint16_t port_counter[PORT_COUNTERS]; /* RFC 6056 section 3.3.4 */
 };

@@ -6,12 +6,14 @@ import errno
 import resource
 import socket
 import struct
+import subprocess
+import sys
 import time
 from typing import Any
 
 import pytest
 
-from tests.sockets.kit import LOCAL, Barewire, Kernel, Network
+from tests.sockets.kit import LOCAL, PATIENCE, Barewire, Kernel, Network
 
 IP, UDP, SOCKET = socket.IPPROTO_IP, socket.IPPROTO_UDP, socket.SOL_SOCKET
 IP_PKTINFO, IP_RECVTTL, IP_RECVTOS, IP_RECVORIGDSTADDR = 8, 12, 13, 20
@@ -259,7 +261,31 @@ class TestKernel(Messages, Kernel):
     pass
 
 
+SMALL_THREAD = """
+import threading
+import barewire, barewire.socket as sockets
+with barewire.Stack():
+    sock = sockets.socket(sockets.AF_INET, sockets.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    threading.stack_size(65536)
+    pieces = [b"a", b"b"]
+    thread = threading.Thread(target=sock.sendmsg, args=(pieces, [], 0, sock.getsockname()))
+    other = threading.Thread(target=lambda: sock.connect(sock.getsockname()) or sock.sendmsg(pieces))
+    for each in (thread, other):
+        each.start()
+        each.join()
+    print(sock.recv(10), sock.recv(10))
+"""
+
+
 class TestBarewire(Messages, Barewire):
+    def test_a_thread_with_a_small_stack_sends_pieces(self) -> None:
+        """64 KiB of them may be gathered, which such a stack has no room for."""
+        run = [sys.executable, "-c", SMALL_THREAD]
+        assert subprocess.run(run, capture_output=True, text=True, timeout=PATIENCE).stdout == (
+            "b'ab' b'ab'\n"
+        )
+
     def test_room_that_nothing_fills_is_not_taken(self) -> None:
         one, other = self.ends((IP, IP_RECVTTL))
         one.send(b"x")
