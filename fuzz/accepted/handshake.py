@@ -71,6 +71,16 @@ def _survived_a_reset(difference: Difference) -> bool:
     )
 
 
+def _reset_with_old_timestamp(difference: Difference) -> bool:
+    resets = [step for step in played(difference, "stamped") if int(step.args[1]) & RST]
+    return (
+        bool(resets)
+        and difference.step.op in SEGMENTS
+        and any(line.endswith(" listener ") for line in difference.only(OURS))
+        and any(line.endswith(" listener IN") for line in difference.only(LINUX))
+    )
+
+
 def _simultaneous_open(difference: Difference) -> bool:
     offers = re.compile(r"(^sends: SA)E?( .*) scale \w+ sack \w+ ts \w+(?= ttl| tos|$)")
     least = any(step.args[1:3] == (6, 2) for step in played(difference, "option"))  # TCP_MAXSEG
@@ -173,6 +183,12 @@ HANDSHAKE: tuple[Accepted, ...] = (
         "A reset in the window that is not exact leaves a half-open connection (RFC 5961 3.2), which "
         "a right ACK then opens; Linux has dropped it.",
         _survived_a_reset,
+    ),
+    Accepted(
+        "an old reset of a half-open connection",
+        "A reset ends a half-open connection whatever its timestamp says (RFC 7323 5.2); Linux drops one "
+        "whose timestamp is old there, and a right ACK then opens what here is gone.",
+        _reset_with_old_timestamp,
     ),
     Accepted(
         "simultaneous open offers what both have",

@@ -58,9 +58,10 @@ void udp_enqueue(struct udp_sock *u, const struct packet *pkt, uint32_t len)
     sock_arrived(&u->base);
 }
 
-static inline __attribute__((always_inline)) struct bw_sock *
-udp_find(struct bw_stack *st, const uint8_t *laddr, uint16_t lport, const uint8_t *raddr, uint16_t rport,
-         uint32_t zone, uint32_t ifindex)
+static inline __attribute__((always_inline)) struct bw_sock *udp_find(struct bw_stack *st,
+                                                                      const uint8_t *laddr, uint16_t lport,
+                                                                      const uint8_t *raddr, uint16_t rport,
+                                                                      uint32_t zone, uint32_t ifindex)
 {
     struct bw_sock *s = flow_find(st, KIND_UDP, laddr, lport, raddr, rport, zone);
     if (s && (!s->bound_if || s->bound_if == ifindex || !ifindex))

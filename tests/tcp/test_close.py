@@ -204,6 +204,16 @@ def test_time_wait_is_not_assassinated(tcp: Tcp, peer: TcpPeer) -> None:
     assert sock.state == "TIME_WAIT"
 
 
+def test_time_wait_outlasts_a_close_that_would_reset(tcp: Tcp, peer: TcpPeer) -> None:
+    """Found beside the kernel (seed 107637 of the comparison)."""
+    sock = time_wait(tcp, peer)
+    sock.set(linger=0)
+    tcp.closes(sock)
+    tcp.expects_nothing()
+    peer.sends("FA", seq=1, ack=2)
+    tcp.expects("A", seq=2, ack=2)
+
+
 def test_time_wait_is_reopened_by_a_higher_sequence_number(tcp: Tcp, peer: TcpPeer) -> None:
     """RFC 9293 3.6.1 MAY-2."""
     tcp.closes(time_wait(tcp, peer))

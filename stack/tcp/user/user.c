@@ -356,10 +356,9 @@ void tcp_close(struct bw_sock *s)
         tcp_release(t);
         return;
     }
-    int unread = t->rcvq.len > 0 && !(t->state == BW_TCP_TIME_WAIT);
-    if (t->state == BW_TCP_SYN_SENT || s->linger == 0 || unread) { /* RFC 2525 section 2.17 */
-        if (t->state != BW_TCP_TIME_WAIT)
-            tcp_abort_rst(t);
+    int ends = t->state == BW_TCP_SYN_SENT || s->linger == 0 || t->rcvq.len > 0; /* RFC 2525 section 2.17 */
+    if (ends && t->state != BW_TCP_TIME_WAIT) { /* which outlasts its socket, whatever that says (Linux) */
+        tcp_abort_rst(t);
         tcp_drop(t, 0);
         return;
     }
