@@ -357,7 +357,7 @@ void tcp_close(struct bw_sock *s)
         return;
     }
     int ends = t->state == BW_TCP_SYN_SENT || s->linger == 0 || t->rcvq.len > 0; /* RFC 2525 section 2.17 */
-    if (ends && t->state != BW_TCP_TIME_WAIT) { /* which outlasts its socket, whatever that says (Linux) */
+    if (ends && t->state != BW_TCP_TIME_WAIT) { /* which outlasts its socket, whatever that says */
         tcp_abort_rst(t);
         tcp_drop(t, 0);
         return;
