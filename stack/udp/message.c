@@ -104,7 +104,7 @@ int64_t udp_sendmsg(struct bw_sock *s, const void *buf, size_t len, const struct
     if (!err && !ip_equal(way.source, s->laddr) && !ip_is_ours(s->st, way.source))
         err = -ENETUNREACH;
     if (!err && !(s->flags & SOCK_BOUND))
-        err = bind_add(s, 0) ? -BW_NO_PORT : 0; /* under its own name */
+        err = udp_autobind(s, way.source, &m->name, way.ifindex);
     if (err)
         return err;
     if (!m->named)

@@ -217,6 +217,18 @@ static const uint8_t *udp_source(const struct bw_sock *s, const struct ip_path *
     return bound ? s->laddr : path->source;
 }
 
+int udp_autobind(struct bw_sock *s, const uint8_t *source, const struct bw_addr *to, uint32_t ifindex)
+{
+    uint8_t dst[16];
+    struct ip_path *path;
+    int err = to->port ? udp_dst(dst, to->ip) : -EINVAL;
+    if (!err)
+        err = ip_path_to(s->st, dst, ifindex, &path);
+    if (err)
+        return err;
+    return bind_towards(s, ip_is_any(source) ? path->source : source, dst, to->port) ? -BW_NO_PORT : 0;
+}
+
 /* With ip all zero and port 0: dissolves the association. */
 static int udp_connect(struct bw_sock *s, const struct bw_addr *addr)
 {

@@ -75,6 +75,9 @@ struct udp_out {
 
 /* What sending begins with: the target is `to`, or the peer (to NULL). */
 int udp_begin(struct udp_sock *u, const struct bw_addr *to, size_t len, struct udp_target *target);
+/* A socket without a port gets one, under its own name, by which what answers a datagram from that source (all zero: the
+ * path's) by that interface comes to this stack. 0, or what sending it would answer. */
+int udp_autobind(struct bw_sock *s, const uint8_t *source, const struct bw_addr *to, uint32_t ifindex);
 /* Datagrams of up to len bytes to the target. 0, -EINVAL, -EAGAIN (transmit queue full). */
 int udp_prepare(struct udp_sock *u, const struct udp_target *target, uint32_t len, struct udp_out *out);
 /* The first datagram in the queue: 1; or what a read answers instead. */

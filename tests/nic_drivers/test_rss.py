@@ -108,10 +108,13 @@ def test_ports_are_chosen_and_strangers_refused_by_the_hash() -> None:
         ports = set()
         for i in range(20):
             with ours.socket(type=socket.SOCK_DGRAM) as sock:
-                if i % 2:
+                if i % 3 == 0:
                     sock.connect((PEER, 7000))
-                else:
+                elif i % 3 == 1:
                     sock.sendto(b"first", (PEER, 7000))
+                else:
+                    ttl = (socket.IPPROTO_IP, socket.IP_TTL, bytes([9, 0, 0, 0]))
+                    sock.sendmsg([b"first"], [ttl], 0, (PEER, 7000))
                 ports.add(sock.getsockname()[1])
             with ours.socket() as sock:
                 sock.setblocking(False)
