@@ -67,6 +67,10 @@ $(VENV)/test: tools/setup/system.sh
 	sh tools/setup/system.sh "$(PYTHON)" test
 	mkdir -p $(VENV) && touch $@
 
+$(VENV)/servers: tools/setup/system.sh
+	sh tools/setup/system.sh "$(PYTHON)" servers
+	mkdir -p $(VENV) && touch $@
+
 $(VENV)/lint: tools/setup/system.sh
 	sh tools/setup/system.sh "$(PYTHON)" lint
 	mkdir -p $(VENV) && touch $@
@@ -106,7 +110,7 @@ bench: $(VENV)/installed
 test: $(VENV)/installed $(VENV)/test
 	$(BIN)/python -P -m barewire.tools.netns $(BIN)/pytest $(TESTS) $(PYTEST_ARGS)
 
-test-all:
+test-all: $(VENV)/servers
 	$(MAKE) test PYTEST_ARGS="--slow $(PYTEST_ARGS)"
 
 parity: $(VENV)/installed $(VENV)/test

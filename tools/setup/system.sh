@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs the system packages that are missing, and says in one sentence what to do where it cannot.
 # Usage: system.sh PYTHON GROUP...   groups: build (compiler, headers, venv), demo (ping),
-#        test (curl, ip and tc, tshark, Python's own tests, servers of other kinds), lint (clang), fuzz (clang and its libFuzzer), fuzz-coverage (LLVM's
-#        tools), root (debootstrap), drivers (the libraries of some: without them those are left out)
+#        test (curl, ip and tc, tshark, Python's own tests, redis), servers (what the long tests talk to),
+#        lint (clang), fuzz (clang and its libFuzzer), fuzz-coverage (LLVM's tools), root (debootstrap),
+#        drivers (the libraries of some: without them those are left out)
 set -eu
 PATH="$PATH:/usr/sbin:/sbin" # where Debian has ip, tc and debootstrap, and users have no path to
 
@@ -68,8 +69,10 @@ for group in "$@"; do
         need curl command -v curl
         need tshark command -v tshark
         need "lib$(python_name)-testsuite" has_own_tests
-        need postgresql sh -c "ls /usr/lib/postgresql/*/bin/initdb"
         need redis-server command -v redis-server
+        ;;
+    servers) # of the long tests' programs
+        need postgresql sh -c "ls /usr/lib/postgresql/*/bin/initdb"
         need mosquitto command -v mosquitto
         ;;
     lint) need clang command -v clang ;;
