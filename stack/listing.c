@@ -23,6 +23,10 @@ static void describe(struct bw_sock *s, struct bw_sock_info *out)
         out->snd_queued = listener_of(s)->backlog;
         return;
     }
+    if (out->state == BW_TCP_TIME_WAIT) { /* its user has no peer any more, and yet its port waits for one */
+        out->remote = (struct bw_addr){.zone = s->zone, .port = s->rport};
+        memcpy(out->remote.ip, s->raddr, 16);
+    }
     out->rcv_queued = (uint32_t)bw_queued_bytes(s, 0);
     out->snd_queued = (uint32_t)bw_queued_bytes(s, 1);
 }

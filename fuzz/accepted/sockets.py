@@ -43,10 +43,6 @@ def _maxseg_of_a_connection(difference: Difference) -> bool:
 
 
 def _shown_time_wait(difference: Difference) -> bool:
-    if difference.step.op == "names" and "call: ENOTCONN" in difference.only(LINUX):
-        return any(line.endswith(" state 6") for line in difference.only(OURS)) and same(
-            difference, lambda line: "" if line.startswith("call: ") else closed(line)
-        )
     return same(difference, closed)
 
 

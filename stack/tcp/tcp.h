@@ -160,6 +160,11 @@ static inline struct tcb *tcb_of(struct bw_sock *s)
 {
     return (struct tcb *)s;
 }
+/* Both ends have ended, or one has reset: to its user it is no connection any more. */
+static inline int tcp_is_over(const struct tcb *t)
+{
+    return t->state == BW_TCP_CLOSED || t->state == BW_TCP_TIME_WAIT;
+}
 static inline struct listener *listener_of(struct bw_sock *s)
 {
     return (struct listener *)s;

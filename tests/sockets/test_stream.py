@@ -84,6 +84,18 @@ class Stream(Network):
             self.stream().shutdown(self.socket.SHUT_RDWR)
         assert caught.value.errno == errno.ENOTCONN
 
+    def test_of_what_both_ends_have_ended(self) -> None:
+        """Whoever ended first, and is in TIME-WAIT, has no peer either."""
+        one, other = self.pair()
+        one.shutdown(self.socket.SHUT_WR)
+        other.shutdown(self.socket.SHUT_WR)
+        assert one.recv(1) == other.recv(1) == b""
+        for sock in one, other:
+            for call in sock.getpeername, lambda sock=sock: sock.shutdown(self.socket.SHUT_RDWR):
+                with pytest.raises(OSError) as caught:
+                    call()
+                assert caught.value.errno == errno.ENOTCONN
+
     def test_refused(self) -> None:
         sock = self.stream()
         with pytest.raises(ConnectionRefusedError):

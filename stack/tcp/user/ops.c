@@ -20,7 +20,7 @@ static void discard(struct bw_sock *s)
 static int has_peer(const struct bw_sock *s)
 {
     const struct tcb *t = container_of(s, const struct tcb, base);
-    return s->kind == KIND_TIME_WAIT || (t->state != BW_TCP_SYN_SENT && t->state != BW_TCP_CLOSED);
+    return s->kind == KIND_TIME_WAIT || (t->state != BW_TCP_SYN_SENT && !tcp_is_over(t));
 }
 
 /* A stream has one peer, so *from has nothing to say. */

@@ -339,7 +339,7 @@ int tcp_shutdown(struct bw_sock *s, int how)
     if (how != 0)
         s->flags |= SOCK_SHUT_WR;
     sock_changed(s);
-    if (t->state == BW_TCP_CLOSED) /* and yet it is shut (Linux) */
+    if (tcp_is_over(t)) /* and yet it is shut (Linux) */
         return -ENOTCONN;
     if (how != 0)
         queue_fin(t);
