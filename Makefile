@@ -103,7 +103,7 @@ $(SANITIZED)/installed: $(SANITIZED)/dependencies $(SOURCES)
 demo: $(VENV)/installed
 	@exec $(BIN)/barewire demo $(ARGS)
 
-bench: $(VENV)/installed
+bench: $(VENV)/installed $(VENV)/test
 	@exec $(BIN)/barewire bench $(ARGS)
 
 # In a user namespace as an ordinary user; network namespaces the tests make themselves.

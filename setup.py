@@ -77,6 +77,7 @@ setup(
         "stack/engine_build.py:ffi",
         "sockets_api/spsc/spsc_build.py:ffi",
         "tools/relay/pump_build.py:ffi",
+        "tools/bench/echo_client_build.py:ffi",
         "tools/bench/syn_sender_build.py:ffi",
         *driver_builds(),
     ],

@@ -44,13 +44,24 @@ THIRD_PARTY = {
     "stack": {"_cffi_backend", "cffi"},
     "l2": set(),
     "nic_drivers": {"_cffi_backend", "cffi", "pyroute2"},
-    "tools": {"_cffi_backend", "cffi", "pyroute2", "matplotlib", "numpy", "rich"},
+    # aiohttp and uvicorn are measured
+    "tools": {
+        "_cffi_backend",
+        "aiohttp",
+        "cffi",
+        "pyroute2",
+        "matplotlib",
+        "numpy",
+        "rich",
+        "uvicorn",
+    },
     "fuzz": {"hypothesis"},
 }
 BUILD_SCRIPTS = {
     "sockets_api/spsc/spsc_build.py",
     "nic_drivers/netdev_build.py",
     "stack/engine_build.py",
+    "tools/bench/echo_client_build.py",
     "tools/bench/syn_sender_build.py",
     "tools/relay/pump_build.py",
 }
@@ -71,7 +82,7 @@ NO_GLOBALS = {"stack/drive/wait.c": {"signals"}, "sockets_api/_direct.c": {"modu
 # __cpu_model: what the processor has, for a vector of the right width
 COMPILER_HELPERS = {"_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail", "__cpu_model"}
 MAX_C_FILE, MAX_C_FUNCTION, MAX_PYTHON = 600, 80, 500
-GENERATED = {"_engine.c", "_netdev.c", "_pump.c", "_spsc.c", "_syn_sender.c"}
+GENERATED = {"_echo_client.c", "_engine.c", "_netdev.c", "_pump.c", "_spsc.c", "_syn_sender.c"}
 NOT_OURS = {".git", ".venv", ".venv-sanitize", "build", "dist", "__pycache__", "node_modules"}
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from barewire.tools import bench
-from barewire.tools.bench import compare, engine, flood, programs, report, strangers, waiting
+from barewire.tools.bench import aio, compare, engine, flood, programs, report, strangers, waiting
 from barewire.tools.bench.worker import Worker, WorkerError
 
 
@@ -81,7 +81,14 @@ def test_quick_is_without_what_takes_long():
     quick = bench._parse(["--quick"])
     assert (quick.rounds, quick.seconds) == bench.QUICK
     assert set(quick.only) < set(bench.NAMES) == {*quick.only, *bench.LEFT_OUT}
-    slow = [*flood.TESTS, *strangers.TESTS, "goodput_wire", "fairness_wire", "vhost_udp_batch"]
+    slow = [
+        *aio.TESTS,
+        *flood.TESTS,
+        *strangers.TESTS,
+        "goodput_wire",
+        "fairness_wire",
+        "vhost_udp_batch",
+    ]
     assert set(slow) <= set(bench.LEFT_OUT)
     assert bench._parse([]).only == bench.NAMES
 
@@ -165,3 +172,82 @@ def test_everything_side_by_side(tmp_path, capsys):
         assert {(test.name, test.direction, metric) for metric in test.metrics} <= found
     assert {test for test, _, _ in found} >= set(engine.TESTS)
     assert "cubic" in printed.out
+
+
+def test_what_several_are_beside_has_a_ratio_to_each(capsys):
+    samples = {"barewire": report.Samples([8.0]), "asyncio": report.Samples([2.0])}
+    row = report.Result(
+        "asyncio_echo", "xdp", "spinning", "rate", "1/s", samples, beside=("asyncio",)
+    )
+    assert row.as_json()["ratios"] == {"asyncio": 4.0}
+    assert (row.as_json()["asyncio"], row.as_json()["barewire"]) == (2.0, 8.0)
+    table = report.table_of_several([row])
+    assert [list(column.cells) for column in table.columns][-2:] == [["8"], ["2 (4.00)"]]
+
+
+def test_wrk_is_read():
+    text = """Running 30s test @ http://198.18.0.2:5001/
+  Latency Distribution
+     50%    0.86ms
+     75%    1.00ms
+     90%    1.20ms
+     99%    1.02s
+  3661 requests in 0.30s, 278.87KB read
+Requests/sec:  12188.02
+Transfer/sec:      0.91MB
+"""
+    found = aio.wrk_figures(text)
+    assert found == {"rate": 12188.02, "p50": 860, "p99": 1_020_000, "requests": 3661}
+    with pytest.raises(WorkerError, match="Socket errors"):
+        aio.wrk_figures(text + "  Socket errors: connect 0, read 1, write 0, timeout 0\n")
+    with pytest.raises(WorkerError, match="wrk"):
+        aio.wrk_figures("unable to connect")
+
+
+def test_all_loops_take_part_where_they_are_installed():
+    assert aio.loops() == ["asyncio", "uvloop", "uvloop SO_BUSY_POLL", "rloop"]
+
+
+@pytest.mark.netns
+def test_event_loops_side_by_side():
+    results = aio.measure(["asyncio_echo"], 1, 0.02, print, ["tap", "asyncio"])
+    assert {(r.device, r.beside) for r in results} == {("tap", ("asyncio",))}
+    assert {r.direction for r in results} == {"spinning", "sleeping"}
+    assert {r.metric for r in results} == set(aio.UNITS)
+    assert all(s.median > 0 for r in results for s in r.samples.values())
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("name", "contender", "spin"),
+    [
+        ("asyncio_echo", "packet", True),
+        ("asyncio_echo", "xdp", False),
+        ("asyncio_echo", "uvloop SO_BUSY_POLL", False),
+        ("asyncio_echo", "rloop", True),
+        ("asyncio_echo_1000", "tap", True),
+        ("asyncio_streams", "tap", True),
+        ("asyncio_datagram", "tap", False),
+        ("asyncio_datagram", "asyncio", True),
+    ],
+)
+def test_every_server_and_every_loop(name, contender, spin):
+    load = aio.TESTS[name]
+    found = aio.run_once(
+        contender, replace(load, connections=min(load.connections, 20)), 0.02, spin
+    )
+    assert set(found) == set(aio.UNITS) and all(value > 0 for value in found.values())
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("server", aio.HTTP)
+def test_http_is_served_to_wrk(server):
+    found = aio.run_once("tap", replace(aio.TESTS["http"], server=server), 0.02, False)
+    assert set(found) == set(aio.UNITS) and all(value > 0 for value in found.values())
+
+
+@pytest.mark.netns
+def test_a_server_that_does_not_start_says_why():
+    with pytest.raises(WorkerError, match="nonsense"):
+        with aio.scene("nonsense", "echo"):
+            pass

@@ -1,9 +1,9 @@
 """`barewire bench`: the same programs on barewire's sockets and the kernel's, side by side.
 
 And what the engine costs by itself, on the `pipe` device, what looks at many sockets cost, and what comes
-through bad links. See compare.py for the rules of the comparison, programs.py for what is measured, engine.py
-for the engine, waiting.py for selectors, epoll and select, attacks.py, flood.py and strangers.py for hostile
-packets, goodput.py for the links.
+through bad links. See compare.py for the rules of the comparison, programs.py for what is measured, aio.py
+for event loops, engine.py for the engine, waiting.py for selectors, epoll and select, attacks.py, flood.py
+and strangers.py for hostile packets, goodput.py for the links.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from .. import netns, signals
 from ..console import console
-from . import attacks, compare, devices, engine, flood, goodput, report, strangers, waiting
+from . import aio, attacks, compare, devices, engine, flood, goodput, report, strangers, waiting
 from .worker import WorkerError
 
 QUICK, FULL = (3, 0.4), (9, 1.0)  # rounds, seconds each
@@ -25,6 +25,7 @@ NAMES = list(
         [
             *(test.name for test in compare.TESTS),
             *devices.TESTS,
+            *aio.TESTS,
             *engine.TESTS,
             *waiting.TESTS,
             *attacks.TESTS,
@@ -91,12 +92,15 @@ def measure(
     options: argparse.Namespace, progress: Callable[[str], None]
 ) -> tuple[list[report.Result], list[str]]:
     """Everything asked for, the comparisons first; and notes about it."""
+    aio.check(options.only)
     results: list[report.Result] = []
     tests = [test for test in compare.TESTS if test.name in options.only]
     if tests:
         results += compare.compare(tests, options.rounds, options.seconds, progress)
     if wanted := [name for name in devices.TESTS if name in options.only]:
         results += devices.measure(wanted, options.rounds, options.seconds, progress)
+    if wanted := [name for name in aio.TESTS if name in options.only]:
+        results += aio.measure(wanted, options.rounds, options.seconds, progress)
     if wanted := [name for name in engine.TESTS if name in options.only]:
         results += engine.measure(wanted, options.rounds, options.seconds, progress)
     if wanted := [name for name in waiting.TESTS if name in options.only]:

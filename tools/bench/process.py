@@ -57,7 +57,7 @@ def _serve(net: Any) -> None:
 
 
 @contextlib.contextmanager
-def _sockets(arguments: list[str]) -> Iterator[Any]:
+def sockets(arguments: list[str]) -> Iterator[Any]:
     if not arguments:
         yield socket
         return
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     os.sched_setaffinity(0, {int(argv[0])})
     try:
-        with _sockets(argv[1:]) as net:
+        with sockets(argv[1:]) as net:
             _say(ready=True)
             _serve(net)
     except (OSError, ValueError, RuntimeError) as exc:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Result:
     """One metric of one test; samples by contender: barewire, kernel, and each with `_spin`.
 
     steady: where the reference spreads by more than that part of its median, a ratio to it is void.
+    beside: what barewire is compared with where that is no `kernel`.
     """
 
     test: str
@@ -65,6 +67,7 @@ class Result:
     unit: str
     samples: dict[str, Samples]
     steady: float | None = None
+    beside: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         medians = {name: round(s.median, 3) for name, s in self.samples.items()}
@@ -79,7 +82,9 @@ class Result:
             "ratio": self.ratio("barewire", "kernel"),
             **medians,
         }
-        if medians:
+        if self.beside:
+            row["ratios"] = {name: self.ratio("barewire", name) for name in self.beside}
+        elif medians:
             row["ratio_spin"] = self.ratio("barewire_spin", "kernel_spin")
             row["ratio_to_spin"] = self.ratio("barewire", "kernel_spin")
         row["void"] = [name for name in ("kernel", "kernel_spin") if self.is_void(name)]
@@ -165,11 +170,40 @@ def print_table(
         table.add_column(
             name, justify="left" if name in ("test", "metric") else "right", no_wrap=True
         )
-    for row in table_rows(results):
+    for row in table_rows(r for r in results if not r.beside):
         table.add_row(*row)
-    console.print(table)
+    if table.rows:
+        console.print(table)
+    if several := [r for r in results if r.beside]:
+        console.print(table_of_several(several))
     for note in notes:
         console.print(note)
+
+
+def table_of_several(results: list[Result]) -> Table:
+    """barewire beside several others: their medians, and barewire's by each of them."""
+    from rich import box
+    from rich.table import Table
+
+    names = list(dict.fromkeys(name for result in results for name in result.beside))
+    table = Table(box=box.SIMPLE, title="medians; in brackets barewire's by that")
+    for name in ("test", "metric", "device", "barewire", *names):
+        table.add_column(name, justify="left" if name in ("test", "metric", "device") else "right")
+    for result in results:
+        others = [
+            f"{number(result.samples[name].median)} ({ratio_cell(result, 'barewire', name)})"
+            if name in result.samples
+            else ""
+            for name in names
+        ]
+        table.add_row(
+            f"{result.test} {result.direction}",
+            f"{result.metric} {result.unit}".strip(),
+            result.device,
+            cell(result.samples["barewire"]),
+            *others,
+        )
+    return table
 
 
 def ratio_cell(result: Result, ours: str, theirs: str) -> str:

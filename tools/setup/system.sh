@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the system packages that are missing, and says in one sentence what to do where it cannot.
 # Usage: system.sh PYTHON GROUP...   groups: build (compiler, headers, venv), demo (ping),
-#        test (curl, ip and tc, tshark, Python's own tests, redis), servers (what the long tests talk to),
+#        test (curl, wrk, ip and tc, tshark, Python's own tests, redis), servers (what the long tests talk to),
 #        lint (clang), fuzz (clang and its libFuzzer), fuzz-coverage (LLVM's tools), root (debootstrap),
 #        drivers (the libraries of some: without them those are left out)
 set -eu
@@ -67,6 +67,7 @@ for group in "$@"; do
     test)
         need iproute2 sh -c "command -v ip && command -v tc"
         need curl command -v curl
+        need wrk command -v wrk
         need tshark command -v tshark
         need "lib$(python_name)-testsuite" has_own_tests
         need redis-server command -v redis-server

@@ -26,7 +26,8 @@ DIST = TREE / "dist"
 BIN = Path(sys.executable).parent
 EXTENSIONS = {
     "_direct", "nic_drivers/_netdev", "nic_drivers/guard/_guard", "nic_drivers/uring/_uring",
-    "nic_drivers/xdp/_xdp", "spsc/_spsc", "stack/_engine", "tools/bench/_syn_sender", "tools/relay/_pump",
+    "nic_drivers/xdp/_xdp", "spsc/_spsc", "stack/_engine", "tools/bench/_echo_client",
+    "tools/bench/_syn_sender", "tools/relay/_pump",
 }  # fmt: skip
 # What the wheel may carry, and under which licence that is taken (SPDX). libz is manylinux's own.
 CARRIED = {
