@@ -312,16 +312,6 @@ def test_without_sack_the_small_segments_stay(quiet_world: World) -> None:
     talk.closes()
 
 
-def test_a_socket_without_df_does_not_probe(quiet_world: World) -> None:
-    """IP_MTU_DISCOVER=DONT: routers cut what is too long, and its arrival proves nothing."""
-    path = Path(quiet_world, mtu_probing=2)
-    talk = path.talk(upload=300_000)
-    talk.client.sock.set(mtu_discover=0)
-    talk.runs()
-    assert path.one.counters()["tcp_mtu_probes_sent"] == 0
-    talk.closes()
-
-
 def test_no_probing_no_way_through(quiet_world: World) -> None:
     """mtu_probing=0, as Linux's default: the connection ends by R2."""
     path = Path(quiet_world, 1400, mtu_probing=0)

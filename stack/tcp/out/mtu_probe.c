@@ -124,13 +124,12 @@ static uint32_t next_size(struct tcb *t)
     return t->mtu.at_top ? t->mtu.high : (t->mtu.low + t->mtu.high + 1u) / 2;
 }
 
-/* Before new data, while there is a search; a probe without DF (IP_MTU_DISCOVER) would prove nothing. 1: a
- * probe went out, 0: none now, -1: no room. */
+/* Before new data, while there is a search. 1: a probe went out, 0: none now, -1: no room. */
 int tcp_mtu_probe(struct tcb *t)
 {
     uint32_t flight = t->snd_nxt - t->snd_una, pipe = tcp_pipe(t), size;
     if (!t->use_sack || t->recovering || t->lost.n || t->sacked.n || !t->syn_acked || t->snd_urgent ||
-        !sock_dont_fragment(&t->base, &t->base.path) || !(size = next_size(t)))
+        !(size = next_size(t)))
         return 0;
     uint32_t len = size - (t->use_ts ? TCP_TS_LEN : 0), behind = len + BEHIND * t->mss;
     if (t->sndq.len < flight + behind || t->snd_wnd < flight + behind || t->cwnd < behind ||
