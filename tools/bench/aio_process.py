@@ -32,7 +32,9 @@ SO_BUSY_POLL, BUSY_US = 46, 200  # asm-generic/socket.h; as long as barewire's o
 def bound(net: Any, server: str) -> tuple[Any, str]:
     """The socket to serve on, and the congestion control that its connections have."""
     stream = server != "datagram"
-    sock = net.socket(socket.AF_INET, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)
+    # asyncio turns Nagle's algorithm off where the protocol is named, as getaddrinfo() does.
+    kind = (socket.SOCK_STREAM, socket.IPPROTO_TCP) if stream else (socket.SOCK_DGRAM, 0)
+    sock = net.socket(socket.AF_INET, *kind)
     sock.setblocking(False)
     if stream:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION.encode())
