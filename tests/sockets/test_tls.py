@@ -382,9 +382,11 @@ class Tls(Network):
         ended = threading.Event()
 
         def read() -> None:  # BrokenPipeError: Python 3.13 answers the end of the stream
-            with contextlib.suppress(BrokenPipeError):
-                assert one.recv(100) == b""
-            ended.set()
+            try:
+                with contextlib.suppress(BrokenPipeError):
+                    assert one.recv(100) == b""
+            finally:
+                ended.set()
 
         with background(read):
             while not ended.wait(SHORT):
