@@ -194,7 +194,7 @@ fuzz-coverage: $(FUZZERS:%=$(FUZZ)/%_covered)
 # Of the other Debian: the device contract, what differs by its DPDK and its headers, and what is written
 # against Python's own modules. ROOT_TESTS=tests has all of them run there.
 ROOT_TESTS ?= $(addprefix tests/nic_drivers/test_,contract.py contract_kernel.py dpdk.py raw.py libraries.py) \
-	tests/sockets tests/drive
+	tests/aio tests/sockets tests/drive
 root: $(VENV)/dependencies $(VENV)/root
 	sh tools/setup/root.sh other build make test TESTS="$(ROOT_TESTS)" PYTEST_ARGS="-q $(PYTEST_ARGS)"
 

@@ -108,6 +108,7 @@ class Guest(EventLoop):
         self._host, self._stack = host, stack
         self._ready: deque[Any] = deque()
         self._names = namespace(stack)
+        self._unix_server_sockets: dict[Any, Any] = {}  # the base's from Python 3.13 on; none here
         if isinstance(host, EventLoop):
             shared: Any = host
             self._selector, self._transports = shared._selector, shared._transports

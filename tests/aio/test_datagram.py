@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -190,7 +191,10 @@ class Endpoints:
             assert await mine.lost is None
             await heard.until(lambda: len(heard.datagrams) == 151)
             assert [d for d, _ in heard.datagrams] == [*(b"%d" % i for i in range(150)), b"last"]
-            assert [e.errno for e in mine.errors] == [90] and mine.flow == ["pause", "resume"]  # type: ignore[attr-defined]
+            assert [e.errno for e in mine.errors] == [90]  # type: ignore[attr-defined]
+            assert mine.flow[0] == "pause"  # type: ignore[attr-defined]
+            # Python 3.13 counts a header with each that comes, and forgets it with those that go.
+            assert mine.flow[1:] == ["resume"] or sys.version_info >= (3, 13)  # type: ignore[attr-defined]
             there.close()
 
         self.run(main())
@@ -213,6 +217,7 @@ class Endpoints:
                 await endpoint(local_addr=LOCAL)
             one.close()
             two.close()
+            await asyncio.sleep(0)  # until they are
 
         self.run(main())
 
