@@ -203,7 +203,7 @@ wheel: $(VENV)/dependencies
 
 # What differs from one Python to the next: its socket module, its object model, its threads.
 pythons: $(VENV)/dependencies
-	TESTS="tests/sockets tests/drive tests/control -m 'not netns'" \
+	TESTS="tests/aio tests/sockets tests/drive tests/control -m 'not netns'" \
 		$(BIN)/python tools/setup/wheel.py $$($(BIN)/python tools/setup/pythons.py)
 
 bare: $(VENV)/root
