@@ -6,14 +6,12 @@ import contextlib
 import errno
 import socket as kernel_socket
 import ssl
-import textwrap
 import threading
 from pathlib import Path
 from typing import Any
 
 import barewire.ssl
 import pytest
-import trustme
 from barewire.tls.channel import LOSES_ERRNO
 
 from tests.sockets.kit import (
@@ -25,44 +23,10 @@ from tests.sockets.kit import (
     Network,
     background,
     receive,
-    run_python,
 )
+from tests.sockets.tls import Contexts
 
 BIG = bytes(range(256)) * 4096  # 1 MiB, many records
-
-
-class Contexts:
-    """A certificate's contexts for both ends, fresh ones for each test."""
-
-    def __init__(self, authority: trustme.CA, certificate: trustme.LeafCert) -> None:
-        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        certificate.configure_cert(self.server)
-        self.client = ssl.create_default_context()
-        authority.configure_trust(self.client)
-        self._authority = authority
-
-    def ask_for_certificate(self) -> None:
-        self._authority.configure_trust(self.server)
-        self._authority.issue_cert("client.example").configure_cert(self.client)
-
-    def only(self, version: ssl.TLSVersion) -> None:
-        for context in (self.server, self.client):
-            context.minimum_version = context.maximum_version = version
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def certificate(authority: trustme.CA) -> trustme.LeafCert:
-    return authority.issue_cert("localhost", LOCAL)
-
-
-@pytest.fixture
-def contexts(authority: trustme.CA, certificate: trustme.LeafCert) -> Contexts:
-    return Contexts(authority, certificate)
 
 
 class Tls(Network):
@@ -458,44 +422,3 @@ class TestOnBarewire(Tls, Barewire):
         with background(lambda: self.keep(listener.accept()[0])):
             found = barewire.ssl.get_server_certificate(listener.getsockname(), timeout=PATIENCE)
         assert found.startswith("-----BEGIN CERTIFICATE-----")
-
-
-PROGRAM = """
-    import http.client, http.server, ssl, sys, threading, urllib.request
-    certificate, authority = sys.argv[1:]
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", "100000")
-            self.end_headers()
-            self.wfile.write(b"x" * 100000)
-        def log_message(self, *arguments):
-            pass
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    trusts = ssl.create_default_context(cafile=authority)
-    url = f"https://127.0.0.1:{server.server_port}/"
-    with urllib.request.urlopen(url, context=trusts) as answer:
-        print(answer.status, len(answer.read()))
-    client = http.client.HTTPSConnection("127.0.0.1", server.server_port, context=trusts)
-    client.request("GET", "/")
-    kind = type(client.sock).__mro__[2].__module__
-    print(len(client.getresponse().read()), kind)
-    client.close()
-    server.shutdown()
-    server.server_close()
-"""
-
-
-def test_programs_of_the_standard_library(
-    tmp_path: Path, authority: trustme.CA, certificate: trustme.LeafCert
-) -> None:
-    files = [str(tmp_path / name) for name in ("certificate.pem", "authority.pem", "program.py")]
-    certificate.private_key_and_cert_chain_pem.write_to_path(files[0])
-    authority.cert_pem.write_to_path(files[1])
-    Path(files[2]).write_text(textwrap.dedent(PROGRAM))
-    said = run_python("-m", "barewire", "run", "--device", "pipe:a", files[2], *files[:2])
-    assert said == "200 100000\n100000 barewire.socket\n"
