@@ -222,7 +222,7 @@ def test_event_loops_side_by_side():
     ("name", "contender", "spin"),
     [
         ("asyncio_echo", "packet", True),
-        ("asyncio_echo", "xdp", False),
+        pytest.param("asyncio_echo", "xdp", False, marks=pytest.mark.machine),
         ("asyncio_echo", "uvloop SO_BUSY_POLL", False),
         ("asyncio_echo", "rloop", True),
         ("asyncio_echo_1000", "tap", True),

@@ -42,7 +42,11 @@ class Machine:
     def set_up(self, *groups: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["/bin/sh", str(SCRIPT), sys.executable, *groups],
-            env={"PATH": str(self.folder), "LANG": os.environ.get("LANG", "C")},
+            env={
+                "PATH": str(self.folder),
+                "LANG": os.environ.get("LANG", "C"),
+                "POLICY_RC_D": "/dev/null",  # there is one: the machine's own is left alone
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

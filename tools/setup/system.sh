@@ -125,7 +125,7 @@ missing="$missing$optional"
 if [ -n "$missing" ]; then
     echo "barewire: installing$missing"
     $as_root apt-get update -qq
-    policy=/usr/sbin/policy-rc.d # while it says 101, no server is started (invoke-rc.d(8))
+    policy=${POLICY_RC_D:-/usr/sbin/policy-rc.d} # while it says 101, no server is started (invoke-rc.d(8))
     if [ ! -e $policy ]; then
         trap '$as_root rm -f $policy' EXIT
         printf '#!/bin/sh\nexit 101\n' | $as_root sh -c "cat >$policy && chmod +x $policy"
