@@ -34,7 +34,7 @@ async def show():
     assert await reader.read() == b""
     writer.close()
     with open("/proc/net/tcp") as file:
-        on_kernel = f":{where[1]:04X}" in file.read()
+        on_kernel = f" 0100007F:{where[1]:04X} 00000000:0000 0A" in file.read()  # it listens
     server.close()
     print(type(loop).__module__, on_kernel)
 """
