@@ -9,7 +9,6 @@ Several threads may use it: OpenSSL's object is one thread's at a time, and nobo
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import ssl
 import sys
@@ -130,17 +129,17 @@ class Channel:
         """Calls OpenSSL until it has its answer: (that, the deadline). What it has to send meanwhile is sent,
         what it needs is received; what its answer leaves to be sent is the caller's to flush."""
         while True:
-            with self._object:
-                seen = self._read_so_far
-                try:
+            try:
+                with self._object:
+                    seen = self._read_so_far
                     answer = call(*arguments)
                     wants = None
-                except ssl.SSLWantReadError as problem:
-                    wants = problem
-                except BaseException:
-                    self._ended = True  # or not: OpenSSL is asked before the socket
-                    self._tell_the_peer()
-                    raise
+            except ssl.SSLWantReadError as problem:
+                wants = problem
+            except BaseException:
+                self._ended = True  # or not: OpenSSL is asked before the socket
+                self._tell_the_peer()
+                raise
             if wants is None:
                 return answer, until
             until = self._flush(until, what)
@@ -239,14 +238,19 @@ class Channel:
         return owner
 
     def _tell_the_peer(self) -> None:
-        """An alert goes out with the error that it tells of, if there is room."""
+        """An alert goes out with the error that it tells of, if there is room, or with what is being sent."""
         owner = self._socket()
-        with self._writing, contextlib.suppress(OSError):
-            self._unsent = memoryview(bytes(self._unsent) + self._outgoing.read())
+        if not self._writing.acquire(blocking=False):
+            return
+        try:
+            with self._object:
+                self._unsent = memoryview(bytes(self._unsent) + self._outgoing.read())
             if self._unsent:
                 with ffi.from_buffer("char[]", self._unsent) as data:
                     answer = _send(owner._host, owner._sock, data, len(data), 0, 0)
                 self._unsent = self._unsent[max(answer, 0) :]
+        finally:
+            self._writing.release()
 
     def _wait(self, answer: int, events: int, until: int | None, what: str) -> int | None:
         if answer == -errno.EBADF:
